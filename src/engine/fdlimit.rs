@@ -1,0 +1,155 @@
+//! What this machine allows: descriptors, memory, and what is in use of them. It reads and raises limits; what follows
+//! from them is computed in `scan`.
+
+use std::io;
+
+use crate::scan::Limits;
+
+/// Raises this process's soft limit of open descriptors (RLIMIT_NOFILE) to its hard limit and returns what it is now;
+/// `u64::MAX` stands for no limit. It affects the whole process, which is why a library user calls it or leaves it.
+///
+/// # Errors
+/// What getrlimit(2) says. A raise that fails is no error: the limit that is left is returned.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let limit = descriptor_limit()?;
+    let wanted = libc::rlimit { rlim_cur: highest_soft_limit(limit.rlim_max), rlim_max: limit.rlim_max };
+    // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
+    if wanted.rlim_cur > limit.rlim_cur && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) } == 0 {
+        return Ok(plain(wanted.rlim_cur));
+    }
+    Ok(plain(limit.rlim_cur))
+}
+
+/// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY). Never run.
+#[cfg(target_vendor = "apple")]
+fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {
+    hard.min(libc::OPEN_MAX as libc::rlim_t)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {
+    hard
+}
+
+fn descriptor_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit only writes the struct behind the pointer, which outlives the call.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(clippy::unnecessary_cast)] // rlim_t is signed on some systems
+fn plain(limit: libc::rlim_t) -> u64 {
+    if limit == libc::RLIM_INFINITY { u64::MAX } else { limit as u64 }
+}
+
+/// Reads what bears on the number of sockets. What the system does not tell stays `None`.
+pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
+    let nofile = plain(descriptor_limit()?.rlim_cur);
+    Ok(Limits {
+        nofile,
+        already_open: open_descriptors(nofile),
+        max_fds,
+        available_bytes: memory::available_bytes(),
+        tcp_available_bytes: memory::tcp_available_bytes(),
+    })
+}
+
+/// How many descriptors are open. The system's list of them is the quick way; where there is none, or no descriptor is
+/// left to read it with, each number is tried, up to a bound past which small programs hold nothing.
+fn open_descriptors(nofile: u64) -> u64 {
+    const LIST: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    if let Ok(list) = std::fs::read_dir(LIST) {
+        // The list's own descriptor is among them.
+        return (list.count() as u64).saturating_sub(1);
+    }
+    // SAFETY: F_GETFD reads a flag of a descriptor number and has no effect, whatever the number.
+    (0..nofile.min(4_096) as i32).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).count() as u64
+}
+
+#[cfg(target_os = "linux")]
+mod memory {
+    use std::fs::read_to_string;
+    use std::path::{Path, PathBuf};
+
+    /// MemAvailable of the machine (proc(5)), or less where a control group gives less.
+    pub fn available_bytes() -> Option<u64> {
+        let machine = field(&read_to_string("/proc/meminfo").ok()?, "MemAvailable:")? * 1024;
+        Some(control_groups().filter_map(|group| group_available(&group)).fold(machine, u64::min))
+    }
+
+    /// This process's control group (cgroups(7), version 2) and those above it, up to the root that is visible here.
+    fn control_groups() -> impl Iterator<Item = PathBuf> {
+        let membership = read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let path = membership.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
+        let root = Path::new("/sys/fs/cgroup");
+        let groups: Vec<PathBuf> = root.join(path).ancestors().take_while(|at| at.starts_with(root)).map(Path::to_owned).collect();
+        groups.into_iter()
+    }
+
+    /// What is left of the group's memory; cached file pages do not count as used, since the kernel gives them back.
+    fn group_available(group: &Path) -> Option<u64> {
+        let number = |name| read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        let cached = field(&read_to_string(group.join("memory.stat")).ok()?, "file ").unwrap_or(0);
+        Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
+    }
+
+    /// What TCP may take before the kernel feels pressure (tcp(7), tcp_mem), less what it has (/proc/net/sockstat).
+    pub fn tcp_available_bytes() -> Option<u64> {
+        let marks = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+        let pressure: u64 = marks.split_whitespace().nth(1)?.parse().ok()?;
+        let sockstat = read_to_string("/proc/net/sockstat").ok()?;
+        let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
+        let used: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
+        Some(pressure.saturating_sub(used) * page_bytes())
+    }
+
+    fn page_bytes() -> u64 {
+        // SAFETY: sysconf has no preconditions.
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
+    }
+
+    /// The number behind `name` in a text of lines.
+    fn field(text: &str, name: &str) -> Option<u64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// Nothing known: the descriptor limit and the kernel's own errors have to do.
+#[cfg(not(target_os = "linux"))]
+mod memory {
+    pub fn available_bytes() -> Option<u64> {
+        None
+    }
+
+    pub fn tcp_available_bytes() -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_to_the_hard_one_and_stays() {
+        let raised = raise_descriptor_limit().unwrap();
+        assert_eq!(raised, plain(descriptor_limit().unwrap().rlim_cur));
+        assert_eq!(raise_descriptor_limit().unwrap(), raised);
+    }
+
+    #[test]
+    fn both_ways_of_counting_descriptors_work() {
+        let files: Vec<_> = (0..20).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        assert!(open_descriptors(20_000) > files.len() as u64);
+        assert_eq!(open_descriptors(0).min(1), 1, "the list does not need the limit");
+    }
+
+    #[test]
+    fn no_limit_is_a_large_number_not_a_small_one() {
+        assert_eq!(plain(libc::RLIM_INFINITY), u64::MAX);
+    }
+}

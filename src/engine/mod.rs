@@ -1,0 +1,367 @@
+//! The loop: one thread, one poll, one socket per attempt. The only place with sockets and a clock.
+//!
+//! One turn is `expire -> open -> tell -> wait -> settle`. Settling never opens, so a slot is never given to another
+//! probe inside one batch of events, and the slot alone can be the poll's token. What to do is decided in
+//! [`scan`](crate::scan); here it is done.
+
+mod fdlimit;
+mod icmp;
+mod socket;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::plan::Plan;
+use crate::report::{Begin, Exit, Progress, Sink, Summary};
+use crate::scan::{Finding, Limits, Outcome, Reason, Scan, SetBy, Settings, Slot, State, Time};
+
+pub use fdlimit::raise_descriptor_limit;
+use socket::SocketOptions;
+
+/// How sockets are made and how many there may be.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Timeouts, retries, rate.
+    pub settings: Settings,
+    /// Sockets in flight at most; `None` for what the machine allows. 0 counts as 1.
+    pub max_fds: Option<u32>,
+    /// Source addresses, at most one of each family that counts.
+    pub sources: Vec<IpAddr>,
+    /// The network device that everything goes out through.
+    pub device: Option<String>,
+    /// Close open connections with FIN instead of RST. Costs a TIME_WAIT each.
+    pub polite_close: bool,
+}
+
+/// Why a scan could not begin, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The poll could not be made or waited on.
+    #[error("the system's event queue failed: {0}")]
+    Poll(#[source] io::Error),
+    /// The limits could not be read.
+    #[error("the descriptor limit could not be read: {0}")]
+    Limits(#[source] io::Error),
+    /// There is a source address, but none of the family that some targets have.
+    #[error("targets are {family} too, and no {family} source address is given; add one with -S, or leave out these targets with {flag}")]
+    SourceFamily {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// `-4` or `-6`.
+        flag: &'static str,
+    },
+    /// No socket can be made with the source address or device that was asked for.
+    #[error("no socket can be opened from {what}: {error}")]
+    Source {
+        /// The address or device.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A report could not be written. The scan was stopped; what was found before was told.
+    #[error("{0}")]
+    Report(#[source] io::Error),
+}
+
+/// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop sees within 100 ms.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle(Arc<AtomicBool>);
+
+impl StopHandle {
+    /// Stops the scan. Safe in a signal handler.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The flag itself, for whatever sets flags.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+/// The longest wait: a stop or a report's progress is never further away.
+const LONGEST_WAIT_US: u64 = 100_000;
+/// Attempts begun before the clock is read and events are settled again: about a millisecond's work, so that start
+/// times stay true and answers are not kept waiting.
+const OPENS_PER_TURN: usize = 128;
+/// Events taken from the kernel at once.
+const EVENTS_PER_TURN: usize = 1_024;
+
+/// A scan with its sockets. [`run`](Self::run) it with a sink, or iterate over its findings.
+#[derive(Debug)]
+pub struct Scanner {
+    scan: Scan,
+    poll: Poll,
+    events: Events,
+    /// By slot.
+    sockets: Vec<Option<TcpStream>>,
+    options: Options,
+    socket_options: SocketOptions,
+    limits: Limits,
+    cap: (u32, SetBy),
+    stop: StopHandle,
+    epoch: Instant,
+    now: Time,
+    turns: u64,
+    report_failed: bool,
+    local_error: Option<String>,
+}
+
+impl Scanner {
+    /// Prepares to scan `plan`: makes the poll and reads the machine's limits; opens no connection.
+    ///
+    /// # Errors
+    /// [`Error`]: no descriptor for the poll, limits unreadable, or a source that cannot be used.
+    pub fn new(plan: Plan, options: Options) -> Result<Self, Error> {
+        let poll = Poll::new().map_err(Error::Poll)?;
+        let socket_options = socket_options(&plan, &options)?;
+        let limits = fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
+        let cap = limits.cap();
+        Ok(Scanner {
+            scan: Scan::new(plan, options.settings, cap.0),
+            poll,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            sockets: Vec::new(),
+            options,
+            socket_options,
+            limits,
+            cap,
+            stop: StopHandle::default(),
+            epoch: Instant::now(),
+            now: Time::default(),
+            turns: 0,
+            report_failed: false,
+            local_error: None,
+        })
+    }
+
+    /// What is scanned.
+    pub fn plan(&self) -> &Plan {
+        self.scan.plan()
+    }
+
+    /// A handle that stops this scan.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// What the machine allows, as read when the scanner was made.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What was counted so far, or in the end.
+    pub fn summary(&self) -> Summary {
+        let stats = self.scan.stats().clone();
+        let unscanned = stats.in_state(State::Unscanned);
+        let exit = match self.scan.stopped() {
+            _ if self.report_failed => Exit::ReportFailed,
+            Some(Reason::Interrupted) => Exit::Interrupted,
+            _ if unscanned > 0 => Exit::Incomplete,
+            _ => Exit::Complete,
+        };
+        let (cap, cap_set_by) = self.cap;
+        Summary { stats, elapsed: self.now, exit, cap, cap_set_by, turns: self.turns, local_error: self.local_error.clone() }
+    }
+
+    /// Scans to the end, telling `sink`.
+    ///
+    /// # Errors
+    /// [`Error::Report`] when the sink fails, [`Error::Poll`] when the system's event queue does.
+    pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        self.epoch = Instant::now();
+        let begin = Begin {
+            started_at: SystemTime::now(),
+            plan: self.scan.plan(),
+            settings: self.options.settings,
+            limits: self.limits,
+            cap: self.cap.0,
+            cap_set_by: self.cap.1,
+        };
+        let mut failed = sink.begin(&begin).err();
+        let mut next_progress = Time::default();
+        loop {
+            while failed.is_none()
+                && let Some(finding) = self.scan.poll_finding()
+            {
+                failed = sink.finding(&finding).err();
+            }
+            if failed.is_none() && self.now >= next_progress {
+                failed = sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now }).err();
+                next_progress = self.now.plus_us(LONGEST_WAIT_US);
+            }
+            if failed.is_some() {
+                self.report_failed = true;
+                self.scan.handle_stop(Reason::Interrupted, self.now);
+                // There is nobody to tell, but everything is counted.
+                while self.scan.poll_finding().is_some() {}
+            }
+            if self.scan.is_finished() {
+                break;
+            }
+            self.turn()?;
+        }
+        let summary = self.summary();
+        let ended = sink.end(&summary).err();
+        match failed.or(ended) {
+            Some(error) => Err(Error::Report(error)),
+            None => Ok(summary),
+        }
+    }
+
+    /// One turn of the loop, without telling.
+    fn turn(&mut self) -> Result<(), Error> {
+        self.turns += 1;
+        if self.stop.0.load(Ordering::Relaxed) {
+            self.scan.handle_stop(Reason::Interrupted, self.now);
+        }
+        self.expire();
+        let more_to_open = self.open();
+        if !more_to_open && cfg!(debug_assertions) {
+            self.scan.check_before_wait(self.now);
+        }
+        if self.scan.is_finished() {
+            return Ok(());
+        }
+        self.wait(more_to_open)?;
+        self.settle();
+        Ok(())
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.scan.poll_expired(self.now) {
+            self.sockets[slot as usize] = None;
+            self.scan.handle_outcome(slot, Outcome::Silence, self.now);
+        }
+    }
+
+    /// Begins as many attempts as may begin, up to a turn's worth; says whether that was the bound.
+    fn open(&mut self) -> bool {
+        for _ in 0..OPENS_PER_TURN {
+            let Some(connect) = self.scan.poll_connect(self.now) else { return false };
+            match self.begin(connect.slot, connect.endpoint, connect.avoid_self) {
+                Ok(()) => {}
+                Err((outcome, error)) => self.conclude(connect.slot, outcome, Some(error)),
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, slot: Slot, endpoint: SocketAddr, avoid_self: bool) -> Result<(), (Outcome, io::Error)> {
+        let mut stream = socket::connect(endpoint, &self.socket_options, avoid_self)?;
+        let registered = self.poll.registry().register(&mut stream, Token(slot as usize), Interest::WRITABLE);
+        registered.map_err(|error| (socket::failure_to_begin(&error), error))?;
+        let at = slot as usize;
+        if at >= self.sockets.len() {
+            self.sockets.resize_with(at + 1, || None);
+        }
+        self.sockets[at] = Some(stream);
+        Ok(())
+    }
+
+    /// Waits for events until something else is due, and reads the clock: the only time in a turn.
+    fn wait(&mut self, more_to_open: bool) -> Result<(), Error> {
+        let longest = self.now.plus_us(if more_to_open { 0 } else { LONGEST_WAIT_US });
+        let until = self.scan.poll_timeout().map_or(longest, |next| next.min(longest));
+        let timeout = Duration::from_micros(until.us_since(self.now));
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            // A signal: whoever handles it may have set the stop flag.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            other => other.map_err(Error::Poll)?,
+        }
+        self.now = Time::from_us(self.epoch.elapsed().as_micros() as u64);
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let slot = event.token().0;
+            // An event for a slot without a socket is stale, and normal.
+            let Some(stream) = self.sockets.get(slot).and_then(Option::as_ref) else { continue };
+            let Some((outcome, error)) = socket::outcome(stream) else { continue };
+            if let (Outcome::Connected { .. }, Some(stream)) = (outcome, self.sockets[slot].take()) {
+                socket::close_open(stream, self.options.polite_close);
+            }
+            self.conclude(slot as Slot, outcome, error);
+        }
+        self.events = events;
+    }
+
+    fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
+        if let (Outcome::Barred(Reason::LocalError), Some(error)) = (outcome, error) {
+            self.local_error = Some(error.to_string());
+        }
+        self.scan.handle_outcome(slot, outcome, self.now);
+    }
+}
+
+/// The findings one after the other. `None` when the scan is over; an error ends it too.
+impl Iterator for Scanner {
+    type Item = Result<Finding, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.turns == 0 {
+            self.epoch = Instant::now();
+        }
+        loop {
+            if let Some(finding) = self.scan.poll_finding() {
+                return Some(Ok(finding));
+            }
+            if self.scan.is_finished() {
+                return None;
+            }
+            if let Err(error) = self.turn() {
+                self.scan.handle_stop(Reason::LocalError, self.now);
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// Checks once, before anything is sent, that sockets can be made as asked.
+fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error> {
+    let mut socket_options = SocketOptions { device: options.device.clone(), ..SocketOptions::default() };
+    for source in &options.sources {
+        match *source {
+            IpAddr::V4(source) => socket_options.source_v4 = Some(source),
+            IpAddr::V6(source) => socket_options.source_v6 = Some(source),
+        }
+    }
+    for (v6, family, flag) in [(false, "IPv4", "-6"), (true, "IPv6", "-4")] {
+        let has_source = if v6 { socket_options.source_v6.is_some() } else { socket_options.source_v4.is_some() };
+        if !plan.has_family(v6) || (options.sources.is_empty() && options.device.is_none()) {
+            continue;
+        }
+        if !options.sources.is_empty() && !has_source {
+            return Err(Error::SourceFamily { family, flag });
+        }
+        let anywhere: SocketAddr = if v6 { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
+        socket::open(anywhere, &socket_options).map_err(|error| {
+            let what = options.sources.iter().map(ToString::to_string).chain(options.device.clone());
+            Error::Source { what: what.collect::<Vec<_>>().join(" on "), error }
+        })?;
+    }
+    Ok(socket_options)
+}
+
+/// Asks the system for a host's addresses, the preferred one first (getaddrinfo(3): files, DNS, whatever is set up).
+/// Takes IPv6 addresses with a zone, too. Blocks as long as the system's resolver does.
+///
+/// # Errors
+/// What the system's resolver says.
+pub fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in (name, 0).to_socket_addrs()? {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    Ok(found)
+}

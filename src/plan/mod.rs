@@ -1,0 +1,560 @@
+//! What is to be scanned: targets x ports, seen through a seeded bijection.
+//!
+//! A [`Plan`] turns an index into an endpoint without storing the endpoints, so a /8 costs no more memory than a /30.
+//! It resolves names only through the function it is given, opens no socket, reads no clock, and knows nothing of
+//! attempts or answers.
+
+mod permute;
+mod ports;
+mod services;
+mod targets;
+mod top_ports;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+
+pub use permute::Permutation;
+pub use ports::{PortError, PortSet};
+pub use services::Services;
+use targets::{AddressSet, Pieces, octet_ranges};
+pub use targets::{MAX_PIECES, OctetSet, Target, TargetError};
+
+/// The order in which endpoints are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Scattered over all addresses and ports; the same seed gives the same order.
+    Random {
+        /// Which of the orders.
+        seed: u64,
+    },
+    /// Addresses ascending, for each its ports ascending.
+    Sequential,
+}
+
+/// Which addresses count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 and IPv6.
+    #[default]
+    Both,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl Family {
+    fn takes(self, address: IpAddr) -> bool {
+        match self {
+            Family::Both => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// Why a plan could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A target was not understood.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No target was given at all.
+    #[error("no target was given; write an address, a block such as 192.0.2.0/24, or a host name")]
+    NoTargets,
+    /// Targets were given, and nothing is left of them.
+    #[error("nothing is left to scan: {why}")]
+    NothingLeft {
+        /// What took the targets away.
+        why: String,
+    },
+    /// No port was given, or all were excluded.
+    #[error("no port is left to scan; --exclude-ports takes away all that -p names")]
+    NoPorts,
+    /// More endpoints than a u64 counts.
+    #[error("{addresses} addresses x {ports} ports are more than can be counted (2^64 - 1); write smaller blocks")]
+    TooLarge {
+        /// How many addresses, or `more than 2^127`.
+        addresses: String,
+        /// How many ports each.
+        ports: usize,
+    },
+    /// A name that has to be known, because it is excluded, is not.
+    #[error("the excluded name {name:?} could not be looked up ({error}); give its address, or leave it out")]
+    UnknownExclude {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+}
+
+/// Something that was left out of a plan, which the user should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A name could not be looked up.
+    Unresolved {
+        /// The target as it was written.
+        target: String,
+        /// What the resolver said.
+        error: String,
+    },
+    /// The target has no address of the family that was asked for.
+    OtherFamily {
+        /// The target as it was written.
+        target: String,
+    },
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Warning::Unresolved { target, error } => write!(f, "{target:?} could not be looked up and is not scanned ({error})"),
+            Warning::OtherFamily { target } => write!(f, "{target:?} has no address of the family asked for (-4, -6) and is not scanned"),
+        }
+    }
+}
+
+/// Looks a host name, or an IPv6 address with a zone, up: all its addresses, the preferred one first.
+/// [`engine::resolve`](crate::engine::resolve) asks the system.
+pub type Resolver<'a> = dyn FnMut(&str) -> io::Result<Vec<SocketAddr>> + 'a;
+
+/// The names that targets were given by, for the addresses that they led to. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Arc<HashMap<IpAddr, Box<str>>>);
+
+impl Names {
+    /// The name that was asked for, where `address` came from one; the first such name.
+    pub fn get(&self, address: IpAddr) -> Option<&str> {
+        self.0.get(&address).map(AsRef::as_ref)
+    }
+}
+
+/// Addresses that share a list of ports.
+#[derive(Clone, Debug)]
+struct Group {
+    addresses: AddressSet,
+    v4_addresses: u64,
+    ports: PortSet,
+    /// How many endpoints the groups before this one have.
+    before: u64,
+}
+
+/// Every endpoint to be probed, each once, in an order that is computed and not stored.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    groups: Vec<Group>,
+    len: u64,
+    addresses: u64,
+    order: Order,
+    permutation: Permutation,
+    names: Names,
+    warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// Starts a plan.
+    ///
+    /// ```
+    /// use portreeve::plan::{Plan, PortSet, Services, Target};
+    /// let plan = Plan::builder()
+    ///     .target(Target::parse("127.0.0.0/30")?)
+    ///     .exclude(Target::parse("127.0.0.2")?)
+    ///     .ports(PortSet::parse("80,443", &Services::built_in())?)
+    ///     .build(&mut portreeve::engine::resolve)?;
+    /// assert_eq!(plan.len(), 3 * 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> PlanBuilder {
+        PlanBuilder {
+            targets: Vec::new(),
+            excluded: Vec::new(),
+            ports: None,
+            excluded_ports: PortSet::none(),
+            services: Services::built_in(),
+            family: Family::Both,
+            resolve_all: false,
+            order: Order::Random { seed: 0 },
+        }
+    }
+
+    /// How many endpoints there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Never true: a plan without endpoints is an error when it is built.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many addresses there are. One that is scanned on two lists of ports (a URL's and the default's) counts twice.
+    pub fn addresses(&self) -> u64 {
+        self.addresses
+    }
+
+    /// The largest number of ports that any address is probed on.
+    pub fn ports_per_address(&self) -> usize {
+        self.groups.iter().map(|group| group.ports.len()).max().unwrap_or(0)
+    }
+
+    /// The order endpoints are probed in.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// What was left out.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The names that were asked for, by address.
+    pub fn names(&self) -> Names {
+        self.names.clone()
+    }
+
+    /// Whether any endpoint is of the given family.
+    pub fn has_family(&self, v6: bool) -> bool {
+        self.groups.iter().any(|group| if v6 { !group.addresses.v6.is_empty() } else { !group.addresses.v4.is_empty() })
+    }
+
+    /// The endpoint that is probed `index`-th. `index` must be below [`len`](Self::len).
+    pub fn endpoint(&self, index: u64) -> SocketAddr {
+        let at = match self.order {
+            Order::Random { .. } => self.permutation.apply(index),
+            Order::Sequential => index,
+        };
+        let group = &self.groups[self.groups.partition_point(|group| group.before <= at) - 1];
+        let (at, ports) = (at - group.before, group.ports.len() as u64);
+        let (address, port) = (at / ports, group.ports.nth((at % ports) as usize));
+        if address < group.v4_addresses {
+            return (Ipv4Addr::from(group.addresses.v4.nth(address)), port).into();
+        }
+        let (scope_id, bits) = group.addresses.v6.nth(address - group.v4_addresses);
+        SocketAddrV6::new(Ipv6Addr::from(bits), port, 0, scope_id).into()
+    }
+}
+
+/// Collects what a plan is made of.
+#[derive(Clone, Debug)]
+pub struct PlanBuilder {
+    targets: Vec<Target>,
+    excluded: Vec<Target>,
+    ports: Option<PortSet>,
+    excluded_ports: PortSet,
+    services: Services,
+    family: Family,
+    resolve_all: bool,
+    order: Order,
+}
+
+impl PlanBuilder {
+    /// Adds a target. One named twice is scanned once.
+    pub fn target(mut self, target: Target) -> Self {
+        self.targets.push(target);
+        self
+    }
+
+    /// Adds many targets.
+    pub fn targets(mut self, targets: impl IntoIterator<Item = Target>) -> Self {
+        self.targets.extend(targets);
+        self
+    }
+
+    /// Leaves a target's addresses out; all the addresses, where it is a name.
+    pub fn exclude(mut self, target: Target) -> Self {
+        self.excluded.push(target);
+        self
+    }
+
+    /// The ports to probe on every address. Without this: the 1,000 top ports, and for a URL its own.
+    pub fn ports(mut self, ports: PortSet) -> Self {
+        self.ports = Some(ports);
+        self
+    }
+
+    /// Ports to leave out everywhere.
+    pub fn exclude_ports(mut self, ports: PortSet) -> Self {
+        self.excluded_ports = ports;
+        self
+    }
+
+    /// The names of services, for the port of a URL that has none.
+    pub fn services(mut self, services: Services) -> Self {
+        self.services = services;
+        self
+    }
+
+    /// Only addresses of this family.
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// All addresses of a name, not only the first.
+    pub fn resolve_all(mut self, all: bool) -> Self {
+        self.resolve_all = all;
+        self
+    }
+
+    /// The order of probing; without this, random with seed 0.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Makes the plan, looking names up with `resolve`.
+    ///
+    /// # Errors
+    /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64 counts. A target name
+    /// that is not known is a [warning](Plan::warnings), unless nothing else is left.
+    pub fn build(self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
+        if self.targets.is_empty() {
+            return Err(PlanError::NoTargets);
+        }
+        let ports = match &self.ports {
+            Some(ports) => ports.without(&self.excluded_ports),
+            None => PortSet::top(1000, &self.excluded_ports).unwrap_or_else(|_| PortSet::none()),
+        };
+        let mut collector = Collector { family: self.family, all: self.resolve_all, resolve, names: HashMap::new(), warnings: Vec::new() };
+
+        let mut main = Pieces::default();
+        let mut by_url_port: HashMap<u16, Pieces> = HashMap::new();
+        for target in &self.targets {
+            let url_port = if self.ports.is_none() { self.url_port(target) } else { None };
+            match url_port {
+                Some(port) => collector.add(target, by_url_port.entry(port).or_default())?,
+                None => collector.add(target, &mut main)?,
+            }
+        }
+        let (names, warnings) = (Names(Arc::new(std::mem::take(&mut collector.names))), std::mem::take(&mut collector.warnings));
+
+        let mut excluded = Pieces::default();
+        (collector.family, collector.all) = (Family::Both, true);
+        for target in &self.excluded {
+            collector.add(target, &mut excluded)?;
+            if let Some(Warning::Unresolved { target, error }) = collector.warnings.pop() {
+                return Err(PlanError::UnknownExclude { name: target, error: io::Error::other(error) });
+            }
+        }
+        let excluded = excluded.merged();
+
+        let main = main.merged();
+        let mut url_ports: Vec<_> = by_url_port.into_iter().collect();
+        url_ports.sort_unstable_by_key(|&(port, _)| port);
+        let mut pairs = Vec::with_capacity(url_ports.len() + 1);
+        pairs.extend(url_ports.into_iter().filter(|&(port, _)| !self.excluded_ports.contains(port)).map(|(port, pieces)| {
+            let addresses = pieces.merged();
+            // What the main list probes on this port already is not probed twice.
+            (if ports.contains(port) { addresses.without(&main) } else { addresses }, PortSet::from_iter([port]))
+        }));
+        pairs.push((main, ports));
+        if pairs.iter().all(|(_, ports)| ports.is_empty()) {
+            return Err(PlanError::NoPorts);
+        }
+
+        let (mut groups, mut len, mut addresses) = (Vec::new(), 0u64, 0u64);
+        for (set, ports) in pairs {
+            let mut set = set.without(&excluded);
+            let count = set.count();
+            if count == 0 || ports.is_empty() {
+                continue;
+            }
+            let endpoints = count.checked_mul(ports.len() as u128).and_then(|n| u64::try_from(n).ok());
+            let Some(after) = endpoints.and_then(|n| len.checked_add(n)) else {
+                let addresses = if count > u128::MAX / 2 { "more than 2^127".into() } else { count.to_string() };
+                return Err(PlanError::TooLarge { addresses, ports: ports.len() });
+            };
+            set.v4.index();
+            set.v6.index();
+            groups.push(Group { v4_addresses: set.v4.count() as u64, addresses: set, ports, before: len });
+            len = after;
+            addresses += count as u64;
+        }
+        if groups.is_empty() {
+            let why = match warnings.first() {
+                Some(warning) => warning.to_string(),
+                None => "--exclude takes every target away".into(),
+            };
+            return Err(PlanError::NothingLeft { why });
+        }
+        let seed = if let Order::Random { seed } = self.order { seed } else { 0 };
+        Ok(Plan { groups, len, addresses, order: self.order, permutation: Permutation::new(len, seed), names, warnings })
+    }
+
+    fn url_port(&self, target: &Target) -> Option<u16> {
+        let Target::Url { scheme, port, .. } = target else { return None };
+        port.or_else(|| self.services.matching(scheme).next())
+    }
+}
+
+/// Turns targets into address pieces, noting names and what was left out.
+struct Collector<'a, 'r> {
+    family: Family,
+    all: bool,
+    resolve: &'a mut Resolver<'r>,
+    names: HashMap<IpAddr, Box<str>>,
+    warnings: Vec<Warning>,
+}
+
+impl Collector<'_, '_> {
+    fn add(&mut self, target: &Target, pieces: &mut Pieces) -> Result<(), PlanError> {
+        let added = match target {
+            Target::V4Block { address, prefix } => self.add_block((*address).into(), *prefix, 0, pieces),
+            Target::V4Octets(octets) if self.family.takes(Ipv4Addr::UNSPECIFIED.into()) => {
+                pieces.add_v4_ranges(octet_ranges(octets).ok_or_else(|| TargetError::TooScattered(target.to_string()))?);
+                true
+            }
+            Target::V4Octets(_) => false,
+            Target::V6Block { address, prefix, zone: None } => self.add_block((*address).into(), *prefix, 0, pieces),
+            Target::V6Block { address, prefix, zone: Some(zone) } => {
+                return self.add_looked_up(target, &format!("{address}%{zone}"), Some(*prefix), None, pieces);
+            }
+            Target::Name { name, prefix } => return self.add_looked_up(target, name, *prefix, Some(name), pieces),
+            Target::Url { host, .. } => return self.add(host, pieces),
+        };
+        if !added {
+            self.warnings.push(Warning::OtherFamily { target: target.to_string() });
+        }
+        Ok(())
+    }
+
+    fn add_block(&mut self, address: IpAddr, prefix: u8, scope_id: u32, pieces: &mut Pieces) -> bool {
+        let takes = self.family.takes(address);
+        if takes {
+            pieces.add_block(address, prefix, scope_id);
+        }
+        takes
+    }
+
+    fn add_looked_up(
+        &mut self,
+        target: &Target,
+        text: &str,
+        prefix: Option<u8>,
+        name: Option<&str>,
+        pieces: &mut Pieces,
+    ) -> Result<(), PlanError> {
+        let found = match (self.resolve)(text) {
+            Ok(found) => found,
+            Err(error) => {
+                self.warnings.push(Warning::Unresolved { target: target.to_string(), error: error.to_string() });
+                return Ok(());
+            }
+        };
+        let mut added = 0;
+        for address in found.into_iter().filter(|found| self.family.takes(found.ip().to_canonical())) {
+            let scope_id = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+            let ip = address.ip().to_canonical();
+            let longest = if ip.is_ipv4() { 32 } else { 128 };
+            let prefix = prefix.unwrap_or(longest);
+            if prefix > longest {
+                return Err(TargetError::Prefix { text: target.to_string(), prefix: prefix.to_string(), family: "IPv4", longest }.into());
+            }
+            pieces.add_block(ip, prefix, scope_id);
+            if let Some(name) = name {
+                self.names.entry(ip).or_insert_with(|| name.into());
+            }
+            added += 1;
+            if !self.all {
+                break;
+            }
+        }
+        if added == 0 {
+            self.warnings.push(Warning::OtherFamily { target: target.to_string() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn no_names(name: &str) -> io::Result<Vec<SocketAddr>> {
+        match name {
+            "two.test" => Ok(vec!["[::1]:0".parse().unwrap(), "127.0.0.9:0".parse().unwrap()]),
+            "fe80::1%7" => Ok(vec![SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, 7).into()]),
+            _ => Err(io::Error::other("no such name")),
+        }
+    }
+
+    fn targets(list: &str) -> PlanBuilder {
+        Plan::builder().targets(list.split(' ').map(|text| Target::parse(text).unwrap()))
+    }
+
+    fn ports(list: &str) -> PortSet {
+        PortSet::parse(list, &Services::built_in()).unwrap()
+    }
+
+    fn endpoints(builder: PlanBuilder) -> Vec<String> {
+        let plan = builder.order(Order::Sequential).build(&mut no_names).unwrap();
+        (0..plan.len()).map(|index| plan.endpoint(index).to_string()).collect()
+    }
+
+    #[test]
+    fn each_endpoint_comes_once_in_either_order() {
+        let builder = targets("127.0.0.1 127.0.0.0/30 ::1 127.0.0.1-2 ::/127").ports(ports("1-10,20"));
+        let in_order = endpoints(builder.clone());
+        let plan = builder.order(Order::Random { seed: 9 }).build(&mut no_names).unwrap();
+        let random: Vec<_> = (0..plan.len()).map(|index| plan.endpoint(index).to_string()).collect();
+        assert_eq!(in_order.len(), (4 + 2) * 11);
+        assert_ne!(in_order, random);
+        let set: BTreeSet<_> = random.iter().collect();
+        assert_eq!(set, in_order.iter().collect());
+    }
+
+    #[test]
+    fn a_url_brings_its_port_unless_ports_are_given() {
+        assert_eq!(endpoints(targets("http://127.0.0.1:8081/x")), ["127.0.0.1:8081"]);
+        assert_eq!(endpoints(targets("https://127.0.0.1/")), ["127.0.0.1:443"]);
+        assert_eq!(endpoints(targets("https://127.0.0.1/").ports(ports("22"))), ["127.0.0.1:22"]);
+        let mixed = endpoints(targets("http://127.0.0.1:80 http://127.0.0.1:5 127.0.0.1"));
+        assert_eq!(mixed.len(), 1_001, "port 80 is among the top 1,000 already, port 5 is not");
+    }
+
+    #[test]
+    fn names_families_zones_and_excludes() {
+        let one = ports("1");
+        assert_eq!(endpoints(targets("two.test").ports(one.clone())), ["[::1]:1"]);
+        assert_eq!(endpoints(targets("two.test").ports(one.clone()).family(Family::V4)), ["127.0.0.9:1"]);
+        assert_eq!(endpoints(targets("two.test").ports(one.clone()).resolve_all(true)), ["127.0.0.9:1", "[::1]:1"]);
+        assert_eq!(endpoints(targets("two.test/31").ports(one.clone()).family(Family::V4)), ["127.0.0.8:1", "127.0.0.9:1"]);
+        assert_eq!(endpoints(targets("fe80::1%7").ports(one.clone())), ["[fe80::1%7]:1"]);
+        let excluded = targets("127.0.0.8/31 ::1").ports(one).exclude(Target::parse("two.test").unwrap());
+        assert_eq!(endpoints(excluded), ["127.0.0.8:1"]);
+        let plan = targets("two.test nope.test").build(&mut no_names).unwrap();
+        assert_eq!(plan.names().get("::1".parse().unwrap()), Some("two.test"));
+        assert_eq!(plan.warnings().len(), 1);
+    }
+
+    fn refuses(builder: PlanBuilder, part: &str) {
+        let error = builder.build(&mut no_names).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_said() {
+        refuses(Plan::builder(), "no target");
+        refuses(targets("127.0.0.1").exclude(Target::parse("127.0.0.0/8").unwrap()), "--exclude takes every target");
+        refuses(targets("nope.test"), "could not be looked up");
+        refuses(targets("::1").family(Family::V4), "no address of the family");
+        refuses(targets("127.0.0.1").exclude(Target::parse("nope.test").unwrap()), "excluded name \"nope.test\"");
+        refuses(targets("127.0.0.1").ports(ports("1-9")).exclude_ports(ports("-")), "no port is left");
+        refuses(targets("::/0"), "more than 2^127 addresses");
+        refuses(targets("2001:db8::/64"), "18446744073709551616 addresses x 1000 ports");
+        refuses(targets("0-255.0-255.0-255.1"), "separate ranges");
+        refuses(targets("two.test/64").family(Family::V4), "/64");
+    }
+
+    #[test]
+    fn a_large_plan_is_small() {
+        let plan = targets("10.0.0.0/8 2001:db8::/100").ports(ports("-")).build(&mut no_names).unwrap();
+        assert_eq!(plan.len(), ((1 << 24) + (1 << 28)) * 65_535);
+        assert_eq!(plan.groups[0].addresses.v4.count(), 1 << 24);
+        plan.endpoint(plan.len() - 1);
+    }
+}

@@ -1,0 +1,289 @@
+//! Which ports: nmap's `-p` grammar and the ranked list behind `--top-ports`.
+//! It knows numbers and service names, nothing of addresses.
+
+use std::fmt;
+
+use super::services::Services;
+use super::top_ports::TOP_PORTS;
+
+/// A set of TCP ports in ascending order, each once.
+///
+/// ```
+/// use portreeve::plan::{PortSet, Services};
+/// let ports = PortSet::parse("443,8000-8002,ssh", &Services::built_in())?;
+/// assert_eq!(ports.to_string(), "22,443,8000-8002");
+/// # Ok::<(), portreeve::plan::PortError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSet(Box<[u16]>);
+
+/// Why a port list was not understood. Each says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Nothing between two commas, or nothing at all.
+    #[error("port list {0:?} has an empty entry; write numbers, ranges or names with commas between, such as 22,80,8000-8100")]
+    Empty(String),
+    /// A number beyond 65535.
+    #[error("port {0} does not exist; ports go from 0 to 65535")]
+    TooLarge(String),
+    /// The range's end lies before its start.
+    #[error("port range {first}-{last} is backwards; write {last}-{first}")]
+    Backwards {
+        /// The range's left side.
+        first: u16,
+        /// The range's right side.
+        last: u16,
+    },
+    /// No service of that name.
+    #[error("no TCP service is called {0:?}; give the port's number, or a mask such as http*")]
+    UnknownName(String),
+    /// Neither number, range nor name.
+    #[error("{0:?} is no port; write a number, a range such as 1-1024 (or - for all), or a service name")]
+    NotAPort(String),
+    /// Brackets that do not pair up.
+    #[error("brackets in {0:?} do not pair up; [1-1024] takes the ports of that range that have a service name")]
+    Brackets(String),
+    /// A protocol that is not TCP.
+    #[error("{0:?} asks for a protocol other than TCP; portreeve scans TCP only, so leave that part out")]
+    NotTcp(String),
+    /// More top ports than the ranking has, or none.
+    #[error("--top-ports {0}: the ranking has 1000 ports; write 1 to 1000, or -p - for all 65535")]
+    TopPorts(usize),
+}
+
+impl PortSet {
+    /// Parses nmap's port grammar: `22`, `1000-2000`, `-100` (1-100), `60000-` (to 65535), `-` (1-65535), service
+    /// names with `*` and `?`, `[…]` for only the ports that have a service name, and `T:` before any of it.
+    /// Port 0 is in the set only when it is written.
+    ///
+    /// # Errors
+    /// [`PortError`] with the offending part.
+    pub fn parse(text: &str, services: &Services) -> Result<Self, PortError> {
+        let mut set = Bits::new();
+        let mut bracketed = false;
+        let list = text.trim();
+        let list = list.strip_suffix(',').unwrap_or(list);
+        for entry in list.split(',') {
+            let entry = entry.trim();
+            let mut part = entry;
+            part = match part.split_once(':') {
+                Some(("T" | "t", rest)) => rest,
+                Some(_) => return Err(PortError::NotTcp(entry.into())),
+                None => part,
+            };
+            if let Some(rest) = part.strip_prefix('[') {
+                if std::mem::replace(&mut bracketed, true) {
+                    return Err(PortError::Brackets(list.into()));
+                }
+                part = rest;
+            }
+            let closes = part.ends_with(']');
+            part = part.strip_suffix(']').unwrap_or(part);
+            if part.is_empty() {
+                return Err(PortError::Empty(text.into()));
+            }
+            for port in Self::entry(part, services)? {
+                if !bracketed || services.name(port).is_some() {
+                    set.insert(port);
+                }
+            }
+            if closes && !std::mem::replace(&mut bracketed, false) {
+                return Err(PortError::Brackets(list.into()));
+            }
+        }
+        if bracketed {
+            return Err(PortError::Brackets(list.into()));
+        }
+        Ok(set.into())
+    }
+
+    fn entry(part: &str, services: &Services) -> Result<Vec<u16>, PortError> {
+        if part.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            let ports: Vec<u16> = services.matching(part).collect();
+            return if ports.is_empty() { Err(PortError::UnknownName(part.into())) } else { Ok(ports) };
+        }
+        let (first, last) = match part.split_once('-') {
+            None => {
+                let port = number(part, part)?;
+                (port, port)
+            }
+            Some((first, last)) => {
+                (if first.is_empty() { 1 } else { number(first, part)? }, if last.is_empty() { u16::MAX } else { number(last, part)? })
+            }
+        };
+        if first > last {
+            return Err(PortError::Backwards { first, last });
+        }
+        Ok((first..=last).collect())
+    }
+
+    /// The `count` ports most often found open, 1 to 1000, without those in `except`: the next in rank take their place.
+    ///
+    /// # Errors
+    /// [`PortError::TopPorts`] when `count` is 0 or above 1000.
+    pub fn top(count: usize, except: &PortSet) -> Result<Self, PortError> {
+        if !(1..=TOP_PORTS.len()).contains(&count) {
+            return Err(PortError::TopPorts(count));
+        }
+        Ok(TOP_PORTS.iter().copied().filter(|&port| !except.contains(port)).take(count).collect())
+    }
+
+    /// No port at all.
+    pub fn none() -> Self {
+        PortSet(Box::new([]))
+    }
+
+    /// These ports less those of `except`.
+    pub fn without(&self, except: &PortSet) -> Self {
+        self.iter().filter(|&port| !except.contains(port)).collect()
+    }
+
+    /// How many ports there are, 0 to 65,536.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `port` is one of them.
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.binary_search(&port).is_ok()
+    }
+
+    /// The ports, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The `index`-th smallest port; `index` must be below [`len`](Self::len).
+    pub(super) fn nth(&self, index: usize) -> u16 {
+        self.0[index]
+    }
+}
+
+fn number(text: &str, part: &str) -> Result<u16, PortError> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(PortError::NotAPort(part.into()));
+    }
+    text.parse().map_err(|_| PortError::TooLarge(text.into()))
+}
+
+impl FromIterator<u16> for PortSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> Self {
+        let mut set = Bits::new();
+        ports.into_iter().for_each(|port| set.insert(port));
+        set.into()
+    }
+}
+
+/// Prints as a list of ranges that parses to the same set.
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = self.0.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        for (i, run) in runs.enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            match *run {
+                [port] => write!(f, "{comma}{port}")?,
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [] => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One bit per port while a set is built, so that a hostile list of overlapping ranges costs 8 KiB.
+struct Bits(Box<[u64; 1024]>);
+
+impl Bits {
+    fn new() -> Self {
+        Bits(Box::new([0; 1024]))
+    }
+
+    fn insert(&mut self, port: u16) {
+        self.0[usize::from(port >> 6)] |= 1 << (port & 63);
+    }
+}
+
+impl From<Bits> for PortSet {
+    fn from(bits: Bits) -> Self {
+        let has = |port: &u16| bits.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1;
+        PortSet((0..=u16::MAX).filter(has).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(input: &str, expect: &str) {
+        let got = match PortSet::parse(input, &Services::built_in()) {
+            Ok(ports) => ports.to_string(),
+            Err(error) => format!("error: {error}"),
+        };
+        assert!(
+            if expect.starts_with("error") { got.contains(&expect[7..]) && got.starts_with("error") } else { got == expect },
+            "{input:?} gave {got:?}"
+        );
+    }
+
+    #[test]
+    fn nmap_grammar() {
+        check("22,80,1000-2000", "22,80,1000-2000");
+        check("-100", "1-100");
+        check("60000-", "60000-65535");
+        check("-", "1-65535");
+        check("0", "0");
+        check("0-", "0-65535");
+        check(" 80 , 22,", "22,80");
+        check("80,80,79-81", "79-81");
+        check("http*", "80,443,8080,8443");
+        check("T:22,80", "22,80");
+        check("[1-100]", "21-23,25,53,70,79-80,88");
+        check("[1-22,443],9999", "21-22,443,9999");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        check("20-10", "error: port range 20-10 is backwards; write 10-20");
+        check("70000", "error: port 70000 does not exist");
+        check("99999999999999999999", "error: port 99999999999999999999 does not exist");
+        check("", "error: has an empty entry");
+        check("1,,2", "error: has an empty entry");
+        check("2 - 3", "error: is no port");
+        check("1-2-3", "error: is no port");
+        check("nonesuch", "error: no TCP service is called \"nonesuch\"");
+        check("U:53", "error: TCP only");
+        check("[1-5", "error: do not pair up");
+        check("1-5]", "error: do not pair up");
+        check("[1,[2]]", "error: do not pair up");
+        check("é", "error: is no port");
+    }
+
+    #[test]
+    fn top_ports_fill_up_past_the_excluded() {
+        let except: PortSet = [80, 443].into_iter().collect();
+        assert_eq!(PortSet::top(3, &except).unwrap().to_string(), "21-23");
+        assert_eq!(PortSet::top(1000, &PortSet::none()).unwrap().len(), 1000);
+        assert_eq!(PortSet::top(0, &except), Err(PortError::TopPorts(0)));
+        assert_eq!(PortSet::top(1001, &except), Err(PortError::TopPorts(1001)));
+    }
+
+    proptest! {
+        #[test]
+        fn printed_sets_parse_to_themselves(ports in proptest::collection::btree_set(any::<u16>(), 1..200)) {
+            let set: PortSet = ports.iter().copied().collect();
+            prop_assert!(set.iter().eq(ports.iter().copied()));
+            prop_assert_eq!(PortSet::parse(&set.to_string(), &Services::built_in()), Ok(set));
+        }
+
+        #[test]
+        fn any_text_is_answered(text in "[-0-9,:TU\\[\\]a-z* ]{0,20}|.*") {
+            let _ = PortSet::parse(&text, &Services::built_in());
+        }
+    }
+}

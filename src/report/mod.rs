@@ -1,0 +1,261 @@
+//! What is told of a scan, and to whom: a [`Sink`] gets the beginning, each finding, the progress and the end.
+//! Reports know findings and counters only; they touch no socket and read no clock.
+
+#[cfg(feature = "cli")]
+pub mod json;
+#[cfg(feature = "cli")]
+pub mod text;
+
+use std::io;
+use std::time::SystemTime;
+
+use crate::plan::Plan;
+use crate::scan::{Finding, Limits, SetBy, Settings, State, Stats, Time};
+
+/// What is known when a scan begins.
+#[derive(Clone, Debug)]
+pub struct Begin<'a> {
+    /// The wall clock at [`Time`] 0; findings' times count from there.
+    pub started_at: SystemTime,
+    /// What is scanned.
+    pub plan: &'a Plan,
+    /// How.
+    pub settings: Settings,
+    /// What the machine allows.
+    pub limits: Limits,
+    /// Sockets in flight at most.
+    pub cap: u32,
+    /// Which limit set the cap.
+    pub cap_set_by: SetBy,
+}
+
+/// How far a scan is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The counters.
+    pub stats: &'a Stats,
+    /// Since the scan began.
+    pub elapsed: Time,
+}
+
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Every endpoint has an answer, be it silence.
+    Complete,
+    /// Some endpoints could not be scanned, for reasons on our own side.
+    Incomplete,
+    /// The scan was stopped.
+    Interrupted,
+    /// A report could not be written, and the scan was stopped for it.
+    ReportFailed,
+}
+
+impl Exit {
+    /// The word used in every report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Exit::Complete => "complete",
+            Exit::Incomplete => "incomplete",
+            Exit::Interrupted => "interrupted",
+            Exit::ReportFailed => "report-failed",
+        }
+    }
+}
+
+/// What a scan came to. `stats.planned` equals the sum of the four states, always.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The counters.
+    pub stats: Stats,
+    /// How long it took.
+    pub elapsed: Time,
+    /// How it ended.
+    pub exit: Exit,
+    /// Sockets in flight at most.
+    pub cap: u32,
+    /// Which limit set the cap.
+    pub cap_set_by: SetBy,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
+    pub local_error: Option<String>,
+}
+
+impl Summary {
+    /// Probes per second that came to a verdict.
+    pub fn probes_per_s(&self) -> f64 {
+        let scanned = self.stats.planned - self.stats.in_state(State::Unscanned);
+        scanned as f64 * 1e6 / self.elapsed.us.max(1) as f64
+    }
+}
+
+/// Receives what a scan finds. Every method does nothing unless it is written.
+///
+/// An error stops the scan: what was not scanned is counted as such, `end` is still called, and the error is returned
+/// from the run.
+pub trait Sink {
+    /// The scan begins.
+    fn begin(&mut self, _begin: &Begin) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// An endpoint has its verdict.
+    fn finding(&mut self, _finding: &Finding) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Ten times a second: show how far it is, write out what is held back.
+    fn progress(&mut self, _progress: &Progress) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The scan is over.
+    fn end(&mut self, _summary: &Summary) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A closure is a sink that gets the findings.
+impl<F: FnMut(&Finding)> Sink for F {
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self(finding);
+        Ok(())
+    }
+}
+
+/// A writer that passes on whole lines only: whatever happens to the process, what was written is complete lines.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(crate) struct WholeLines<W> {
+    out: W,
+    held: Vec<u8>,
+}
+
+/// Enough for some two hundred findings: a system call per line would cost more than the probe.
+#[cfg(feature = "cli")]
+const HELD_BYTES: usize = 32 * 1024;
+
+#[cfg(feature = "cli")]
+impl<W: io::Write> WholeLines<W> {
+    pub fn new(out: W) -> Self {
+        WholeLines { out, held: Vec::with_capacity(HELD_BYTES) }
+    }
+
+    /// Adds what `write` writes, which must end with a line's end.
+    pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+        write(&mut self.held)?;
+        if self.held.len() >= HELD_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes out what is held back.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let written = self.out.write_all(&self.held).and_then(|()| self.out.flush());
+        self.held.clear();
+        written
+    }
+}
+
+/// The states whose findings are listed one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Show([bool; State::ALL.len()]);
+
+impl Show {
+    /// Lists these states.
+    pub fn states(states: impl IntoIterator<Item = State>) -> Self {
+        let mut show = Show([false; State::ALL.len()]);
+        states.into_iter().for_each(|state| show.0[state as usize] = true);
+        show
+    }
+
+    /// Whether findings of this state are listed.
+    pub fn lists(self, state: State) -> bool {
+        self.0[state as usize]
+    }
+}
+
+/// An endpoint's address as text, with its zone where it has one.
+#[cfg(feature = "cli")]
+pub(crate) fn ip_text(endpoint: std::net::SocketAddr) -> String {
+    match endpoint {
+        std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => endpoint.ip().to_string(),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+#[cfg(feature = "cli")]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One set of findings that every format's golden test is fed with.
+#[cfg(all(test, feature = "cli"))]
+mod fixture {
+    use super::*;
+    use crate::plan::{PortSet, Target};
+    use crate::scan::{Connect, Outcome, OwnError, Reason, Scan};
+    use std::time::Duration;
+
+    /// Compares with the file of that name in `golden/`; with PORTREEVE_BLESS set, writes it.
+    pub fn golden(name: &str, text: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden").join(name);
+        if std::env::var_os("PORTREEVE_BLESS").is_some() {
+            std::fs::write(&path, text).expect("a writable checkout");
+        }
+        let golden = std::fs::read_to_string(&path).expect("the golden file");
+        assert_eq!(text, golden, "{name} differs: a report's form is a contract (docs/OUTPUT.md); PORTREEVE_BLESS=1 accepts it");
+    }
+
+    pub fn play(sink: &mut dyn Sink) {
+        let targets = ["192.0.2.1", "odd.test", "192.0.2.9"].map(|text| Target::parse(text).expect("a target"));
+        let ports: PortSet = [22, 80, 4_444, 65_535].into_iter().collect();
+        let builder = Plan::builder().targets(targets).ports(ports).order(crate::plan::Order::Sequential);
+        let plan = builder.build(&mut |_| Ok(vec!["[fe80::1%7]:0".parse().expect("an address")])).expect("a plan");
+        let limits = Limits { nofile: 256, already_open: 6, max_fds: None, available_bytes: Some(1 << 30), tcp_available_bytes: None };
+        let (cap, cap_set_by) = limits.cap();
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let settings = Settings::default();
+        sink.begin(&Begin { started_at, plan: &plan, settings, limits, cap, cap_set_by }).expect("begin");
+
+        let mut scan = Scan::new(plan, settings, cap);
+        let at = |ms: u64| Time::from_us(ms * 1_000);
+        let by = "192.0.2.254".parse().ok();
+        let outcomes = [
+            Outcome::Connected { rtt_us: Some(41) },
+            Outcome::Refused,
+            Outcome::Unreachable { reason: Reason::AdminProhibited, by },
+            Outcome::Own(OwnError::ProcessDescriptors),
+            Outcome::Refused,
+            Outcome::Refused,
+            Outcome::Refused,
+            Outcome::Barred(Reason::NoLocalRoute),
+            Outcome::Connected { rtt_us: None },
+            Outcome::Unreachable { reason: Reason::HostUnreach, by: None },
+            Outcome::Connected { rtt_us: Some(1_234_567) },
+        ];
+        let slots: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();
+        for (connect, outcome) in slots.iter().zip(outcomes) {
+            scan.handle_outcome(connect.slot, outcome, at(20));
+        }
+        scan.handle_stop(Reason::Interrupted, at(30));
+        while let Some(slot) = scan.poll_expired(at(30)) {
+            scan.handle_outcome(slot, Outcome::Silence, at(30));
+        }
+        while let Some(finding) = scan.poll_finding() {
+            sink.finding(&finding).expect("finding");
+        }
+        sink.progress(&Progress { stats: scan.stats(), elapsed: at(30) }).expect("progress");
+        let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
+        let summary = Summary { stats, elapsed: at(30), exit: Exit::Interrupted, cap, cap_set_by, turns: 3, local_error };
+        sink.end(&summary).expect("end");
+    }
+}

@@ -1,0 +1,324 @@
+//! The report for people: open ports as they are found, then a table per host, then the sum.
+//! It knows findings and counters, no sockets; whether there is a terminal, and in which colours, it is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Begin, Exit, Progress, Show, Sink, Summary, WholeLines, grouped};
+use crate::plan::{Names, Order, Services};
+use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State};
+
+/// How a text report looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Which findings are listed one by one.
+    pub show: Show,
+    /// Hosts without a listed finding are left out, and so is what the listed ones have besides.
+    pub listed_only: bool,
+    /// Tell the plan and the limits first.
+    pub verbose: bool,
+    /// Only a line for each listed finding.
+    pub quiet: bool,
+    /// Colours for a terminal.
+    pub color: bool,
+}
+
+/// Writes text to `W`.
+#[derive(Debug)]
+pub struct Text<'a, W> {
+    out: WholeLines<W>,
+    style: Style,
+    services: &'a Services,
+    names: Names,
+    /// By address, with port 0.
+    hosts: BTreeMap<SocketAddr, Host>,
+    rows: usize,
+    counts_hosts: bool,
+    addresses: u64,
+}
+
+/// Memory is bounded however large the plan: counts are kept per host up to this many addresses …
+const HOSTS_COUNTED: u64 = 4_096;
+/// … rows for the tables up to this many (about 5 MB), each of which was told when it was found …
+const MAX_ROWS: usize = 100_000;
+/// … and hosts without anything listed get a line of their own where there are no more than these.
+const HOSTS_NAMED: u64 = 16;
+
+#[derive(Debug, Default)]
+struct Host {
+    rows: Vec<Row>,
+    counts: Vec<(Reason, u64)>,
+}
+
+#[derive(Debug)]
+struct Row {
+    port: u16,
+    reason: Reason,
+    reason_ip: Option<IpAddr>,
+    rtt_us: Option<u64>,
+}
+
+impl<'a, W: Write> Text<'a, W> {
+    /// A sink that writes to `out`.
+    pub fn new(out: W, style: Style, services: &'a Services) -> Self {
+        Text {
+            out: WholeLines::new(out),
+            style,
+            services,
+            names: Names::default(),
+            hosts: BTreeMap::new(),
+            rows: 0,
+            counts_hosts: false,
+            addresses: 0,
+        }
+    }
+
+    fn painted(&self, state: State) -> String {
+        let code = match state {
+            State::Open => "32",
+            State::Closed => "2",
+            State::Filtered => "33",
+            State::Unscanned => "31",
+        };
+        self.paint(state.as_str(), code)
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+    }
+
+    fn heading(&self, host: &SocketAddr) -> String {
+        let ip = super::ip_text(*host);
+        let text = self.names.get(host.ip()).map_or(ip.clone(), |name| format!("{ip} ({name})"));
+        self.paint(&text, "1")
+    }
+
+    fn table(&self, text: &mut String, key: &SocketAddr, host: &Host) {
+        let _ = writeln!(text, "\n{}", self.heading(key));
+        let service = |row: &Row| self.services.name(row.port).unwrap_or("");
+        let wide = |width: fn(&Row) -> usize, title: usize| host.rows.iter().map(width).max().unwrap_or(0).max(title);
+        let (port_wide, state_wide) = (9, wide(|row| row.reason.state().as_str().len(), 5));
+        let service_wide = host.rows.iter().map(|row| service(row).len()).max().unwrap_or(0).max(7);
+        let reason_wide = host.rows.iter().map(|row| reason_text(row).len()).max().unwrap_or(0).max(6);
+        let title = format!("{:port_wide$}  {:state_wide$}  {:service_wide$}  {:reason_wide$}  RTT", "PORT", "STATE", "SERVICE", "REASON");
+        let _ = writeln!(text, "{}", self.paint(&title, "2"));
+        for row in &host.rows {
+            let state = row.reason.state();
+            let padding = " ".repeat(state_wide - state.as_str().len());
+            let rtt = row.rtt_us.map(milliseconds).unwrap_or_default();
+            let line = format!(
+                "{:port_wide$}  {}{padding}  {:service_wide$}  {:reason_wide$}  {rtt}",
+                format!("{}/tcp", row.port),
+                self.painted(state),
+                service(row),
+                reason_text(row),
+            );
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let rest = folded(host.counts.iter().copied().filter(|(reason, _)| !self.style.show.lists(reason.state())));
+        if !rest.is_empty() && !self.style.listed_only {
+            let _ = writeln!(text, "not listed: {rest}");
+        }
+    }
+
+    fn tables(&self, text: &mut String) {
+        for (key, host) in &self.hosts {
+            if !host.rows.is_empty() {
+                self.table(text, key, host);
+            } else if self.addresses <= HOSTS_NAMED && !self.style.listed_only {
+                let _ = writeln!(text, "\n{}\nnothing to list: {}", self.heading(key), folded(host.counts.iter().copied()));
+            }
+        }
+        if self.rows > MAX_ROWS {
+            let more = grouped((self.rows - MAX_ROWS) as u64);
+            let _ = writeln!(text, "\nThe tables stop at {} rows; the other {more} are in the lines above.", grouped(MAX_ROWS as u64));
+        }
+    }
+
+    fn sum(&self, text: &mut String, summary: &Summary) {
+        let stats = &summary.stats;
+        let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
+        let sum: Vec<String> = State::ALL.into_iter().map(count).collect();
+        let _ = writeln!(text, "\n{} planned = {}", grouped(stats.planned), sum.join(" + "));
+        for state in [State::Closed, State::Filtered, State::Unscanned] {
+            let reasons = stats.reasons(state).map(|(reason, count)| format!("{} {}", grouped(count), reason.as_str()));
+            let reasons: Vec<String> = reasons.collect();
+            if !reasons.is_empty() {
+                let _ = writeln!(text, "{}: {}", self.painted(state), reasons.join(", "));
+            }
+        }
+        let listed = self.hosts.values().filter(|host| !host.rows.is_empty()).count() as u64;
+        let others = self.addresses.saturating_sub(listed);
+        if self.addresses > HOSTS_NAMED && others > 0 && self.rows <= MAX_ROWS {
+            let _ = writeln!(text, "{} addresses have something listed, {} have not.", grouped(listed), grouped(others));
+        }
+        let _ = writeln!(
+            text,
+            "{} in {}, {} probes/s; {} retries; at most {} descriptors held of {} allowed ({})",
+            match summary.exit {
+                Exit::Complete => "Complete".into(),
+                exit => self.paint(if exit == Exit::Interrupted { "Interrupted" } else { "Incomplete" }, "31"),
+            },
+            milliseconds(summary.elapsed.us),
+            grouped(summary.probes_per_s() as u64),
+            grouped(stats.retries),
+            grouped(stats.peak_in_flight.into()),
+            grouped(summary.cap.into()),
+            summary.cap_set_by.as_str(),
+        );
+        if stats.self_connects > 0 {
+            let _ = writeln!(text, "{} connections to oneself were seen through and probed again", grouped(stats.self_connects));
+        }
+        let own: Vec<String> = stats.own_errors().map(|(error, count)| format!("{} {}", grouped(count), error.as_str())).collect();
+        if !own.is_empty() {
+            let lowest = grouped(stats.lowest_cap.into());
+            let _ = writeln!(text, "on our own side: {}; each was tried again, with as few as {lowest} sockets", own.join(", "));
+        }
+        if let Some(error) = &summary.local_error {
+            let _ = writeln!(text, "the system's last unusual error: {error}");
+        }
+    }
+}
+
+/// The plan and the limits, for `-v`.
+fn preamble(begin: &Begin) -> String {
+    let mut text = String::new();
+    let (plan, settings) = (begin.plan, begin.settings);
+    let order = match plan.order() {
+        Order::Random { seed } => format!("in random order (--seed {seed})"),
+        Order::Sequential => "in order".into(),
+    };
+    let addresses = counted(plan.addresses(), "address", "addresses");
+    let _ = writeln!(text, "Scanning {} on {addresses} {order}", counted(plan.len(), "endpoint", "endpoints"));
+    let retries = counted(settings.max_retries.into(), "retry", "retries");
+    let rate = match settings.rate {
+        Some(rate) if rate.public_only => format!("at most {} attempts/s towards public addresses", grouped(rate.per_s.get().into())),
+        Some(rate) => format!("at most {} attempts/s", grouped(rate.per_s.get().into())),
+        None => "no rate limit".into(),
+    };
+    let _ = writeln!(text, "Timeout {}, {retries}, {rate}", milliseconds(settings.timeout_us));
+    let _ = writeln!(text, "At most {} sockets at once, set by {}:", grouped(begin.cap.into()), begin.cap_set_by.as_str());
+    explain(&mut text, &begin.limits, begin.cap_set_by);
+    text
+}
+
+fn explain(text: &mut String, limits: &Limits, set_by: SetBy) {
+    let mut line = |name: SetBy, words: String| {
+        let mark = if name == set_by { "*" } else { " " };
+        let _ = writeln!(text, " {mark} {}: {words}", name.as_str());
+    };
+    let reserve: Vec<String> = RESERVE.iter().map(|(what, count)| format!("{count} for {what}")).collect();
+    let nofile = if limits.nofile == u64::MAX { "unlimited".into() } else { grouped(limits.nofile) };
+    line(SetBy::Nofile, format!("{nofile}, less {} open already, less a reserve of {}", limits.already_open, reserve.join(" and ")));
+    line(SetBy::MaxFds, limits.max_fds.map_or("not given".into(), |max| grouped(max.into())));
+    let share = |bytes: Option<u64>| match bytes {
+        Some(bytes) => format!("one part in {MEMORY_SHARE} of {} MiB", grouped(bytes >> 20)),
+        None => "not known on this system".into(),
+    };
+    line(SetBy::Memory, format!("{}, at {} KiB of kernel memory a socket", share(limits.available_bytes), SOCKET_BYTES >> 10));
+    line(SetBy::TcpMemory, share(limits.tcp_available_bytes));
+}
+
+fn reason_text(row: &Row) -> String {
+    let reason = row.reason.as_str();
+    row.reason_ip.map_or(reason.into(), |ip| format!("{reason} from {ip}"))
+}
+
+/// `1,000 closed (conn-refused), 5 filtered (no-response)`.
+fn folded(counts: impl Iterator<Item = (Reason, u64)>) -> String {
+    let parts: Vec<String> =
+        counts.map(|(reason, count)| format!("{} {} ({})", grouped(count), reason.state().as_str(), reason.as_str())).collect();
+    parts.join(", ")
+}
+
+fn milliseconds(us: u64) -> String {
+    match us {
+        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
+        _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+impl<W: Write> Sink for Text<'_, W> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        self.addresses = begin.plan.addresses();
+        self.counts_hosts = self.addresses <= HOSTS_COUNTED && !self.style.quiet;
+        self.names = begin.plan.names();
+        if self.style.verbose && !self.style.quiet {
+            self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
+        }
+        self.out.flush()
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let Finding { endpoint, reason, reason_ip, rtt_us, .. } = *finding;
+        let listed = self.style.show.lists(reason.state());
+        let key = without_port(endpoint);
+        if self.counts_hosts {
+            let counts = &mut self.hosts.entry(key).or_default().counts;
+            match counts.iter_mut().find(|(counted, _)| *counted == reason) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((reason, 1)),
+            }
+        }
+        if !listed {
+            return Ok(());
+        }
+        let service = self.services.name(endpoint.port()).unwrap_or_default();
+        let live = format!("{} {endpoint} {service}", self.painted(reason.state()));
+        self.rows += 1;
+        if self.rows <= MAX_ROWS && !self.style.quiet {
+            self.hosts.entry(key).or_default().rows.push(Row { port: endpoint.port(), reason, reason_ip, rtt_us });
+        }
+        self.out.add(|out| writeln!(out, "{}", live.trim_end()))
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        if !self.style.quiet {
+            self.hosts.values_mut().for_each(|host| host.rows.sort_unstable_by_key(|row| row.port));
+            let mut text = String::new();
+            self.tables(&mut text);
+            self.sum(&mut text, summary);
+            self.out.add(|out| out.write_all(text.as_bytes()))?;
+        }
+        self.out.flush()
+    }
+}
+
+fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
+    endpoint.set_port(0);
+    endpoint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn check(golden: &str, style: Style) {
+        let services = Services::built_in();
+        let mut out = Vec::new();
+        fixture::play(&mut Text::new(&mut out, style, &services));
+        fixture::golden(golden, &String::from_utf8(out).expect("UTF-8"));
+    }
+
+    const PLAIN: Style = Style { show: Show([true, false, false, false]), listed_only: false, verbose: false, quiet: false, color: false };
+
+    #[test]
+    fn the_report_is_tidy() {
+        check("open.txt", PLAIN);
+        check("all_verbose.txt", Style { show: Show([true; 4]), verbose: true, ..PLAIN });
+        check("quiet_color.txt", Style { show: Show([true, false, true, false]), quiet: true, color: true, ..PLAIN });
+        check("listed_only.txt", Style { listed_only: true, ..PLAIN });
+    }
+}

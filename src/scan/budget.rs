@@ -1,0 +1,193 @@
+//! How many sockets may be in flight: the cap that follows from the machine's limits, and how it gives way when the
+//! kernel says no. It computes with numbers it is given; reading them from the system is the engine's.
+
+use super::verdict::{OwnError, Time};
+
+/// What the machine and the user allow, as read before the scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// RLIMIT_NOFILE after it was raised; `u64::MAX` for no limit.
+    pub nofile: u64,
+    /// Descriptors that were open before the scan.
+    pub already_open: u64,
+    /// `--max-fds`.
+    pub max_fds: Option<u32>,
+    /// Bytes of memory that are available to this process, where the system tells.
+    pub available_bytes: Option<u64>,
+    /// Bytes that TCP may still take before the kernel feels pressure (`net.ipv4.tcp_mem`), where the system tells.
+    pub tcp_available_bytes: Option<u64>,
+}
+
+/// Descriptors that are kept free, and for what.
+pub const RESERVE: [(&str, u64); 2] =
+    [("reading the system's state while the scan runs", 1), ("what the C library may open behind our back", 3)];
+
+/// Kernel memory of one socket that waits for an answer: 5 KiB of objects and one page with the queued SYN
+/// (20,000 of them took 180 MB on Linux 6.18).
+pub const SOCKET_BYTES: u64 = 9 * 1024;
+/// The part of it that TCP's own account sees: that page.
+const SOCKET_TCP_BYTES: u64 = 4 * 1024;
+/// Never more than one part in this many of what is available.
+pub const MEMORY_SHARE: u64 = 4;
+/// Where nothing else limits, for instance RLIM_INFINITY on a large machine: as many as one host has ports.
+const ENOUGH: u64 = 65_536;
+
+/// Which of the limits decided the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetBy {
+    /// RLIMIT_NOFILE, less what is open and the reserve.
+    Nofile,
+    /// `--max-fds`.
+    MaxFds,
+    /// A share of the available memory.
+    Memory,
+    /// A share of what the kernel gives to TCP.
+    TcpMemory,
+    /// None of them: more sockets than one host has ports gain nothing.
+    Enough,
+}
+
+impl SetBy {
+    /// The limit's name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SetBy::Nofile => "RLIMIT_NOFILE",
+            SetBy::MaxFds => "--max-fds",
+            SetBy::Memory => "available memory",
+            SetBy::TcpMemory => "tcp_mem",
+            SetBy::Enough => "built-in maximum",
+        }
+    }
+}
+
+impl Limits {
+    /// How many sockets may be in flight at most, at least 1, and which limit says so.
+    pub fn cap(&self) -> (u32, SetBy) {
+        let reserve: u64 = RESERVE.iter().map(|&(_, count)| count).sum();
+        let of_memory = |bytes: Option<u64>, each| bytes.map_or(u64::MAX, |bytes| bytes / MEMORY_SHARE / each);
+        let limits = [
+            (self.nofile.saturating_sub(self.already_open).saturating_sub(reserve), SetBy::Nofile),
+            (self.max_fds.map_or(u64::MAX, u64::from), SetBy::MaxFds),
+            (of_memory(self.available_bytes, SOCKET_BYTES), SetBy::Memory),
+            (of_memory(self.tcp_available_bytes, SOCKET_TCP_BYTES), SetBy::TcpMemory),
+            (ENOUGH, SetBy::Enough),
+        ];
+        let (cap, set_by) = limits.into_iter().min_by_key(|&(cap, _)| cap).unwrap_or((1, SetBy::Enough));
+        (cap.clamp(1, ENOUGH) as u32, set_by)
+    }
+}
+
+/// The cap while the scan runs: it shrinks to what the kernel can bear and grows again.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: u32,
+    cap: u32,
+    grows_at: Time,
+    stalled_since: Option<Time>,
+}
+
+/// After a failure the cap stays for a second, then grows by an eighth each second: back from 1 to 19,000 takes 80 s,
+/// from half of it 6 s; a probe lost to a growth step that was too bold costs one system call.
+const GROWTH_STEP_US: u64 = 1_000_000;
+const GROWTH_DIVISOR: u32 = 8;
+/// With nothing in flight and every attempt failing on our own side for this long, waiting longer is not scanning.
+const STALL_US: u64 = 10_000_000;
+
+impl Budget {
+    pub fn new(limit: u32) -> Self {
+        Budget { limit, cap: limit, grows_at: Time::default(), stalled_since: None }
+    }
+
+    pub fn cap(&self) -> u32 {
+        self.cap
+    }
+
+    /// The kernel said no while `in_flight` others were held: so many is what it can bear. Descriptors are counted
+    /// exactly; memory and ports are shared with others, so leave them some.
+    pub fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
+        let bearable = match error {
+            OwnError::ProcessDescriptors | OwnError::SystemDescriptors => in_flight,
+            _ => in_flight - in_flight / 4,
+        };
+        self.cap = bearable.clamp(1, self.cap);
+        self.grows_at = now.plus_us(GROWTH_STEP_US);
+        self.stalled_since.get_or_insert(now);
+    }
+
+    /// An attempt came to an end that was not our own side's doing.
+    pub fn progress(&mut self) {
+        self.stalled_since = None;
+    }
+
+    /// Whether nothing has worked for so long that nothing will.
+    pub fn is_stalled(&self, in_flight: u32, now: Time) -> bool {
+        in_flight == 0 && self.stalled_since.is_some_and(|since| now.us_since(since) >= STALL_US)
+    }
+
+    /// Lets the cap grow if its time has come.
+    pub fn grow(&mut self, now: Time) {
+        if self.cap < self.limit && now >= self.grows_at {
+            self.cap = (self.cap + (self.cap / GROWTH_DIVISOR).max(1)).min(self.limit);
+            self.grows_at = now.plus_us(GROWTH_STEP_US);
+        }
+    }
+
+    /// When the cap will grow next, if it is below its limit.
+    pub fn grows_at(&self) -> Option<Time> {
+        (self.cap < self.limit).then_some(self.grows_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(limits: Limits, cap: u32, set_by: SetBy) {
+        assert_eq!(limits.cap(), (cap, set_by), "{limits:?}");
+    }
+
+    #[test]
+    fn the_smallest_limit_decides() {
+        let roomy =
+            Limits { nofile: 20_000, already_open: 6, max_fds: None, available_bytes: Some(8 << 30), tcp_available_bytes: Some(2 << 30) };
+        check(roomy, 19_990, SetBy::Nofile);
+        check(Limits { nofile: 16, already_open: 4, ..roomy }, 8, SetBy::Nofile);
+        check(Limits { nofile: 3, already_open: 4, ..roomy }, 1, SetBy::Nofile);
+        check(Limits { max_fds: Some(1), ..roomy }, 1, SetBy::MaxFds);
+        check(Limits { nofile: u64::MAX, available_bytes: None, tcp_available_bytes: None, ..roomy }, 65_536, SetBy::Enough);
+        check(Limits { nofile: 1_000_000, ..roomy }, 65_536, SetBy::Enough);
+        check(Limits { available_bytes: Some(72 << 20), ..roomy }, 2_048, SetBy::Memory);
+        check(Limits { tcp_available_bytes: Some(16 << 20), ..roomy }, 1_024, SetBy::TcpMemory);
+        check(Limits { available_bytes: Some(0), ..roomy }, 1, SetBy::Memory);
+    }
+
+    #[test]
+    fn it_shrinks_to_what_was_borne_and_grows_back() {
+        let mut budget = Budget::new(1_000);
+        budget.shrink(OwnError::ProcessDescriptors, 100, Time::default());
+        assert_eq!(budget.cap(), 100);
+        budget.shrink(OwnError::Buffers, 100, Time::default());
+        assert_eq!(budget.cap(), 75);
+        budget.shrink(OwnError::ProcessDescriptors, 0, Time::default());
+        assert_eq!(budget.cap(), 1, "never less than one");
+        budget.grow(Time::from_us(999_999));
+        assert_eq!(budget.cap(), 1, "not before its time");
+        let mut now = Time::default();
+        while let Some(next) = budget.grows_at() {
+            assert!(next > now && next.us < 90_000_000);
+            now = next;
+            budget.grow(now);
+        }
+        assert_eq!(budget.cap(), 1_000);
+    }
+
+    #[test]
+    fn a_stall_needs_ten_seconds_without_any_answer() {
+        let mut budget = Budget::new(10);
+        budget.shrink(OwnError::ProcessDescriptors, 0, Time::default());
+        let late = Time::from_us(STALL_US);
+        assert!(budget.is_stalled(0, late) && !budget.is_stalled(1, late) && !budget.is_stalled(0, Time::from_us(1)));
+        budget.progress();
+        assert!(!budget.is_stalled(0, late));
+    }
+}

@@ -1,0 +1,120 @@
+//! How fast attempts may begin: it answers "when", it never sleeps. It knows addresses only as public or not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use super::verdict::Time;
+
+/// How many attempts may begin per second, and towards whom that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Attempts per second.
+    pub per_s: NonZeroU32,
+    /// Whether loopback, link-local and private addresses are exempt.
+    pub public_only: bool,
+}
+
+/// The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt would be due if all
+/// came evenly; attempts may run ahead of it by a burst and no more.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    rate: Option<Rate>,
+    interval_ns: u64,
+    due_ns: u64,
+}
+
+/// A burst of 2 ms: one wake-up a millisecond (epoll's grain) keeps the rate without falling behind.
+const BURST_NS: u64 = 2_000_000;
+
+impl Pacer {
+    pub fn new(rate: Option<Rate>) -> Self {
+        let interval_ns = rate.map_or(0, |rate| 1_000_000_000 / u64::from(rate.per_s.get()));
+        Pacer { rate, interval_ns, due_ns: 0 }
+    }
+
+    /// When an attempt at `endpoint` may begin: `None` for at once.
+    pub fn wait_until(&self, endpoint: SocketAddr, now: Time) -> Option<Time> {
+        let earliest_ns = self.due_ns.saturating_sub(BURST_NS);
+        let waits = self.counts(endpoint) && earliest_ns > now.us * 1_000;
+        waits.then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
+    }
+
+    /// An attempt at `endpoint` begins.
+    pub fn begin(&mut self, endpoint: SocketAddr, now: Time) {
+        if self.counts(endpoint) {
+            self.due_ns = self.due_ns.max(now.us * 1_000) + self.interval_ns;
+        }
+    }
+
+    fn counts(&self, endpoint: SocketAddr) -> bool {
+        self.rate.is_some_and(|rate| !rate.public_only || is_public(endpoint.ip()))
+    }
+}
+
+/// Whether an address is on somebody else's network: neither loopback, link-local nor private (RFC 1918, 3927, 4193, 4291).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()),
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pacer(per_s: u32, public_only: bool) -> Pacer {
+        Pacer::new(NonZeroU32::new(per_s).map(|per_s| Rate { per_s, public_only }))
+    }
+
+    fn endpoint(ip: &str) -> SocketAddr {
+        SocketAddr::new(ip.parse().unwrap(), 80)
+    }
+
+    /// How many attempts begin in `ms` milliseconds when asked every `every_us`.
+    fn begun(pacer: &mut Pacer, ms: u64, every_us: u64) -> u64 {
+        let target = endpoint("192.0.2.1");
+        let mut count = 0;
+        for us in (0..ms * 1_000).step_by(every_us as usize) {
+            while pacer.wait_until(target, Time::from_us(us)).is_none() {
+                pacer.begin(target, Time::from_us(us));
+                count += 1;
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn the_rate_is_kept_whatever_the_wake_ups() {
+        for (rate, every_us) in [(1, 1_000), (1_000, 1_000), (10_000, 1_000), (10_000, 50), (1_000_000, 500)] {
+            let count = begun(&mut pacer(rate, true), 2_000, every_us);
+            let expect = u64::from(rate) * 2;
+            assert!(count.abs_diff(expect) <= expect / 50 + 2, "{count} of {expect} at {rate}/s");
+        }
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up() {
+        let mut pacer = pacer(1_000, true);
+        let target = endpoint("192.0.2.1");
+        pacer.begin(target, Time::from_us(0));
+        let later = Time::from_us(60_000_000);
+        let burst =
+            (0..100).take_while(|_| pacer.wait_until(target, later).is_none().then(|| pacer.begin(target, later)).is_some()).count();
+        assert!(burst <= 3, "{burst} at once after a minute's idling");
+    }
+
+    #[test]
+    fn own_networks_are_exempt_unless_asked_for() {
+        for ip in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fe80::1", "fd00::1"] {
+            let (mut exempt, mut strict) = (pacer(1, true), pacer(1, false));
+            for _ in 0..10 {
+                exempt.begin(endpoint(ip), Time::default());
+                strict.begin(endpoint(ip), Time::default());
+            }
+            assert_eq!(exempt.wait_until(endpoint(ip), Time::default()), None, "{ip}");
+            assert!(strict.wait_until(endpoint(ip), Time::default()).is_some(), "{ip}");
+        }
+        assert!(is_public("192.0.2.1".parse().unwrap()) && is_public("2001:db8::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,221 @@
+//! The words for answers: outcomes of one attempt, verdicts on one endpoint, and why.
+//! Types and their names only; it decides nothing and knows no errno.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// Microseconds since the scan began. The scan takes time as a parameter and never asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Microseconds since the scan began.
+    pub us: u64,
+}
+
+impl Time {
+    /// This long after the scan began.
+    pub const fn from_us(us: u64) -> Self {
+        Time { us }
+    }
+
+    /// `us` microseconds later, without overflow.
+    pub const fn plus_us(self, us: u64) -> Self {
+        Time { us: self.us.saturating_add(us) }
+    }
+
+    /// How many microseconds passed since `earlier`, 0 if it is later.
+    pub const fn us_since(self, earlier: Time) -> u64 {
+        self.us.saturating_sub(earlier.us)
+    }
+}
+
+/// What is known of an endpoint in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// It accepts connections.
+    Open,
+    /// The host answers that nothing listens there.
+    Closed,
+    /// Nothing came back, or something in between said no.
+    Filtered,
+    /// It was not probed to an end, for a reason on our own side.
+    Unscanned,
+}
+
+impl State {
+    /// All four, in the order in which reports name them.
+    pub const ALL: [State; 4] = [State::Open, State::Closed, State::Filtered, State::Unscanned];
+
+    /// The word used in every report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Open => "open",
+            State::Closed => "closed",
+            State::Filtered => "filtered",
+            State::Unscanned => "unscanned",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $state:ident $text:literal,)*) => {
+        /// Why an endpoint has its state. The reason decides the state, so that no pair of them can contradict itself.
+        /// Names are nmap's where nmap has them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order in which reports name them.
+            pub const ALL: [Reason; [$($text),*].len()] = [$(Reason::$name),*];
+
+            /// The state that follows from this reason.
+            pub fn state(self) -> State {
+                match self { $(Reason::$name => State::$state,)* }
+            }
+
+            /// The word used in every report.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The handshake was completed.
+    SynAck = Open "syn-ack",
+    /// A RST came from the endpoint.
+    ConnRefused = Closed "conn-refused",
+    /// Nothing came within the timeout, however often it was tried.
+    NoResponse = Filtered "no-response",
+    /// ICMP 3/0.
+    NetUnreach = Filtered "net-unreach",
+    /// ICMP 3/1, ICMPv6 1/3, or the last router's neighbour discovery failed.
+    HostUnreach = Filtered "host-unreach",
+    /// ICMP 3/2.
+    ProtoUnreach = Filtered "proto-unreach",
+    /// ICMP 3/3, ICMPv6 1/4: a firewall's reject, for a host without a listener sends a RST.
+    PortUnreach = Filtered "port-unreach",
+    /// ICMP 3/9.
+    NetProhibited = Filtered "net-prohibited",
+    /// ICMP 3/10.
+    HostProhibited = Filtered "host-prohibited",
+    /// ICMP 3/13, ICMPv6 1/1 and 1/5.
+    AdminProhibited = Filtered "admin-prohibited",
+    /// Any other "destination unreachable".
+    DestUnreach = Filtered "dest-unreach",
+    /// ICMP 11, ICMPv6 3: the packet ran out of hops.
+    TimeExceeded = Filtered "time-exceeded",
+    /// ICMP 12, ICMPv6 4.
+    ParamProblem = Filtered "param-problem",
+    /// ICMPv6 1/0: a router on the way has no route.
+    NoRoute = Filtered "no-route",
+    /// ICMPv6 1/2.
+    BeyondScope = Filtered "beyond-scope",
+    /// ICMPv6 1/6.
+    RejectRoute = Filtered "reject-route",
+    /// No descriptor was to be had (EMFILE, ENFILE), however long it was tried.
+    OutOfDescriptors = Unscanned "out-of-descriptors",
+    /// The kernel had no memory (ENOBUFS, ENOMEM, EAGAIN), however long it was tried.
+    OutOfMemory = Unscanned "out-of-memory",
+    /// No source port was free (EADDRNOTAVAIL, EADDRINUSE), however long it was tried.
+    NoSourcePort = Unscanned "no-source-port",
+    /// This machine's own firewall or security policy forbade the connection (EPERM, EACCES).
+    LocalFirewall = Unscanned "local-firewall",
+    /// This machine has no way to send there (ENETUNREACH, EHOSTUNREACH and their kin at once).
+    NoLocalRoute = Unscanned "no-local-route",
+    /// The kernel refused for a reason that portreeve does not know; `-v` says which.
+    LocalError = Unscanned "local-error",
+    /// The scan was stopped first.
+    Interrupted = Unscanned "interrupted",
+}
+
+macro_rules! own_errors {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $reason:ident;)*) => {
+        /// A failure on our own side that may pass: the probe goes back and is tried again.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum OwnError { $($(#[$doc])* $name,)* }
+
+        impl OwnError {
+            /// Every one, in the order in which reports name them.
+            pub const ALL: [OwnError; [$($text),*].len()] = [$(OwnError::$name),*];
+
+            /// The name in errno(3).
+            pub fn as_str(self) -> &'static str {
+                match self { $(OwnError::$name => $text,)* }
+            }
+
+            /// What an endpoint is called that could not be probed for it.
+            pub fn reason(self) -> Reason {
+                match self { $(OwnError::$name => Reason::$reason,)* }
+            }
+        }
+    };
+}
+
+own_errors! {
+    /// This process may open no more descriptors.
+    ProcessDescriptors = "EMFILE", OutOfDescriptors;
+    /// The system may open no more descriptors.
+    SystemDescriptors = "ENFILE", OutOfDescriptors;
+    /// The kernel has no buffer.
+    Buffers = "ENOBUFS", OutOfMemory;
+    /// The kernel has no memory, or epoll no watch left (ENOSPC).
+    Memory = "ENOMEM", OutOfMemory;
+    /// The kernel asks to try again.
+    TryAgain = "EAGAIN", OutOfMemory;
+    /// No free source port for this destination, or no source address.
+    SourcePorts = "EADDRNOTAVAIL", NoSourcePort;
+    /// The source port is taken.
+    SourcePortTaken = "EADDRINUSE", NoSourcePort;
+}
+
+/// What the kernel said of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The handshake was completed.
+    Connected {
+        /// The kernel's own measure of the handshake, in microseconds, where it has one.
+        rtt_us: Option<u32>,
+    },
+    /// The socket connected to itself (TCP's simultaneous open): no answer.
+    SelfConnected,
+    /// A RST came.
+    Refused,
+    /// Something said no on the way.
+    Unreachable {
+        /// A reason whose state is filtered.
+        reason: Reason,
+        /// Who sent the ICMP error, where that is known.
+        by: Option<IpAddr>,
+    },
+    /// Nothing came in time.
+    Silence,
+    /// A failure on our own side that may pass.
+    Own(OwnError),
+    /// A failure on our own side that will not pass, with a reason whose state is unscanned.
+    Barred(Reason),
+}
+
+/// An endpoint and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Address and port.
+    pub endpoint: SocketAddr,
+    /// Why it has its [state](Reason::state).
+    pub reason: Reason,
+    /// Who sent the ICMP error that decided, where one did and the system tells.
+    pub reason_ip: Option<IpAddr>,
+    /// From the last attempt's start to its answer, in microseconds; none where nothing answered.
+    /// For open ports on Linux this is the kernel's own measure of the handshake; elsewhere it includes up to one turn of the loop.
+    pub rtt_us: Option<u64>,
+    /// Connection attempts that were made.
+    pub attempts: u8,
+    /// When this was decided.
+    pub at: Time,
+}
+
+impl Finding {
+    /// The endpoint's state.
+    pub fn state(&self) -> State {
+        self.reason.state()
+    }
+}
