@@ -1,2 +1,9 @@
-//! stub
-fn main() {}
+//! The `portreeve` command: everything is in `cli`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().into()
+}

@@ -1,0 +1,274 @@
+//! The flags as clap sees them, and nmap's spellings of them. Values are checked for their form only; what they mean
+//! together is `request`'s.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use portreeve::scan::State;
+
+/// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread, without root.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Args {
+    /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges (10.0-1.1,3.*), host names,
+    /// or URLs (the host, and its port unless -p is given)
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+
+    /// Read targets from FILE, or from standard input if it is "-"; separated by white space, "#" begins a comment [nmap: -iL]
+    #[arg(long, value_name = "FILE", help_heading = "Targets")]
+    pub input_file: Vec<PathBuf>,
+    /// Leave these targets out; several with commas between
+    #[arg(long, value_name = "TARGETS", help_heading = "Targets")]
+    pub exclude: Vec<String>,
+    /// Leave out the targets that FILE lists
+    #[arg(long, value_name = "FILE", help_heading = "Targets")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Scan all addresses of a host name, not only the first
+    #[arg(long, help_heading = "Targets")]
+    pub resolve_all: bool,
+    /// IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6", help_heading = "Targets")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', help_heading = "Targets")]
+    pub ipv6: bool,
+
+    /// Ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such as http*, [1-1024] (those with a
+    /// name) [default: the top 1,000]
+    #[arg(short, long, value_name = "PORTS", allow_hyphen_values = true, conflicts_with_all = ["top_ports", "fast"], help_heading = "Ports")]
+    pub ports: Option<String>,
+    /// Leave these ports out
+    #[arg(long, value_name = "PORTS", allow_hyphen_values = true, help_heading = "Ports")]
+    pub exclude_ports: Option<String>,
+    /// The N ports most often found open, 1 to 1000
+    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with = "fast", help_heading = "Ports")]
+    pub top_ports: Option<usize>,
+    /// The top 100 ports
+    #[arg(short = 'F', long, help_heading = "Ports")]
+    pub fast: bool,
+
+    /// The order of probing that this number stands for, to have it again [default: another each time]
+    #[arg(long, value_name = "N", conflicts_with = "sequential", help_heading = "Order and pace")]
+    pub seed: Option<u64>,
+    /// Probe in order of addresses and ports
+    #[arg(long, help_heading = "Order and pace")]
+    pub sequential: bool,
+    /// How long an attempt may take: 250ms, 1.5s, 2m; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub timeout: u64,
+    /// Further attempts at a port that stays silent, 0 to 100
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub max_retries: u8,
+    /// Hold at most N sockets at once, 1 or more [default: what descriptors and memory allow]
+    #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub max_fds: Option<u32>,
+    /// Begin at most N attempts per second, towards any address; "none" for no limit [default: 10000, none towards
+    /// loopback, link-local and private addresses]
+    #[arg(long, value_name = "N", value_parser = max_rate, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub max_rate: Option<MaxRate>,
+
+    /// Send from this address; once for each family
+    #[arg(short = 'S', long, value_name = "ADDRESS", help_heading = "Connections")]
+    pub source: Vec<IpAddr>,
+    /// Send through this network device
+    #[arg(short = 'e', long, value_name = "DEVICE", help_heading = "Connections")]
+    pub device: Option<String>,
+    /// Close open connections with FIN instead of RST, which leaves a TIME_WAIT each
+    #[arg(long, help_heading = "Connections")]
+    pub polite_close: bool,
+
+    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
+    #[arg(long, value_name = "STATES", value_delimiter = ',', help_heading = "Output")]
+    pub show: Vec<Shown>,
+    /// Nothing but what is open, and the sum
+    #[arg(long, conflicts_with = "show", help_heading = "Output")]
+    pub open: bool,
+    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// JSON lines to FILE [nmap's way of writing it: -oJ]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_json: Option<PathBuf>,
+    /// The text report to FILE [nmap: -oN]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_text: Option<PathBuf>,
+    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Only a line for each listed finding
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// Say how much would be probed, and send no probe; names are looked up all the same
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+
+    /// nmap's -oX, -oG and -oA
+    #[arg(long, hide = true)]
+    pub output_unknown: Option<String>,
+    /// nmap's -n, -Pn, -sT and --reason: what portreeve does anyway
+    #[arg(short = 'n', long = "reason", hide = true, action = ArgAction::Count)]
+    pub as_always: u8,
+}
+
+const AFTER_HELP: &str = "\
+Keys and signals: d or SIGUSR1 prints how far the scan is; Ctrl-C ends it with a report of what is known, a second Ctrl-C at once.
+nmap's -iL -p- -F -n -Pn -sT --open --reason -S -e -v -oN -oJ mean what they mean there.
+
+Exit codes:
+  0    everything was scanned, something is open
+  1    everything was scanned, nothing is open
+  2    the command line cannot be understood
+  3    something could not be scanned, for reasons on this machine
+  4    the scan could not begin, or a report could not be written
+  130  interrupted";
+
+/// A state to list, or all.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shown {
+    /// Accepts connections.
+    Open,
+    /// Refuses them.
+    Closed,
+    /// Silent, or something in between says no.
+    Filtered,
+    /// Not scanned.
+    Unscanned,
+    /// All of these.
+    All,
+}
+
+impl Shown {
+    pub fn states(self) -> &'static [State] {
+        match self {
+            Shown::Open => &[State::Open],
+            Shown::Closed => &[State::Closed],
+            Shown::Filtered => &[State::Filtered],
+            Shown::Unscanned => &[State::Unscanned],
+            Shown::All => &State::ALL,
+        }
+    }
+}
+
+/// `--max-rate`'s value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxRate {
+    /// Attempts per second.
+    PerSecond(NonZeroU32),
+    /// No limit.
+    Unlimited,
+}
+
+/// Rewrites what nmap's users type into what clap can express: options of one dash and several letters.
+pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
+    let mut rewritten = Vec::with_capacity(words.len());
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rewritten.push(word);
+            break;
+        }
+        let text = word.to_str().unwrap_or_default();
+        let (option, value) = match text.get(..3).filter(|option| ["-iL", "-oJ", "-oN", "-oX", "-oG", "-oA", "-oS"].contains(option)) {
+            Some(option) => (option, &text[3..]),
+            None => (text, ""),
+        };
+        let option = match option {
+            "-iL" => "--input-file",
+            "-oJ" => "--output-json",
+            "-oN" => "--output-text",
+            "-oX" | "-oG" | "-oA" | "-oS" => {
+                // The format is what cannot be had; where it would go does not matter.
+                rewritten.push(format!("--output-unknown={option}").into());
+                if value.is_empty() {
+                    words.next();
+                }
+                continue;
+            }
+            "-Pn" | "-sT" => "-n",
+            _ => {
+                rewritten.push(word);
+                continue;
+            }
+        };
+        // The value may stand in the next word, or directly behind.
+        rewritten.push(if value.is_empty() { option.into() } else { format!("{option}={value}").into() });
+    }
+    rewritten.extend(words);
+    rewritten
+}
+
+/// A duration in microseconds: `250ms`, `1.5s`, `2m`; a bare number is seconds.
+pub fn duration_us(text: &str) -> Result<u64, String> {
+    let form = "write it like 250ms, 1.5s or 2m; a bare number is seconds";
+    let bare = text.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
+    let with_unit = if bare { format!("{text}s") } else { text.to_owned() };
+    let duration: jiff::SignedDuration = with_unit.parse().map_err(|_| format!("{text:?} is no duration; {form}"))?;
+    u64::try_from(duration.as_micros()).map_err(|_| format!("{text:?} lies in the past; {form}"))
+}
+
+fn timeout_us(text: &str) -> Result<u64, String> {
+    const HOUR_US: u64 = 3_600_000_000;
+    match duration_us(text)? {
+        us @ 1_000..=HOUR_US => Ok(us),
+        0 => Err("an attempt without time finds nothing; write at least 1ms".into()),
+        _ => Err(format!("{text:?} is out of range; write 1ms to 1h")),
+    }
+}
+
+fn max_fds(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err("a scan needs at least 1 socket; write 1 or more, or leave it out for what the machine allows".into()),
+        Ok(max) => Ok(max),
+        Err(_) => Err(format!("{text:?} is no number of sockets; write 1 or more")),
+    }
+}
+
+fn max_rate(text: &str) -> Result<MaxRate, String> {
+    match text.parse() {
+        Ok(per_s) => Ok(MaxRate::PerSecond(per_s)),
+        Err(_) if text == "none" => Ok(MaxRate::Unlimited),
+        Err(_) => Err(format!("{text:?} is no rate; write attempts per second, 1 or more, or \"none\" for no limit")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    fn spelled(words: &str) -> String {
+        let words = nmap_spellings(words.split(' ').map(OsString::from).collect());
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn nmap_fingers() {
+        assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x -n -n --input-file hosts -p- --output-json out");
+        assert_eq!(spelled("x -iL- -oNfile"), "x --input-file=- --output-text=file");
+        assert_eq!(spelled("x -oX out.xml 10.0.0.1"), "x --output-unknown=-oX 10.0.0.1");
+        assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
+        let args =
+            Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();
+        assert_eq!((args.ports.as_deref(), args.verbose, args.open), (Some("-"), 2, true));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, us) in [("250ms", 250_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("3", 3_000_000), ("0.5", 500_000)] {
+            assert_eq!(duration_us(text), Ok(us), "{text}");
+        }
+        for text in ["", "-1", "abc", "5 parsecs", "-250ms", "1e99", "99999999999999999999"] {
+            assert!(duration_us(text).is_err(), "{text}");
+        }
+        assert!(timeout_us("0").is_err() && timeout_us("2h").is_err() && timeout_us("1h").is_ok());
+    }
+}

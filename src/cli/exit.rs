@@ -1,0 +1,86 @@
+//! Exit codes and the failures behind them. They are documented in the README and in --help; scripts rely on them.
+
+use std::io;
+use std::process::ExitCode;
+
+use portreeve::engine;
+use portreeve::plan::PlanError;
+
+/// What the command tells the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Every endpoint has an answer, and something is open. Also: help was printed, a pipe was closed.
+    Found = 0,
+    /// Every endpoint has an answer, and nothing is open.
+    NothingOpen = 1,
+    /// The command line asks for something that cannot be.
+    Usage = 2,
+    /// Something could not be scanned, for reasons on our own side.
+    Incomplete = 3,
+    /// The scan could not begin or a report could not be written.
+    Failed = 4,
+    /// Stopped by Ctrl-C or SIGTERM.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        (code as u8).into()
+    }
+}
+
+/// Why the command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// An option's value cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The reader of our output has gone: the end of the work, and no error.
+    #[error("the output's reader has gone")]
+    ClosedPipe,
+    /// A file could not be written.
+    #[error("{name} cannot be written: {error}")]
+    Write {
+        /// The file's name.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Signal handlers could not be set.
+    #[error("signals cannot be handled: {0}")]
+    Signals(io::Error),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(engine::Error),
+}
+
+impl Failure {
+    /// A failed write, or the quiet end where a pipe was closed.
+    pub fn from_write(name: &str, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::Write { name: name.into(), error },
+        }
+    }
+
+    pub fn code(&self) -> Code {
+        match self {
+            Failure::Usage(_) | Failure::Plan(_) => Code::Usage,
+            Failure::ClosedPipe => Code::Found,
+            Failure::Engine(engine::Error::Source { .. } | engine::Error::SourceFamily { .. }) => Code::Usage,
+            Failure::Write { .. } | Failure::Signals(_) | Failure::Engine(_) => Code::Failed,
+        }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Report(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            error => Failure::Engine(error),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Single keys from the terminal, without waiting for them: the terminal hands keys over one by one while this lives,
+//! and is as before afterwards.
+
+use std::io::{self, IsTerminal};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::getpgrp;
+use rustix::stdio::stdin;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+
+/// The terminal in its key-by-key mode.
+pub struct Keys {
+    before: Termios,
+}
+
+impl Keys {
+    /// Begins to listen, if standard input and standard error are a terminal and this process is in its foreground.
+    pub fn listen(wanted: bool) -> Option<Self> {
+        if !wanted || !io::stdin().is_terminal() || !io::stderr().is_terminal() || !in_foreground() {
+            return None;
+        }
+        let before = tcgetattr(stdin()).ok()?;
+        let mut mode = before.clone();
+        // Ctrl-C and Ctrl-Z stay what they are.
+        mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        tcsetattr(stdin(), OptionalActions::Now, &mode).ok()?;
+        Some(Keys { before })
+    }
+
+    /// Whether `key` was among the keys pressed since the last call.
+    pub fn pressed(&mut self, key: u8) -> bool {
+        // A background process that reads its terminal is stopped by it.
+        if !in_foreground() {
+            return false;
+        }
+        let stdin = stdin();
+        let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+        if !matches!(poll(&mut waiting, Some(&Timespec::default())), Ok(1..)) {
+            return false;
+        }
+        let mut keys = [0; 64];
+        let count = rustix::io::read(stdin, &mut keys).unwrap_or(0);
+        keys[..count].contains(&key)
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if in_foreground() {
+            // Nothing can be done about a terminal that does not take its mode back.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        }
+    }
+}
+
+fn in_foreground() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp())
+}

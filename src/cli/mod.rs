@@ -1,0 +1,102 @@
+//! The command's own: flags, outputs, progress, signals, exit codes. It uses only what the library shows everybody.
+
+mod args;
+mod exit;
+mod keys;
+mod outputs;
+mod progress;
+mod request;
+mod signals;
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Parser;
+use portreeve::engine::{self, Scanner};
+use portreeve::plan::{Order, Plan};
+use portreeve::report::{Exit, Summary, grouped};
+use portreeve::scan::State;
+
+use args::Args;
+use exit::{Code, Failure};
+use request::Request;
+
+/// Parses, runs, and maps the result to an exit code.
+pub fn main() -> Code {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let args = match Args::try_parse_from(args::nmap_spellings(arguments.clone())) {
+        Ok(args) => args,
+        Err(message) => {
+            let code = if message.use_stderr() { Code::Usage } else { Code::Found };
+            // Nobody is left to tell when the terminal itself is gone.
+            let _ = message.print();
+            return code;
+        }
+    };
+    match run(args, arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()) {
+        Ok(code) => code,
+        Err(Failure::ClosedPipe) => Code::Found,
+        Err(failure) => {
+            tell(&format!("error: {failure}"));
+            failure.code()
+        }
+    }
+}
+
+fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
+    let Request { plan, options, services } = request::from_args(&args)?;
+    if !args.quiet {
+        plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
+    }
+    if args.dry_run {
+        return dry_run(&plan, args.verbose > 0);
+    }
+    // Failing to raise it leaves the limit there is; the cap follows from that.
+    let _ = engine::raise_descriptor_limit();
+    let bar = progress::bar(args.quiet);
+    let mut outputs = outputs::open(&args, &services, arguments, &bar)?;
+    let mut scanner = Scanner::new(plan, options)?;
+    let stop = scanner.stop_handle();
+    let signals = signals::install(&stop).map_err(Failure::Signals)?;
+    let reads_stdin = args.input_file.iter().any(|file| file.as_os_str() == "-");
+    outputs.show_progress(progress::Line::new(bar, signals, stop, keys::Keys::listen(!reads_stdin && !args.quiet)));
+    let summary = scanner.run(&mut outputs)?;
+    if outputs.nobody_left() {
+        return Err(Failure::ClosedPipe);
+    }
+    Ok(code(&summary))
+}
+
+fn code(summary: &Summary) -> Code {
+    match summary.exit {
+        Exit::Interrupted => Code::Interrupted,
+        Exit::Incomplete | Exit::ReportFailed => Code::Incomplete,
+        Exit::Complete if summary.stats.in_state(State::Open) > 0 => Code::Found,
+        Exit::Complete => Code::NothingOpen,
+    }
+}
+
+/// Prints what would be probed: how much, and with `each` every endpoint in the order of probing.
+fn dry_run(plan: &Plan, each: bool) -> Result<Code, Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let order = match plan.order() {
+        Order::Random { seed } => format!("in random order (--seed {seed})"),
+        Order::Sequential => "in order".into(),
+    };
+    let (endpoints, addresses, ports) = (grouped(plan.len()), grouped(plan.addresses()), grouped(plan.ports_per_address() as u64));
+    let hint = if each { "" } else { "; -v lists them" };
+    let written =
+        writeln!(out, "{endpoints} endpoints (addresses: {addresses}, ports each: up to {ports}) {order}{hint}; no probe was sent")
+            .and_then(|()| (0..if each { plan.len() } else { 0 }).try_for_each(|index| writeln!(out, "{}", plan.endpoint(index))))
+            .and_then(|()| out.flush());
+    written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
+}
+
+/// One line to standard error. Nobody is left to tell when that fails.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Whether standard output takes colours: a terminal, and no NO_COLOR (no-color.org).
+fn wants_color() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,150 @@
+//! Where reports go: files and standard output, each with its name for the error that may come. One that fails does not
+//! take the others with it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use portreeve::plan::Services;
+use portreeve::report::json::JsonLines;
+use portreeve::report::text::{Style, Text};
+use portreeve::report::{Begin, Progress, Show, Sink, Summary};
+use portreeve::scan::{Finding, State};
+
+use super::args::Args;
+use super::exit::Failure;
+use super::progress;
+
+/// All reports of a run, as one sink.
+#[derive(Default)]
+pub struct Outputs<'a> {
+    reports: Vec<(String, Box<dyn Sink + 'a>)>,
+    progress: Option<progress::Line>,
+}
+
+const STDOUT: &str = "standard output";
+
+/// The states that are listed one by one.
+pub fn show(args: &Args) -> Show {
+    match args.show.as_slice() {
+        [] => Show::states([State::Open]),
+        shown => Show::states(shown.iter().flat_map(|shown| shown.states().iter().copied())),
+    }
+}
+
+/// Opens everything that the flags name, before anything is sent.
+pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar: &ProgressBar) -> Result<Outputs<'a>, Failure> {
+    let show = show(args);
+    let plain = Style { show, listed_only: args.open, verbose: args.verbose > 0, quiet: args.quiet, color: false };
+    let mut outputs = Outputs::default();
+    let mut stdout_is_taken = args.json;
+    if args.json {
+        outputs.add(STDOUT, JsonLines::new(AboveBar(bar.clone()), show, services, arguments.clone()));
+    }
+    if let Some(path) = &args.output_json {
+        let (name, writer) = create(path, bar, &mut stdout_is_taken)?;
+        outputs.add(&name, JsonLines::new(writer, show, services, arguments));
+    }
+    if let Some(path) = &args.output_text {
+        let (name, writer) = create(path, bar, &mut stdout_is_taken)?;
+        outputs.add(&name, Text::new(writer, plain, services));
+    }
+    if !stdout_is_taken {
+        outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
+    }
+    Ok(outputs)
+}
+
+fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<(String, Box<dyn Write>), Failure> {
+    if path.as_os_str() == "-" {
+        if std::mem::replace(stdout_is_taken, true) {
+            return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
+        }
+        return Ok((STDOUT.into(), Box::new(AboveBar(bar.clone()))));
+    }
+    let name = path.display().to_string();
+    let file = File::create(path).map_err(|error| Failure::Write { name: name.clone(), error })?;
+    Ok((name, Box::new(file)))
+}
+
+impl<'a> Outputs<'a> {
+    fn add(&mut self, name: &str, sink: impl Sink + 'a) {
+        self.reports.push((name.into(), Box::new(sink)));
+    }
+
+    /// Shows the progress on the terminal, too.
+    pub fn show_progress(&mut self, line: progress::Line) {
+        self.progress = Some(line);
+    }
+
+    /// Whether every reader has gone away.
+    pub fn nobody_left(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    /// Calls every report. One that fails is called no more; a reader that went away matters only if it was the last.
+    fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
+        let mut failed = Ok(());
+        self.reports.retain_mut(|(name, sink)| match call(sink.as_mut()) {
+            Ok(()) => true,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    failed = Err(io::Error::new(error.kind(), format!("{name} cannot be written: {error}")));
+                }
+                false
+            }
+        });
+        if self.reports.is_empty() && failed.is_ok() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        failed
+    }
+}
+
+impl Sink for Outputs<'_> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        self.each(|sink| sink.begin(begin))
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.each(|sink| sink.finding(finding))
+    }
+
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        if let Some(line) = &mut self.progress {
+            line.show(progress);
+        }
+        self.each(|sink| sink.progress(progress))
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        // The line goes away before the sum is written where it stood.
+        self.progress = None;
+        self.each(|sink| sink.end(summary))
+    }
+}
+
+/// Standard output, written above the progress line where one is shown.
+struct AboveBar(ProgressBar);
+
+impl Write for AboveBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.0.suspend(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes)?;
+            out.flush()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! How far the scan is: a line on a terminal, and a line when asked for by key or signal.
+
+use std::sync::atomic::Ordering;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use portreeve::engine::StopHandle;
+use portreeve::report::{Progress, grouped};
+use portreeve::scan::State;
+
+use super::keys::Keys;
+use super::signals::Signals;
+
+/// The progress line and what asks for it.
+pub struct Line {
+    bar: ProgressBar,
+    signals: Signals,
+    stop: StopHandle,
+    keys: Option<Keys>,
+}
+
+/// A line on standard error, where that is a terminal; nothing elsewhere.
+pub fn bar(quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    // The template is ours and without mistakes; its default would only look different.
+    let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(None, target).with_style(style)
+}
+
+impl Line {
+    pub fn new(bar: ProgressBar, signals: Signals, stop: StopHandle, keys: Option<Keys>) -> Self {
+        Line { bar, signals, stop, keys }
+    }
+
+    /// Redraws the line, and prints it for good if somebody asked.
+    pub fn show(&mut self, progress: &Progress) {
+        if self.stop.flag().load(Ordering::Relaxed) {
+            // Give the terminal back at once: a second Ctrl-C ends the process without another word.
+            self.keys = None;
+        }
+        let asked_by_key = self.keys.as_mut().is_some_and(|keys| keys.pressed(b'd'));
+        let asked = self.signals.take_status_request() || asked_by_key;
+        if !asked && self.bar.is_hidden() {
+            return;
+        }
+        let line = status(progress);
+        if asked {
+            self.bar.suspend(|| super::tell(&line));
+        }
+        self.bar.set_message(line);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `12,345 of 65,535 (18 %), 10,203/s, 1,024 of 19,985 in flight, 3 open, 5 s left`.
+fn status(progress: &Progress) -> String {
+    let stats = progress.stats;
+    let (done, planned) = (stats.settled(), stats.planned);
+    let per_s = done as f64 * 1e6 / progress.elapsed.us.max(1) as f64;
+    let left = if done > 0 { format!("{} left", about(((planned - done) as f64 / per_s) as u64)) } else { "no estimate yet".into() };
+    format!(
+        "{} of {} ({:.0} %), {}/s, {} of {} in flight, {} open, {left}",
+        grouped(done),
+        grouped(planned),
+        done as f64 * 100.0 / planned.max(1) as f64,
+        grouped(per_s as u64),
+        grouped(stats.in_flight.into()),
+        grouped(stats.cap.into()),
+        grouped(stats.in_state(State::Open)),
+    )
+}
+
+/// A time to go, as coarse as it is known.
+fn about(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", grouped(seconds / 86_400)),
+    }
+}

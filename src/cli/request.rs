@@ -1,0 +1,154 @@
+//! The one seam from flags to the library's values: after this, nobody asks what was typed.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use portreeve::engine::{self, Options};
+use portreeve::plan::{Family, Order, Plan, PortSet, Services, Target, TargetError};
+use portreeve::scan::{Rate, Settings, State};
+
+use super::args::{Args, MaxRate};
+use super::exit::Failure;
+
+/// What is to be done.
+pub struct Request {
+    pub plan: Plan,
+    pub options: Options,
+    pub services: Services,
+}
+
+/// Where the system keeps the names of services.
+const SERVICES_FILE: &str = "/etc/services";
+/// The longest line in a file of targets; longer ones are no list of targets.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// Makes values out of flags: reads files, looks names up.
+pub fn from_args(args: &Args) -> Result<Request, Failure> {
+    if let Some(format) = &args.output_unknown {
+        let usage = format!("{format}: this format is not written yet; use -oN FILE for text or -oJ FILE for JSON lines");
+        return Err(Failure::Usage(usage));
+    }
+    // A system without the file has the built-in names.
+    let services = Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default());
+    let plan = plan(args, &services)?;
+    let default_rate = Settings::default().rate;
+    let settings = Settings {
+        timeout_us: args.timeout,
+        max_retries: args.max_retries,
+        rate: match args.max_rate {
+            None => default_rate,
+            Some(MaxRate::Unlimited) => None,
+            Some(MaxRate::PerSecond(per_s)) => Some(Rate { per_s, public_only: false }),
+        },
+        tell_unscanned: super::outputs::show(args).lists(State::Unscanned),
+    };
+    let options = Options {
+        settings,
+        max_fds: args.max_fds,
+        sources: args.source.clone(),
+        device: args.device.clone(),
+        polite_close: args.polite_close,
+    };
+    Ok(Request { plan, options, services })
+}
+
+fn plan(args: &Args, services: &Services) -> Result<Plan, Failure> {
+    let ports =
+        |flag: &str, text: &String| PortSet::parse(text, services).map_err(|error| Failure::Usage(format!("{flag} {text}: {error}")));
+    let excluded_ports = args.exclude_ports.as_ref().map_or(Ok(PortSet::none()), |text| ports("--exclude-ports", text))?;
+    let top = if args.fast { Some(100) } else { args.top_ports };
+    let ports = match (&args.ports, top) {
+        (Some(text), _) => Some(ports("-p", text)?),
+        (None, Some(count)) => Some(PortSet::top(count, &excluded_ports).map_err(|error| Failure::Usage(error.to_string()))?),
+        (None, None) => None,
+    };
+
+    let usage = |error: TargetError| Failure::Usage(error.to_string());
+    let mut builder = Plan::builder().services(services.clone()).exclude_ports(excluded_ports);
+    for text in &args.targets {
+        builder = builder.target(Target::parse(text).map_err(usage)?);
+    }
+    for file in &args.input_file {
+        builder = builder.targets(targets_of_file(file)?);
+    }
+    for text in &args.exclude {
+        for target in excluded(text).map_err(usage)? {
+            builder = builder.exclude(target);
+        }
+    }
+    for file in &args.exclude_file {
+        for target in targets_of_file(file)? {
+            builder = builder.exclude(target);
+        }
+    }
+    if let Some(ports) = ports {
+        builder = builder.ports(ports);
+    }
+    let order = match (args.sequential, args.seed) {
+        (true, _) => Order::Sequential,
+        (false, Some(seed)) => Order::Random { seed },
+        // 48 bits are enough, and a number that every JSON reader keeps.
+        (false, None) => Order::Random { seed: RandomState::new().hash_one(0) >> 16 },
+    };
+    let family = match (args.ipv4, args.ipv6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Both,
+    };
+    Ok(builder.order(order).family(family).resolve_all(args.resolve_all).build(&mut engine::resolve)?)
+}
+
+/// Targets with commas between. An octet list (`10.0.0.1,3`) has commas of its own, so the whole is tried first.
+fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
+    match Target::parse(text) {
+        Err(_) if text.contains(',') => text.split(',').map(Target::parse).collect(),
+        whole => Ok(vec![whole?]),
+    }
+}
+
+/// The targets in a file, or on standard input for `-`.
+fn targets_of_file(path: &Path) -> Result<Vec<Target>, Failure> {
+    let name = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
+    let cannot = |error: io::Error| Failure::Usage(format!("targets cannot be read from {name}: {error}"));
+    let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
+    };
+    let mut targets = Vec::new();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(cannot)?;
+        if length == 0 {
+            break;
+        }
+        let place = |what: &str| Failure::Usage(format!("{name}, line {number}: {what}"));
+        if length as u64 == LONGEST_LINE {
+            return Err(place("the line is longer than 64 KiB; write one target a line"));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| place("this is no text (UTF-8); write one target a line"))?;
+        for word in text.split('#').next().unwrap_or_default().split_whitespace() {
+            targets.push(Target::parse(word).map_err(|error| place(&error.to_string()))?);
+        }
+    }
+    if targets.is_empty() {
+        return Err(Failure::Usage(format!("{name} holds no target; write one a line, such as 192.0.2.0/24")));
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excluded_lists_split_at_commas_unless_they_are_octets() {
+        let count = |text| excluded(text).map(|targets| targets.len());
+        assert_eq!(count("10.0.0.1,10.0.0.2"), Ok(2));
+        assert_eq!(count("10.0.0.1,3"), Ok(1));
+        assert_eq!(count("a.test,::1"), Ok(2));
+        assert!(count("10.0.0.1,").is_err());
+    }
+}
