@@ -223,8 +223,8 @@ impl Scanner {
         }
         self.expire();
         let more_to_open = self.open();
-        if !more_to_open && cfg!(debug_assertions) {
-            self.scan.check_before_wait(self.now);
+        if cfg!(debug_assertions) {
+            self.check(more_to_open);
         }
         if self.scan.is_finished() {
             return Ok(());
@@ -286,12 +286,22 @@ impl Scanner {
             // An event for a slot without a socket is stale, and normal.
             let Some(stream) = self.sockets.get(slot).and_then(Option::as_ref) else { continue };
             let Some((outcome, error)) = socket::outcome(stream) else { continue };
-            if let (Outcome::Connected { .. }, Some(stream)) = (outcome, self.sockets[slot].take()) {
-                socket::close_open(stream, self.options.polite_close);
-            }
+            let Some(stream) = self.sockets[slot].take() else { continue };
+            socket::close(stream, outcome, self.options.polite_close);
             self.conclude(slot as Slot, outcome, error);
         }
         self.events = events;
+    }
+
+    /// Panics where the scan's books do not balance, or not with the sockets that are held.
+    fn check(&self, more_to_open: bool) {
+        if more_to_open {
+            self.scan.check_invariants()
+        } else {
+            self.scan.check_before_wait(self.now)
+        }
+        let held = self.sockets.iter().flatten().count();
+        assert_eq!(held, self.scan.stats().in_flight as usize, "a socket is held that is not in flight, or the reverse");
     }
 
     fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {

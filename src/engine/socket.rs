@@ -221,9 +221,10 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     Outcome::Own(own)
 }
 
-/// Closes the socket of an open port: with a RST, which leaves no TIME_WAIT behind, or politely with a FIN.
-pub(super) fn close_open(stream: TcpStream, polite: bool) {
-    if !polite {
+/// Closes an attempt's socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or politely with a FIN;
+/// one to ourselves, never politely: its TIME_WAIT would take a port away from this machine.
+pub(super) fn close(stream: TcpStream, outcome: Outcome, polite: bool) {
+    if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && !polite) {
         // Failing to set it only costs a TIME_WAIT.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }

@@ -169,7 +169,8 @@ impl<'a, W: Write> Text<'a, W> {
             summary.cap_set_by.as_str(),
         );
         if stats.self_connects > 0 {
-            let _ = writeln!(text, "{} connections to oneself were seen through and probed again", grouped(stats.self_connects));
+            let met = counted(stats.self_connects, "connection", "connections");
+            let _ = writeln!(text, "{met} to oneself: no answer, probed again from another port");
         }
         let own: Vec<String> = stats.own_errors().map(|(error, count)| format!("{} {}", grouped(count), error.as_str())).collect();
         if !own.is_empty() {

@@ -1,0 +1,347 @@
+//! The library against real sockets, in network namespaces of its own: answers of every kind, on both families, and a
+//! machine that is short of things.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, TcpListener};
+
+use portreeve::engine::{Options, Scanner, raise_descriptor_limit, resolve};
+use portreeve::plan::{Order, Plan, PortSet, Services, Target};
+use portreeve::report::{Exit, Progress, Sink, Summary};
+use portreeve::scan::{Finding, OwnError, Reason, Settings, State};
+use support::namespace::in_namespace;
+use support::network::{Network, ROUTER_V4, ROUTER_V6, Reply};
+
+fn plan(targets: &str, ports: &str, seed: u64) -> Plan {
+    let targets = targets.split(' ').map(|text| Target::parse(text).expect("a target"));
+    let ports = PortSet::parse(ports, &Services::built_in()).expect("ports");
+    Plan::builder().targets(targets).ports(ports).order(Order::Random { seed }).build(&mut resolve).expect("a plan")
+}
+
+fn scan(plan: Plan, options: Options) -> (Vec<Finding>, Summary) {
+    let mut findings = Vec::new();
+    let mut scanner = Scanner::new(plan, options).expect("a scanner");
+    let summary = scanner.run(&mut |finding: &Finding| findings.push(*finding)).expect("a scan");
+    assert_eq!(summary.stats.planned, summary.stats.settled(), "it does not add up");
+    assert_eq!(summary.stats.planned, findings.len() as u64, "a finding is missing");
+    (findings, summary)
+}
+
+fn quick(timeout_ms: u64, max_retries: u8) -> Options {
+    Options { settings: Settings { timeout_us: timeout_ms * 1_000, max_retries, ..Settings::default() }, ..Options::default() }
+}
+
+fn ports_in(findings: &[Finding], state: State) -> BTreeSet<u16> {
+    findings.iter().filter(|finding| finding.state() == state).map(|finding| finding.endpoint.port()).collect()
+}
+
+#[test]
+fn fifty_listeners_among_all_ports_twenty_times_and_every_time_exactly_those() {
+    in_namespace("fifty_listeners_among_all_ports_twenty_times_and_every_time_exactly_those", || {
+        raise_descriptor_limit().expect("a limit");
+        // Half of them where the kernel takes its own source ports from, half below.
+        let chosen = (0..50u16).map(|i| if i % 2 == 0 { 33_000 + i * 500 } else { 1 + i * 600 });
+        let listeners: Vec<TcpListener> = chosen.map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a free port")).collect();
+        let open: BTreeSet<u16> = listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect();
+        for seed in 0..20 {
+            let (findings, summary) = scan(plan("127.0.0.1", "-", seed), Options::default());
+            assert_eq!(ports_in(&findings, State::Open), open, "seed {seed}");
+            assert_eq!(summary.stats.in_state(State::Closed), 65_535 - 50, "seed {seed}");
+            // The listeners accept nobody: their queues of 128 must not fill up and refuse us.
+            for listener in &listeners {
+                listener.set_nonblocking(true).expect("an option");
+                while listener.accept().is_ok() {}
+            }
+        }
+    });
+}
+
+#[test]
+fn a_socket_that_meets_itself_is_never_an_open_port() {
+    in_namespace("a_socket_that_meets_itself_is_never_an_open_port", || {
+        let set_range = |range: &str| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range).expect("a range");
+        for address in ["127.0.0.1", "::1"] {
+            // With one source port to choose from, its own port can only meet itself.
+            set_range("40000 40000");
+            let (findings, summary) = scan(plan(address, "40000", 0), Options::default());
+            assert_eq!((findings[0].reason, findings[0].attempts), (Reason::ConnRefused, 1), "{address}");
+            assert_eq!(summary.stats.self_connects, 1);
+            // With ten, some do.
+            set_range("40000 40009");
+            let mut met = 0;
+            for seed in 0..50 {
+                let (findings, summary) = scan(plan(address, "39990-40020", seed), Options::default());
+                assert_eq!(ports_in(&findings, State::Closed).len(), 31, "{address}, seed {seed}");
+                met += summary.stats.self_connects;
+            }
+            assert!(met > 0, "nothing was provoked");
+            // A real listener on a port of the range is open all the same.
+            let _listener = TcpListener::bind((address, 40_004)).expect("a free port");
+            let (findings, _) = scan(plan(address, "40000-40009", 1), Options::default());
+            assert_eq!(ports_in(&findings, State::Open), [40_004].into());
+        }
+    });
+}
+
+#[test]
+fn every_icmp_code_is_filtered_with_its_reason_and_its_sender() {
+    in_namespace("every_icmp_code_is_filtered_with_its_reason_and_its_sender", || {
+        // Ports 1000 + code answer with ICMP 3 (or ICMPv6 1) of that code, 1111 and 1112 with other types.
+        let _network = Network::start(|to, port| match (port, to.is_ipv4()) {
+            (2_000, _) => Reply::Refuse,
+            (3_000, _) => Reply::Accept,
+            (1_111, v4) => Reply::Icmp(if v4 { 11 } else { 3 }, 0),
+            (1_112, v4) => Reply::Icmp(if v4 { 12 } else { 4 }, 0),
+            (1_000..1_016, v4) => Reply::Icmp(if v4 { 3 } else { 1 }, (port - 1_000) as u8),
+            _ => Reply::Silence,
+        });
+        let check = |address: &str, ports: &str, router: IpAddr, expect: &dyn Fn(u16) -> Reason| {
+            let (findings, _) = scan(plan(address, ports, 5), quick(300, 0));
+            for finding in &findings {
+                let port = finding.endpoint.port();
+                assert_eq!(finding.reason, expect(port), "{address} port {port}");
+                let by = (port < 2_000).then_some(router);
+                assert_eq!(finding.reason_ip, by, "{address} port {port}");
+            }
+        };
+        check("10.9.1.2", "1000-1003,1005-1015,1111,1112,2000,3000,4000", ROUTER_V4.into(), &|port| match port {
+            1_000 => Reason::NetUnreach,
+            1_001 => Reason::HostUnreach,
+            1_002 => Reason::ProtoUnreach,
+            1_003 => Reason::PortUnreach,
+            1_009 => Reason::NetProhibited,
+            1_010 => Reason::HostProhibited,
+            1_013 => Reason::AdminProhibited,
+            1_111 => Reason::TimeExceeded,
+            1_112 => Reason::ParamProblem,
+            2_000 => Reason::ConnRefused,
+            3_000 => Reason::SynAck,
+            4_000 => Reason::NoResponse,
+            _ => Reason::DestUnreach,
+        });
+        check("fd09::2", "1000-1006,1111,1112,2000,3000,4000", ROUTER_V6.into(), &|port| match port {
+            1_000 => Reason::NoRoute,
+            1_001 | 1_005 => Reason::AdminProhibited,
+            1_002 => Reason::BeyondScope,
+            1_003 => Reason::HostUnreach,
+            1_004 => Reason::PortUnreach,
+            1_006 => Reason::RejectRoute,
+            1_111 => Reason::TimeExceeded,
+            1_112 => Reason::ParamProblem,
+            2_000 => Reason::ConnRefused,
+            3_000 => Reason::SynAck,
+            4_000 => Reason::NoResponse,
+            port => panic!("port {port}"),
+        });
+    });
+}
+
+#[test]
+fn a_thousand_rejects_in_a_row_invent_nothing() {
+    in_namespace("a_thousand_rejects_in_a_row_invent_nothing", || {
+        // The kernel wakes epoll before it sets the socket's error: whoever takes SO_ERROR 0 for success finds open ports here.
+        let _network = Network::start(|_, port| if port % 2 == 0 { Reply::Icmp(3, 3) } else { Reply::Refuse });
+        for seed in 0..5 {
+            let (findings, summary) = scan(plan("10.9.1.2", "1-20000", seed), quick(2_000, 1));
+            assert_eq!(ports_in(&findings, State::Open), BTreeSet::new());
+            assert_eq!((summary.stats.with_reason(Reason::PortUnreach), summary.stats.with_reason(Reason::ConnRefused)), (10_000, 10_000));
+        }
+    });
+}
+
+#[test]
+fn silence_is_tried_again_and_both_families_fit_in_one_run() {
+    in_namespace("silence_is_tried_again_and_both_families_fit_in_one_run", || {
+        let network = Network::start(|_, _| Reply::Silence);
+        let (findings, summary) = scan(plan("10.9.1.2 fd09::2 127.0.0.1", "1-50", 3), quick(50, 2));
+        assert_eq!(summary.stats.with_reason(Reason::NoResponse), 100);
+        assert_eq!(summary.stats.in_state(State::Closed), 50);
+        assert_eq!((summary.stats.attempts, summary.stats.retries), (350, 200));
+        assert!(findings.iter().all(|finding| finding.attempts == if finding.state() == State::Closed { 1 } else { 3 }));
+        assert_eq!(network.syns(), 300, "each attempt of less than a second is one packet");
+    });
+}
+
+/// Resident memory of this process, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("proc");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_hundred_thousand_silent_endpoints_take_no_more_memory_than_the_first() {
+    in_namespace("a_hundred_thousand_silent_endpoints_take_no_more_memory_than_the_first", || {
+        struct Memory {
+            after_begin_kib: u64,
+            peak_kib: u64,
+        }
+        impl Sink for Memory {
+            fn progress(&mut self, progress: &Progress) -> std::io::Result<()> {
+                self.peak_kib = self.peak_kib.max(resident_kib());
+                if progress.stats.settled() < 20_000 {
+                    self.after_begin_kib = self.peak_kib;
+                }
+                Ok(())
+            }
+        }
+        let _network = Network::start(|_, _| Reply::Silence);
+        let mut memory = Memory { after_begin_kib: 0, peak_kib: 0 };
+        let options = Options { max_fds: Some(5_000), ..quick(100, 0) };
+        let mut scanner = Scanner::new(plan("10.9.0.0/16", "7,8", 3), options).expect("a scanner");
+        let summary = scanner.run(&mut memory).expect("a scan");
+        // Two of the addresses are the namespace's own and the network's: they answer by themselves.
+        assert!(summary.stats.with_reason(Reason::NoResponse) > 131_000, "{:?}", summary.stats);
+        assert_eq!(summary.stats.planned, summary.stats.settled());
+        let growth_kib = memory.peak_kib - memory.after_begin_kib;
+        assert!(growth_kib < 512, "{growth_kib} KiB more after the first 20,000");
+    });
+}
+
+#[test]
+fn descriptors_that_go_away_in_the_middle_cost_time_and_no_answer() {
+    in_namespace("descriptors_that_go_away_in_the_middle_cost_time_and_no_answer", || {
+        /// Takes all but a few descriptors away at the first sight of the scan, and gives them back at a later one.
+        struct Thief {
+            limit: libc::rlimit,
+            sights: u32,
+        }
+        fn set(limit: &libc::rlimit) {
+            // SAFETY: setrlimit only reads the struct behind the reference.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }, 0);
+        }
+        impl Sink for Thief {
+            fn progress(&mut self, _: &Progress) -> std::io::Result<()> {
+                self.sights += 1;
+                match self.sights {
+                    2 => set(&libc::rlimit { rlim_cur: 12, ..self.limit }),
+                    6 => set(&self.limit),
+                    _ => {}
+                }
+                Ok(())
+            }
+        }
+        let _network = Network::start(|_, port| if port < 100 { Reply::Accept } else { Reply::Silence });
+        let limit = libc::rlimit { rlim_cur: 1_000, rlim_max: 1_000 };
+        set(&limit);
+        let mut scanner = Scanner::new(plan("10.9.1.2", "1-2000", 3), quick(200, 0)).expect("a scanner");
+        let summary = scanner.run(&mut Thief { limit, sights: 0 }).expect("a scan");
+        let stats = &summary.stats;
+        assert!(stats.own_errors().any(|(error, count)| error == OwnError::ProcessDescriptors && count > 0), "nothing was provoked");
+        assert!(stats.lowest_cap < 20, "the cap did not give way: {}", stats.lowest_cap);
+        assert!(stats.cap > stats.lowest_cap, "the cap did not grow again");
+        assert_eq!((stats.in_state(State::Open), stats.with_reason(Reason::NoResponse)), (99, 1_901));
+        assert_eq!(summary.exit, Exit::Complete);
+    });
+}
+
+#[test]
+fn no_free_source_port_is_our_own_trouble() {
+    in_namespace("no_free_source_port_is_our_own_trouble", || {
+        let _network = Network::start(|_, _| Reply::Silence);
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 50000").expect("a range");
+        // The only source port is held towards this very endpoint, so that no attempt can begin.
+        let holder = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        holder.set_nonblocking(true).expect("an option");
+        let endpoint: std::net::SocketAddr = "10.9.1.2:80".parse().expect("an endpoint");
+        let _ = holder.connect(&endpoint.into());
+        let (findings, summary) = scan(plan("10.9.1.2", "80,81", 0), quick(100, 0));
+        let reason_of = |port| findings.iter().find(|finding| finding.endpoint.port() == port).map(|finding| finding.reason);
+        assert_eq!((reason_of(80), reason_of(81)), (Some(Reason::NoSourcePort), Some(Reason::NoResponse)));
+        assert_eq!(summary.exit, Exit::Incomplete);
+    });
+}
+
+#[test]
+fn what_has_no_route_is_unscanned() {
+    in_namespace("what_has_no_route_is_unscanned", || {
+        // Nothing but loopback exists here. Both addresses are of documentation networks.
+        let (findings, summary) = scan(plan("192.0.2.1 2001:db8::1 fe80::1", "80", 0), Options::default());
+        assert!(findings.iter().all(|finding| finding.reason == Reason::NoLocalRoute), "{findings:?}");
+        assert_eq!(summary.exit, Exit::Incomplete);
+    });
+}
+
+#[test]
+fn hostile_listeners_are_open_all_the_same() {
+    in_namespace("hostile_listeners_are_open_all_the_same", || {
+        // One resets what it accepts, one sends and closes: the handshake was completed, so the port is open.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let resets = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let sends = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = std::io::Write::write_all(&mut stream, &[0x1b; 4_096]);
+            }
+        });
+        for seed in 0..100 {
+            let (findings, _) = scan(plan("127.0.0.1", &format!("{resets},{sends},1-500"), seed), Options::default());
+            assert_eq!(ports_in(&findings, State::Open), [resets, sends].into(), "seed {seed}");
+        }
+    });
+}
+
+#[test]
+fn a_source_address_is_used_and_a_false_one_refused() {
+    in_namespace("a_source_address_is_used_and_a_false_one_refused", || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let from = |source: &str| Options { sources: vec![source.parse().expect("an address")], ..Options::default() };
+        let (findings, _) = scan(plan("127.0.0.1", &port.to_string(), 0), from("127.0.0.7"));
+        assert_eq!(findings[0].state(), State::Open);
+        assert_eq!(listener.accept().expect("our connection").1.ip().to_string(), "127.0.0.7");
+        // Source ports are taken at connect(), not at bind(): ten are enough for a thousand endpoints.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 50009").expect("a range");
+        let (findings, _) = scan(plan("127.0.0.1", "1-1000", 0), from("127.0.0.7"));
+        assert_eq!(ports_in(&findings, State::Closed).len(), 1_000);
+        let refused = |options: Options| Scanner::new(plan("127.0.0.1 ::1", "1", 0), options).expect_err("no such source").to_string();
+        assert!(refused(from("192.0.2.1")).contains("192.0.2.1"));
+        assert!(refused(from("127.0.0.7")).contains("IPv6"));
+        assert!(refused(Options { device: Some("nosuch0".into()), ..Options::default() }).contains("nosuch0"));
+    });
+}
+
+#[test]
+fn open_ports_leave_no_time_wait_unless_asked_politely() {
+    in_namespace("open_ports_leave_no_time_wait_unless_asked_politely", || {
+        let time_waits = || {
+            let sockstat = std::fs::read_to_string("/proc/net/sockstat").expect("proc");
+            let tcp = sockstat.lines().find(|line| line.starts_with("TCP:")).expect("TCP").to_owned();
+            tcp.split_whitespace().skip_while(|word| *word != "tw").nth(1).and_then(|n| n.parse::<u32>().ok()).expect("a number")
+        };
+        for (polite_close, expect) in [(false, 0), (true, 10)] {
+            let listeners: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+            let ports: Vec<String> = listeners.iter().map(|l| l.local_addr().expect("an address").port().to_string()).collect();
+            scan(plan("127.0.0.1", &ports.join(","), 0), Options { polite_close, ..Options::default() });
+            listeners.iter().for_each(|listener| drop(listener.accept()));
+            assert_eq!(time_waits(), expect, "polite: {polite_close}");
+        }
+    });
+}
+
+#[test]
+fn two_scans_in_one_process_do_not_know_each_other() {
+    in_namespace("two_scans_in_one_process_do_not_know_each_other", || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut one = Scanner::new(plan("127.0.0.1", &format!("1-2000,{port}"), 1), Options::default()).expect("a scanner");
+        let mut two = Scanner::new(plan("127.0.0.1", "1-3000", 2), Options::default()).expect("a scanner");
+        let (mut open, mut count) = (0, 0);
+        loop {
+            let (first, second) = (one.next(), two.next());
+            count += usize::from(first.is_some()) + usize::from(second.is_some());
+            open += [&first, &second].into_iter().flatten().filter(|f| f.as_ref().is_ok_and(|f| f.state() == State::Open)).count();
+            if first.is_none() && second.is_none() {
+                break;
+            }
+        }
+        assert_eq!((open, count), (1, 5_001));
+    });
+}

@@ -1,0 +1,6 @@
+//! What several tests need: a network namespace of their own, a network in it, the command, its JSON.
+#![allow(dead_code)] // each test file uses its part
+
+pub mod command;
+pub mod namespace;
+pub mod network;

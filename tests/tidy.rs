@@ -1,0 +1,96 @@
+//! The shape of the source: which folder may know which, where clocks, sockets and unsafe code may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may use whom, by the first folder or file below `src/`.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("plan", &[]),
+    ("scan", &["plan"]),
+    ("report", &["plan", "scan"]),
+    ("engine", &["plan", "scan", "report"]),
+    ("cli", &["plan", "scan", "report", "engine"]),
+];
+
+/// Words that only `engine/` may contain.
+const ENGINE_ONLY: [&str; 11] = [
+    "Instant",
+    "SystemTime::now",
+    "elapsed()",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
+    "mio::",
+    "socket2::",
+    "libc::",
+    "unsafe",
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("src/ can be read") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let module = path.strip_prefix(&root).expect("below src/").components().next().expect("a name");
+                let module = module.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+                found.push((module, path.clone(), fs::read_to_string(&path).expect("UTF-8")));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the sources are where they were");
+    found
+}
+
+/// The code without comments and without its tests, which stand at the end of each file.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn nothing_points_back_up() {
+    for (module, path, text) in sources() {
+        let Some((_, may_use)) = ARROWS.iter().find(|(name, _)| *name == module) else {
+            assert!(["lib", "main"].contains(&module.as_str()), "{} has no place in tests/tidy.rs", path.display());
+            continue;
+        };
+        for (other, _) in ARROWS.iter().filter(|(other, _)| *other != module && !may_use.contains(other)) {
+            for way in [format!("crate::{other}"), format!("portreeve::{other}")] {
+                assert!(!code(&text).contains(&way), "{} uses {other}: {module} must not know it", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn clocks_sockets_and_unsafe_code_are_in_the_engine() {
+    for (module, path, text) in sources().iter().filter(|(module, ..)| module != "engine") {
+        for word in ENGINE_ONLY {
+            assert!(!code(text).contains(word), "{} says {word}, which is for engine/ only ({module})", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    for (_, path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} begins without a word on what it does", path.display());
+    }
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    for (_, path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("unsafe {")) {
+            let reasoned = lines[at.saturating_sub(4)..=at].iter().any(|line| line.contains("SAFETY:"));
+            assert!(reasoned, "{}:{}: {line}", path.display(), at + 1);
+        }
+    }
+}
