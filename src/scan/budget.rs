@@ -83,19 +83,20 @@ pub(super) struct Budget {
     limit: u32,
     cap: u32,
     grows_at: Time,
+    grows_gently: bool,
     stalled_since: Option<Time>,
 }
 
-/// After a failure the cap stays for a second, then grows by an eighth each second: back from 1 to 19,000 takes 80 s,
-/// from half of it 6 s; a probe lost to a growth step that was too bold costs one system call.
+/// After a failure the cap stays for a second, then grows each second. Where descriptors ran out it doubles, since a step
+/// that was too bold costs one failed call; where memory or ports ran out others suffer too, and it grows by an eighth.
 const GROWTH_STEP_US: u64 = 1_000_000;
-const GROWTH_DIVISOR: u32 = 8;
+const GENTLE_DIVISOR: u32 = 8;
 /// With nothing in flight and every attempt failing on our own side for this long, waiting longer is not scanning.
 const STALL_US: u64 = 10_000_000;
 
 impl Budget {
     pub fn new(limit: u32) -> Self {
-        Budget { limit, cap: limit, grows_at: Time::default(), stalled_since: None }
+        Budget { limit, cap: limit, grows_at: Time::default(), grows_gently: false, stalled_since: None }
     }
 
     pub fn cap(&self) -> u32 {
@@ -105,10 +106,8 @@ impl Budget {
     /// The kernel said no while `in_flight` others were held: so many is what it can bear. Descriptors are counted
     /// exactly; memory and ports are shared with others, so leave them some.
     pub fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
-        let bearable = match error {
-            OwnError::ProcessDescriptors | OwnError::SystemDescriptors => in_flight,
-            _ => in_flight - in_flight / 4,
-        };
+        self.grows_gently = !matches!(error, OwnError::ProcessDescriptors | OwnError::SystemDescriptors);
+        let bearable = if self.grows_gently { in_flight - in_flight / 4 } else { in_flight };
         self.cap = bearable.clamp(1, self.cap);
         self.grows_at = now.plus_us(GROWTH_STEP_US);
         self.stalled_since.get_or_insert(now);
@@ -127,7 +126,8 @@ impl Budget {
     /// Lets the cap grow if its time has come.
     pub fn grow(&mut self, now: Time) {
         if self.cap < self.limit && now >= self.grows_at {
-            self.cap = (self.cap + (self.cap / GROWTH_DIVISOR).max(1)).min(self.limit);
+            let step = if self.grows_gently { (self.cap / GENTLE_DIVISOR).max(1) } else { self.cap };
+            self.cap = (self.cap + step).min(self.limit);
             self.grows_at = now.plus_us(GROWTH_STEP_US);
         }
     }
@@ -163,22 +163,22 @@ mod tests {
 
     #[test]
     fn it_shrinks_to_what_was_borne_and_grows_back() {
-        let mut budget = Budget::new(1_000);
-        budget.shrink(OwnError::ProcessDescriptors, 100, Time::default());
-        assert_eq!(budget.cap(), 100);
-        budget.shrink(OwnError::Buffers, 100, Time::default());
-        assert_eq!(budget.cap(), 75);
-        budget.shrink(OwnError::ProcessDescriptors, 0, Time::default());
-        assert_eq!(budget.cap(), 1, "never less than one");
-        budget.grow(Time::from_us(999_999));
-        assert_eq!(budget.cap(), 1, "not before its time");
-        let mut now = Time::default();
-        while let Some(next) = budget.grows_at() {
-            assert!(next > now && next.us < 90_000_000);
-            now = next;
-            budget.grow(now);
+        for (error, after, seconds) in [(OwnError::ProcessDescriptors, 100, 4), (OwnError::Buffers, 75, 23)] {
+            let mut budget = Budget::new(1_000);
+            budget.shrink(error, 100, Time::default());
+            assert_eq!(budget.cap(), after);
+            budget.grow(Time::from_us(999_999));
+            assert_eq!(budget.cap(), after, "not before its time");
+            let mut steps = 0;
+            while let Some(next) = budget.grows_at() {
+                steps += 1;
+                assert_eq!(next.us, steps * GROWTH_STEP_US);
+                budget.grow(next);
+            }
+            assert_eq!((budget.cap(), steps), (1_000, seconds));
+            budget.shrink(error, 0, Time::default());
+            assert_eq!(budget.cap(), 1, "never less than one");
         }
-        assert_eq!(budget.cap(), 1_000);
     }
 
     #[test]
