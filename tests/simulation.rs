@@ -137,7 +137,6 @@ fn simulate(seed: u64) {
             }
             scan.check_invariants();
         }
-        scan.check_before_wait(now);
         while let Some(finding) = scan.poll_finding() {
             told += 1;
             assert!(findings.insert(finding.endpoint, finding).is_none(), "{} has two verdicts", finding.endpoint);
@@ -145,6 +144,7 @@ fn simulate(seed: u64) {
         if scan.is_finished() {
             break;
         }
+        scan.check_before_wait(now);
         let next_answer = answers.peek().map(|Reverse((at, ..))| *at);
         now = [scan.poll_timeout(), next_answer, world.stop_at.filter(|&at| at > now)]
             .into_iter()

@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "PORTS", allow_hyphen_values = true, help_heading = "Ports")]
     pub exclude_ports: Option<String>,
     /// The N ports most often found open, 1 to 1000
-    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with = "fast", help_heading = "Ports")]
+    #[arg(long, value_name = "N", value_parser = top_ports, allow_hyphen_values = true, conflicts_with = "fast", help_heading = "Ports")]
     pub top_ports: Option<usize>,
     /// The top 100 ports
     #[arg(short = 'F', long, help_heading = "Ports")]
@@ -72,7 +72,7 @@ pub struct Args {
     pub max_rate: Option<MaxRate>,
 
     /// Send from this address; once for each family
-    #[arg(short = 'S', long, value_name = "ADDRESS", help_heading = "Connections")]
+    #[arg(short = 'S', long, value_name = "ADDRESS", value_parser = source, help_heading = "Connections")]
     pub source: Vec<IpAddr>,
     /// Send through this network device
     #[arg(short = 'e', long, value_name = "DEVICE", help_heading = "Connections")]
@@ -217,6 +217,14 @@ fn timeout_us(text: &str) -> Result<u64, String> {
         0 => Err("an attempt without time finds nothing; write at least 1ms".into()),
         _ => Err(format!("{text:?} is out of range; write 1ms to 1h")),
     }
+}
+
+fn top_ports(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(|| "write 1 to 1000, or use -p- for all ports".into())
+}
+
+fn source(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "write an address of this machine, such as 192.0.2.7 or 2001:db8::7".into())
 }
 
 fn max_fds(text: &str) -> Result<u32, String> {

@@ -12,8 +12,9 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::Parser;
 use portreeve::engine::{self, Scanner};
-use portreeve::plan::{Order, Plan};
-use portreeve::report::{Exit, Summary, grouped};
+use portreeve::plan::Plan;
+use portreeve::report::text::described;
+use portreeve::report::{Exit, Summary};
 use portreeve::scan::State;
 
 use args::Args;
@@ -78,16 +79,11 @@ fn code(summary: &Summary) -> Code {
 /// Prints what would be probed: how much, and with `each` every endpoint in the order of probing.
 fn dry_run(plan: &Plan, each: bool) -> Result<Code, Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let order = match plan.order() {
-        Order::Random { seed } => format!("in random order (--seed {seed})"),
-        Order::Sequential => "in order".into(),
-    };
-    let (endpoints, addresses, ports) = (grouped(plan.len()), grouped(plan.addresses()), grouped(plan.ports_per_address() as u64));
+    let listed = if each { plan.len() } else { 0 };
     let hint = if each { "" } else { "; -v lists them" };
-    let written =
-        writeln!(out, "{endpoints} endpoints (addresses: {addresses}, ports each: up to {ports}) {order}{hint}; no probe was sent")
-            .and_then(|()| (0..if each { plan.len() } else { 0 }).try_for_each(|index| writeln!(out, "{}", plan.endpoint(index))))
-            .and_then(|()| out.flush());
+    let written = writeln!(out, "{}; no probe was sent{hint}", described(plan))
+        .and_then(|()| (0..listed).try_for_each(|index| writeln!(out, "{}", plan.endpoint(index))))
+        .and_then(|()| out.flush());
     written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
 }
 

@@ -109,6 +109,7 @@ pub struct Scanner {
     epoch: Instant,
     now: Time,
     turns: u64,
+    more_to_open: bool,
     report_failed: bool,
     local_error: Option<String>,
 }
@@ -136,6 +137,7 @@ impl Scanner {
             epoch: Instant::now(),
             now: Time::default(),
             turns: 0,
+            more_to_open: false,
             report_failed: false,
             local_error: None,
         })
@@ -187,6 +189,7 @@ impl Scanner {
         let mut failed = sink.begin(&begin).err();
         let mut next_progress = Time::default();
         loop {
+            self.act();
             while failed.is_none()
                 && let Some(finding) = self.scan.poll_finding()
             {
@@ -196,16 +199,16 @@ impl Scanner {
                 failed = sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now }).err();
                 next_progress = self.now.plus_us(LONGEST_WAIT_US);
             }
-            if failed.is_some() {
-                self.report_failed = true;
+            if failed.is_some() && !std::mem::replace(&mut self.report_failed, true) {
                 self.scan.handle_stop(Reason::Interrupted, self.now);
+                self.act();
                 // There is nobody to tell, but everything is counted.
                 while self.scan.poll_finding().is_some() {}
             }
             if self.scan.is_finished() {
                 break;
             }
-            self.turn()?;
+            self.rest()?;
         }
         let summary = self.summary();
         let ended = sink.end(&summary).err();
@@ -215,21 +218,25 @@ impl Scanner {
         }
     }
 
-    /// One turn of the loop, without telling.
-    fn turn(&mut self) -> Result<(), Error> {
-        self.turns += 1;
+    /// The first half of a turn: expire and open. Then it is time to tell.
+    fn act(&mut self) {
         if self.stop.0.load(Ordering::Relaxed) {
             self.scan.handle_stop(Reason::Interrupted, self.now);
         }
         self.expire();
-        let more_to_open = self.open();
+        self.more_to_open = self.open();
         if cfg!(debug_assertions) {
-            self.check(more_to_open);
+            self.scan.check_invariants();
         }
-        if self.scan.is_finished() {
-            return Ok(());
+    }
+
+    /// The second half: wait and settle.
+    fn rest(&mut self) -> Result<(), Error> {
+        if cfg!(debug_assertions) {
+            self.check_before_wait();
         }
-        self.wait(more_to_open)?;
+        self.turns += 1;
+        self.wait()?;
         self.settle();
         Ok(())
     }
@@ -266,8 +273,8 @@ impl Scanner {
     }
 
     /// Waits for events until something else is due, and reads the clock: the only time in a turn.
-    fn wait(&mut self, more_to_open: bool) -> Result<(), Error> {
-        let longest = self.now.plus_us(if more_to_open { 0 } else { LONGEST_WAIT_US });
+    fn wait(&mut self) -> Result<(), Error> {
+        let longest = self.now.plus_us(if self.more_to_open { 0 } else { LONGEST_WAIT_US });
         let until = self.scan.poll_timeout().map_or(longest, |next| next.min(longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -293,12 +300,10 @@ impl Scanner {
         self.events = events;
     }
 
-    /// Panics where the scan's books do not balance, or not with the sockets that are held.
-    fn check(&self, more_to_open: bool) {
-        if more_to_open {
-            self.scan.check_invariants()
-        } else {
-            self.scan.check_before_wait(self.now)
+    /// Panics where the scan would sleep for ever, or its books do not balance with the sockets that are held.
+    fn check_before_wait(&self) {
+        if !self.more_to_open {
+            self.scan.check_before_wait(self.now);
         }
         let held = self.sockets.iter().flatten().count();
         assert_eq!(held, self.scan.stats().in_flight as usize, "a socket is held that is not in flight, or the reverse");
@@ -317,8 +322,9 @@ impl Iterator for Scanner {
     type Item = Result<Finding, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.turns == 0 {
+        if self.turns == 0 && self.scan.stats().begun == 0 {
             self.epoch = Instant::now();
+            self.act();
         }
         loop {
             if let Some(finding) = self.scan.poll_finding() {
@@ -327,10 +333,12 @@ impl Iterator for Scanner {
             if self.scan.is_finished() {
                 return None;
             }
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.rest() {
                 self.scan.handle_stop(Reason::LocalError, self.now);
+                self.act();
                 return Some(Err(error));
             }
+            self.act();
         }
     }
 }

@@ -102,7 +102,7 @@ struct End<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     local_error: Option<&'a str>,
     elapsed_us: u64,
-    probes_per_s: f64,
+    probes_per_s: u64,
     peak_sockets: u32,
     cap: u32,
     cap_set_by: &'static str,
@@ -215,7 +215,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
             local_error: summary.local_error.as_deref(),
             elapsed_us: summary.elapsed.us,
-            probes_per_s: summary.probes_per_s().round(),
+            probes_per_s: summary.probes_per_s() as u64,
             peak_sockets: stats.peak_in_flight,
             cap: summary.cap,
             cap_set_by: summary.cap_set_by.as_str(),

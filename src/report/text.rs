@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Begin, Exit, Progress, Show, Sink, Summary, WholeLines, grouped};
-use crate::plan::{Names, Order, Services};
+use crate::plan::{Names, Order, Plan, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State};
 
 /// How a text report looks.
@@ -37,6 +37,7 @@ pub struct Text<'a, W> {
     rows: usize,
     counts_hosts: bool,
     addresses: u64,
+    left_out: u64,
 }
 
 /// Memory is bounded however large the plan: counts are kept per host up to this many addresses …
@@ -72,6 +73,7 @@ impl<'a, W: Write> Text<'a, W> {
             rows: 0,
             counts_hosts: false,
             addresses: 0,
+            left_out: 0,
         }
     }
 
@@ -159,7 +161,9 @@ impl<'a, W: Write> Text<'a, W> {
             "{} in {}, {} probes/s; {} retries; at most {} descriptors held of {} allowed ({})",
             match summary.exit {
                 Exit::Complete => "Complete".into(),
-                exit => self.paint(if exit == Exit::Interrupted { "Interrupted" } else { "Incomplete" }, "31"),
+                Exit::Incomplete => self.paint("Incomplete", "31"),
+                Exit::Interrupted => self.paint("Interrupted", "31"),
+                Exit::ReportFailed => self.paint("Stopped, for a report could not be written,", "31"),
             },
             milliseconds(summary.elapsed.us),
             grouped(summary.probes_per_s() as u64),
@@ -177,22 +181,31 @@ impl<'a, W: Write> Text<'a, W> {
             let lowest = grouped(stats.lowest_cap.into());
             let _ = writeln!(text, "on our own side: {}; each was tried again, with as few as {lowest} sockets", own.join(", "));
         }
+        if self.left_out > 0 {
+            let targets = counted(self.left_out, "target was", "targets were");
+            let _ = writeln!(text, "{targets} left out: not known by name, or not of the family asked for");
+        }
         if let Some(error) = &summary.local_error {
             let _ = writeln!(text, "the system's last unusual error: {error}");
         }
     }
 }
 
-/// The plan and the limits, for `-v`.
-fn preamble(begin: &Begin) -> String {
-    let mut text = String::new();
-    let (plan, settings) = (begin.plan, begin.settings);
+/// `65,535 endpoints on 1 address in random order (--seed 7)`.
+pub fn described(plan: &Plan) -> String {
     let order = match plan.order() {
         Order::Random { seed } => format!("in random order (--seed {seed})"),
         Order::Sequential => "in order".into(),
     };
-    let addresses = counted(plan.addresses(), "address", "addresses");
-    let _ = writeln!(text, "Scanning {} on {addresses} {order}", counted(plan.len(), "endpoint", "endpoints"));
+    let (endpoints, addresses) = (counted(plan.len(), "endpoint", "endpoints"), counted(plan.addresses(), "address", "addresses"));
+    format!("{endpoints} on {addresses} {order}")
+}
+
+/// The plan and the limits, for `-v`.
+fn preamble(begin: &Begin) -> String {
+    let mut text = String::new();
+    let (plan, settings) = (begin.plan, begin.settings);
+    let _ = writeln!(text, "Scanning {}", described(plan));
     let retries = counted(settings.max_retries.into(), "retry", "retries");
     let rate = match settings.rate {
         Some(rate) if rate.public_only => format!("at most {} attempts/s towards public addresses", grouped(rate.per_s.get().into())),
@@ -251,6 +264,7 @@ impl<W: Write> Sink for Text<'_, W> {
         self.addresses = begin.plan.addresses();
         self.counts_hosts = self.addresses <= HOSTS_COUNTED && !self.style.quiet;
         self.names = begin.plan.names();
+        self.left_out = begin.plan.warnings().len() as u64;
         if self.style.verbose && !self.style.quiet {
             self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
         }

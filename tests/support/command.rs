@@ -16,7 +16,7 @@ pub fn portreeve(arguments: &str) -> Command {
 /// The same under `ulimit -n`: soft and hard.
 pub fn with_descriptor_limit(mut command: Command, limit: u64) -> Command {
     let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    let set = move || match unsafe_free_setrlimit(&limit) {
+    let set = move || match setrlimit(&limit) {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     };
@@ -25,7 +25,7 @@ pub fn with_descriptor_limit(mut command: Command, limit: u64) -> Command {
     command
 }
 
-fn unsafe_free_setrlimit(limit: &libc::rlimit) -> i32 {
+fn setrlimit(limit: &libc::rlimit) -> i32 {
     // SAFETY: setrlimit only reads the struct behind the reference.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }
 }
@@ -75,7 +75,7 @@ pub fn wait(child: &mut Child) -> Option<i32> {
             child.kill().expect("the child can be ended");
             panic!("the command hangs");
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,0 +1,307 @@
+//! The command as a user runs it: what it prints, what it returns, and what it does when the world is unkind.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait, with_descriptor_limit};
+use support::namespace::in_namespace;
+use support::network::{Network, Reply};
+
+/// A port of 127.0.0.1 with a listener, as long as the listener lives.
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, port)
+}
+
+fn open_ports(lines: &[Value]) -> BTreeSet<u64> {
+    lines.iter().filter(|line| line["state"] == "open").filter_map(|line| line["port"].as_u64()).collect()
+}
+
+#[test]
+fn finds_what_is_open_and_says_so_in_text() {
+    let (_listener, port) = listener();
+    let Ran { code, stdout, stderr } = run(portreeve(&format!("127.0.0.1 -p 1,{port}")));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.starts_with(&format!("open 127.0.0.1:{port}")), "{stdout}");
+    assert!(stdout.contains("PORT") && stdout.contains(&format!("\n{port}/tcp")), "{stdout}");
+    assert!(stdout.contains("2 planned = 1 open + 1 closed + 0 filtered + 0 unscanned"), "{stdout}");
+    assert!(!stdout.contains('\x1b'), "no colour into a pipe");
+}
+
+#[test]
+fn exit_codes_tell_what_came_of_it() {
+    let (_listener, port) = listener();
+    let code = |arguments: &str| run(portreeve(arguments)).code;
+    assert_eq!(code(&format!("127.0.0.1 -p {port}")), Some(0));
+    assert_eq!(code("127.0.0.1 -p 1"), Some(1), "nothing open");
+    assert_eq!(code("127.0.0.1 -p 20-10"), Some(2), "bad usage");
+    assert_eq!(code("fe80::1 -p 1"), Some(3), "a link-local address without a zone cannot be reached");
+    assert_eq!(code("127.0.0.1 -p 1 -oJ /nonexistent/file"), Some(4));
+    assert_eq!(code("--help"), Some(0));
+}
+
+#[test]
+fn every_mistake_is_answered_with_what_to_type() {
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let listed = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(listed.path(), "127.0.0.1\n# fine\n10.0.0.300 # not\n").expect("written");
+    let (empty, listed) = (empty.path().display(), listed.path().display());
+    for (arguments, parts) in [
+        ("", &["no target was given"][..]),
+        ("127.0.0.1 -p 20-10", &["20-10", "write 10-20"]),
+        ("127.0.0.1 -p 70000", &["70000", "0 to 65535"]),
+        ("127.0.0.1 -p nonesuch", &["nonesuch", "number"]),
+        ("10.0.0.0/33", &["/33", "/0 to /32"]),
+        ("10.0.0.20-10", &["20-10", "write 10-20"]),
+        (&format!("-iL {empty}"), &["holds no target", "write one a line"]),
+        (&format!("-iL {listed}"), &["line 3", "10.0.0.300"]),
+        ("-iL /nonexistent", &["/nonexistent", "No such file"]),
+        ("127.0.0.1 --timeout 0", &["at least 1ms"]),
+        ("127.0.0.1 --timeout -1", &["-1", "250ms"]),
+        ("127.0.0.1 --timeout soon", &["soon", "250ms"]),
+        ("127.0.0.1 --max-fds 0", &["1 or more"]),
+        ("127.0.0.1 --max-fds -3", &["-3", "1 or more"]),
+        ("127.0.0.1 --max-rate 0", &["none"]),
+        ("127.0.0.1 --top-ports 0", &["1 to 1000"]),
+        ("127.0.0.1 --exclude 127.0.0.0/8", &["--exclude takes every target away"]),
+        ("127.0.0.1 -p 1-9 --exclude-ports -", &["--exclude-ports"]),
+        ("2001:db8::/64", &["18446744073709551616 addresses", "smaller blocks"]),
+        ("::1 -4 -p 1", &["-4"]),
+        ("127.0.0.1 -S 192.0.2.1", &["192.0.2.1"]),
+        ("127.0.0.1 -S here", &["an address of this machine"]),
+        ("127.0.0.1 -oX out.xml", &["-oX", "-oJ"]),
+        ("127.0.0.1 -oA out", &["-oA", "-oJ"]),
+        ("bad_host! -p 1", &["bad_host!", "host name"]),
+    ] {
+        let Ran { code, stdout, stderr } = run(portreeve(arguments));
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{arguments} is answered without {part:?}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn json_lines_are_complete_and_add_up() {
+    let (_listener, port) = listener();
+    let Ran { stdout, .. } = run(portreeve(&format!("127.0.0.1 -p 1-100,{port} --json --seed 7 --show all")));
+    let end = end_record(&stdout);
+    let lines = json_lines(&stdout);
+    assert_eq!((lines.len(), open_ports(&lines)), (103, [u64::from(port)].into()));
+    assert_eq!((&lines[0]["seed"], &lines[0]["planned"], &lines[0]["schema"]), (&7.into(), &101.into(), &1.into()));
+    let open = lines.iter().find(|line| line["state"] == "open").expect("one");
+    assert_eq!(
+        (&open["ip"], &open["protocol"], &open["reason"], &open["attempts"]),
+        (&"127.0.0.1".into(), &"tcp".into(), &"syn-ack".into(), &1.into())
+    );
+    assert!(open["rtt_us"].as_u64().is_some_and(|us| us < 1_000_000) && open["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')));
+    assert_eq!((&end["exit"], &end["closed"]), (&"complete".into(), &100.into()));
+}
+
+#[test]
+fn names_urls_files_and_standard_input_name_targets() {
+    let (_listener, port) = listener();
+    let plan_of = |arguments: &str, stdin: &str| {
+        let mut child = portreeve(&format!("{arguments} --dry-run -v --sequential"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("it reads");
+        let output = ran(child.wait_with_output().expect("it ends"));
+        output.stdout.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(plan_of("-iL - -p 9", "127.0.0.1 127.0.0.3 # two\n\n# none\n127.0.0.1-2\n"), ["127.0.0.1:9", "127.0.0.2:9", "127.0.0.3:9"]);
+    assert_eq!(plan_of("http://127.0.0.1:8081/x 127.0.0.0/31 -p 9 --exclude 127.0.0.0", ""), ["127.0.0.1:9"]);
+    assert_eq!(plan_of("http://127.0.0.1:8081/x", ""), ["127.0.0.1:8081"]);
+    assert_eq!(plan_of("::1 127.0.0.1 -p 9", ""), ["127.0.0.1:9", "[::1]:9"]);
+    assert_eq!(plan_of("127.0.0.1 -F", "").len(), 100);
+    assert_eq!(plan_of("127.0.0.1", "").len(), 1_000);
+    let Ran { code, stdout, .. } = run(portreeve(&format!("localhost -4 -p {port} --json")));
+    assert_eq!((code, &json_lines(&stdout)[1]["host"]), (Some(0), &"localhost".into()));
+}
+
+#[test]
+fn an_unknown_name_among_others_is_a_warning() {
+    // In a namespace without a network no question leaves this machine.
+    in_namespace("an_unknown_name_among_others_is_a_warning", || {
+        let Ran { code, stdout, stderr } = run(portreeve("no-such-name.invalid 127.0.0.1 -p 1"));
+        assert_eq!(code, Some(1));
+        assert!(stderr.contains("no-such-name.invalid") && stdout.contains("1 target was left out"), "{stderr}{stdout}");
+        assert_eq!(run(portreeve("no-such-name.invalid -p 1")).code, Some(2));
+        assert_eq!(run(portreeve("127.0.0.1 --exclude no-such-name.invalid -p 1")).code, Some(2), "what is excluded must be known");
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_order() {
+    let order = |seed: u32| run(portreeve(&format!("127.0.0.0/29 -p 1-50 --dry-run -v --seed {seed}"))).stdout;
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    in_namespace("few_descriptors_are_enough", || {
+        let listeners: Vec<_> = (0..30).map(|_| listener()).collect();
+        let open: BTreeSet<u64> = listeners.iter().map(|(_, port)| u64::from(*port)).collect();
+        for limit in [16, 64, 20_000] {
+            let Ran { code, stdout, stderr } = run(with_descriptor_limit(portreeve("127.0.0.1 -p- --json"), limit));
+            let lines = json_lines(&stdout);
+            assert_eq!((code, open_ports(&lines), stderr.as_str()), (Some(0), open.clone(), ""), "ulimit -n {limit}");
+            let end = end_record(&stdout);
+            assert_eq!(end["closed"], 65_535 - 30);
+            assert!(end["peak_sockets"].as_u64() < Some(limit) && lines[0]["limits"]["nofile"] == limit);
+        }
+        let Ran { code, stdout, .. } = run(portreeve("127.0.0.1 -p 1-500 --max-fds 1 -v"));
+        assert_eq!(code, Some(1));
+        assert!(
+            stdout.contains("At most 1 sockets at once, set by --max-fds") && stdout.contains("at most 1 descriptors held of 1"),
+            "{stdout}"
+        );
+    });
+}
+
+#[test]
+fn too_few_descriptors_to_begin_with_are_said() {
+    let Ran { code, stderr, .. } = run(with_descriptor_limit(portreeve("127.0.0.1 -p 1"), 4));
+    assert!(code == Some(3) || (code == Some(4) && stderr.contains("Too many open files")), "{code:?} {stderr}");
+}
+
+#[test]
+fn an_interrupted_scan_adds_up() {
+    in_namespace("an_interrupted_scan_adds_up", || {
+        let _network = Network::start(|_, port| if port < 50 { Reply::Accept } else { Reply::Silence });
+        for (number, show) in [(libc::SIGINT, "open"), (libc::SIGTERM, "unscanned")] {
+            let arguments = format!("10.9.1.2 -p 1-20000 --timeout 60 --max-fds 500 --json --show {show}");
+            let mut child = portreeve(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+            let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+            let mut text = String::new();
+            // The start record is written when the scan runs and its signals are set.
+            reader.read_line(&mut text).expect("a line");
+            signal(&child, number);
+            reader.read_to_string(&mut text).expect("the rest");
+            assert_eq!(wait(&mut child), Some(130));
+            let end = end_record(&text);
+            assert_eq!((&end["exit"], &end["planned"]), (&"interrupted".into(), &20_000.into()));
+            let unscanned = end["unscanned"].as_u64().expect("a count");
+            assert!(unscanned >= 19_000, "{end}");
+            let listed = json_lines(&text).iter().filter(|line| line["state"] == "unscanned").count() as u64;
+            assert_eq!(listed, if show == "unscanned" { unscanned } else { 0 });
+        }
+    });
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    // Nobody reads the pipe: the first signal's report blocks, the second must not wait for it.
+    let mut child = portreeve("127.0.0.1 -p- --show all --json").stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+    reader.read_line(&mut String::new()).expect("the start record");
+    // Two of a kind might be delivered as one.
+    signal(&child, libc::SIGINT);
+    signal(&child, libc::SIGTERM);
+    assert_eq!(wait(&mut child), Some(130));
+}
+
+#[test]
+fn progress_is_told_when_asked_and_not_otherwise() {
+    in_namespace("progress_is_told_when_asked_and_not_otherwise", || {
+        let _network = Network::start(|_, _| Reply::Silence);
+        let arguments = "10.9.1.2 -p 1-100 --timeout 60 --json";
+        let mut child = portreeve(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut String::new()).expect("the start record");
+        signal(&child, libc::SIGUSR1);
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("a line");
+        assert!(line.starts_with("0 of 100 (0 %)") && line.contains("100 of 19,") && line.contains("in flight"), "{line}");
+        signal(&child, libc::SIGINT);
+        assert_eq!(wait(&mut child), Some(130));
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("the rest");
+        assert_eq!(rest, "", "nothing but what was asked for");
+    });
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for arguments in ["127.0.0.1 -p- --show all", "127.0.0.1 -p- --show all --json", "127.0.0.0/8 -p- --dry-run -v", "--help"] {
+        let mut child = portreeve(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        drop(child.stdout.take());
+        assert_eq!(wait(&mut child), Some(0), "{arguments}");
+        let mut stderr = String::new();
+        child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("UTF-8");
+        assert_eq!(stderr, "", "{arguments}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_take_the_file_with_it() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let arguments = format!("127.0.0.1 -p- --show all -oJ {}", file.path().display());
+    let mut child = portreeve(&arguments).stdout(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    assert!(matches!(wait(&mut child), Some(0 | 1)));
+    let text = fs::read_to_string(file.path()).expect("the file");
+    assert_eq!((end_record(&text)["planned"].as_u64(), json_lines(&text).len()), (Some(65_535), 65_537));
+}
+
+#[test]
+fn a_full_disk_is_an_error_with_the_files_name() {
+    for arguments in ["127.0.0.1 -p 1 -oJ /dev/full", "127.0.0.1 -p- --show all -oN /dev/full"] {
+        let Ran { code, stderr, .. } = run(portreeve(arguments));
+        assert_eq!(code, Some(4), "{arguments}: {stderr}");
+        assert!(stderr.contains("/dev/full cannot be written: No space left on device"), "{stderr}");
+    }
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let output = portreeve("127.0.0.1 -p 1 --json").stdout(full).output().expect("it runs");
+    let Ran { code, stderr, .. } = ran(output);
+    assert_eq!(code, Some(4));
+    assert!(stderr.contains("standard output cannot be written"), "{stderr}");
+}
+
+#[test]
+fn reports_go_to_files_and_standard_output_at_once() {
+    let (_listener, port) = listener();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (text, json) = (folder.path().join("out.txt"), folder.path().join("out.jsonl"));
+    let arguments = format!("127.0.0.1 -p {port} -oN {} -oJ {} -q", text.display(), json.display());
+    let Ran { stdout, .. } = run(portreeve(&arguments));
+    assert!(stdout.starts_with("open 127.0.0.1:") && stdout.lines().count() == 1, "{stdout}");
+    assert_eq!(fs::read_to_string(&text).expect("text"), stdout);
+    assert_eq!(open_ports(&json_lines(&fs::read_to_string(&json).expect("JSON"))), [u64::from(port)].into());
+}
+
+#[test]
+fn nmap_fingers_find_their_way() {
+    let (_listener, port) = listener();
+    let Ran { code, stdout, stderr } = run(portreeve(&format!("-n -Pn -sT --reason --open -p{port} -vv 127.0.0.1")));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("syn-ack"), "{stdout}");
+}
+
+#[test]
+fn hostile_arguments_and_files_do_no_harm() {
+    let long = "9".repeat(100_000);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    for content in [vec![b'a'; 200_000], vec![0xff, 0xfe, b'\n'], b"\x1b[31m\n".to_vec(), vec![0; 70_000]] {
+        fs::write(file.path(), content).expect("written");
+        let Ran { code, .. } = run(portreeve(&format!("-iL {}", file.path().display())));
+        assert_eq!(code, Some(2));
+    }
+    for arguments in [&format!("127.0.0.1 -p {long}"), &long, &format!("127.0.0.1 --timeout {long}"), &format!("127.0.0.1 --seed {long}")] {
+        assert_eq!(run(portreeve(arguments)).code, Some(2));
+    }
+    let mut odd = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    odd.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\x1b[2J"));
+    assert_eq!(odd.output().expect("it runs").status.code(), Some(2));
+}
