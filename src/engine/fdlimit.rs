@@ -20,10 +20,11 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(plain(limit.rlim_cur))
 }
 
-/// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY). Never run.
+/// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY; sys/syslimits.h). Never run.
 #[cfg(target_vendor = "apple")]
 fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {
-    hard.min(libc::OPEN_MAX as libc::rlim_t)
+    const OPEN_MAX: libc::rlim_t = 10_240;
+    hard.min(OPEN_MAX)
 }
 
 #[cfg(not(target_vendor = "apple"))]

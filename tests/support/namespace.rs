@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 const MARK: &str = "PORTREEVE_TEST_IN_NAMESPACE";
 
-/// Runs `body` in a namespace of its own. `test` must be the test's full name. Where the kernel refuses namespaces the
-/// test says loudly that it was skipped; with PORTREEVE_MUST_NOT_SKIP set (as in CI) that is a failure.
+/// Runs `body` in a namespace of its own. `test` must be the test's full name. Where the kernel refuses namespaces, or the
+/// body [`skip`]s, the test says loudly that it was skipped; with PORTREEVE_MUST_NOT_SKIP set (as in CI) that is a failure.
 pub fn in_namespace(test: &str, body: impl FnOnce()) {
     if std::env::var_os(MARK).is_some() {
         return body();
@@ -19,20 +19,30 @@ pub fn in_namespace(test: &str, body: impl FnOnce()) {
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1").stdin(Stdio::null());
     // SAFETY: `enter` makes system calls only and allocates nothing, as is required between fork and exec.
     unsafe { command.pre_exec(enter) };
-    match command.output() {
+    let why = match command.output() {
+        Ok(output) if output.status.code() == Some(SKIPPED) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
             // Exact names that are mistyped run no test and succeed.
             assert!(text.contains("1 passed") || !output.status.success(), "{test} is not the test's name: {text}");
             assert!(output.status.success(), "{test} in its namespace:\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
+            return;
         }
-        Err(error) => {
-            assert!(std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(), "{test} needs a network namespace: {error}");
-            // Not eprintln!, which the harness swallows where a test passes.
-            let _ = writeln!(io::stderr(), "\n*** SKIPPED {test}: the kernel gives no network namespace ({error}) ***\n");
-        }
-    }
+        Err(error) => format!("the kernel gives no network namespace: {error}"),
+    };
+    assert!(std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(), "{test} was skipped: {why}");
+    // Not eprintln!, which the harness swallows where a test passes.
+    let _ = writeln!(io::stderr(), "\n*** SKIPPED {test}: {why} ***\n");
 }
+
+/// Ends a test inside its namespace that lacks something it cannot make.
+pub fn skip(why: &str) -> ! {
+    let _ = writeln!(io::stderr(), "{why}");
+    std::process::exit(SKIPPED)
+}
+
+/// The exit code for it (as automake has it).
+const SKIPPED: i32 = 77;
 
 /// Enters a new network namespace, with a user namespace where that is needed for it, and sets the loopback device up.
 fn enter() -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::namespace::check;
+use super::namespace::{check, skip};
 
 /// What answers a SYN.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ impl Network {
 }
 
 fn open_device() -> File {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun").expect("/dev/net/tun: the kernel's TUN driver");
+    let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let device = device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
     let name = b"town0";
     // SAFETY: each ioctl gets a zeroed request of the type that it takes, filled as netdevice(7) and ipv6(7) say.
     unsafe {
