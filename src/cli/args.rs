@@ -80,6 +80,9 @@ pub struct Args {
     /// Close open connections with FIN instead of RST, which leaves a TIME_WAIT each
     #[arg(long, help_heading = "Connections")]
     pub polite_close: bool,
+    /// Open a new socket for each attempt; slower, and what systems other than Linux do anyway
+    #[arg(long, help_heading = "Connections")]
+    pub fresh_sockets: bool,
 
     /// List findings of these states one by one, several with commas between; the others are counted [default: open]
     #[arg(long, value_name = "STATES", value_delimiter = ',', help_heading = "Output")]

@@ -50,6 +50,7 @@ pub fn from_args(args: &Args) -> Result<Request, Failure> {
         sources: args.source.clone(),
         device: args.device.clone(),
         polite_close: args.polite_close,
+        fresh_sockets: args.fresh_sockets,
     };
     Ok(Request { plan, options, services })
 }

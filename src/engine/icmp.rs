@@ -56,7 +56,7 @@ pub(super) use linux::{ask_for_errors, take_error};
 mod linux {
     use socket2::Socket;
     use std::mem::{size_of, zeroed};
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::os::fd::AsRawFd;
 
     use super::super::socket::turn_on;
@@ -74,20 +74,31 @@ mod linux {
     #[repr(align(8))]
     struct Control([u8; 512]);
 
-    /// The next ICMP error in the queue that says something about the endpoint; those before it are dropped.
-    pub fn take_error(socket: &impl AsRawFd) -> Option<IcmpError> {
+    /// The next ICMP error in the queue that says something about `endpoint`; those before it are dropped. A kept socket
+    /// may hold an error of an attempt that ran out of time, so the destination that the error quotes has to be this one.
+    pub fn take_error(socket: &impl AsRawFd, endpoint: SocketAddr) -> Option<IcmpError> {
         // Bounded: a hostile network could keep one socket's queue filled.
-        (0..16).map_while(|_| receive(socket)).find_map(|found| found)
+        let entries = (0..16).map_while(|_| receive(socket));
+        entries.filter(|(destination, _)| destination.is_none_or(|quoted| concerns(quoted, endpoint))).find_map(|(_, error)| error)
     }
 
-    /// One message of the queue: `None` when there is none, `Some(None)` when it says nothing about the endpoint.
-    fn receive(socket: &impl AsRawFd) -> Option<Option<IcmpError>> {
+    /// Whether an error about `quoted` is one about `endpoint`. The unspecified address stands for this machine's own.
+    fn concerns(quoted: SocketAddr, endpoint: SocketAddr) -> bool {
+        quoted.port() == endpoint.port() && (quoted.ip() == endpoint.ip() || endpoint.ip().is_unspecified())
+    }
+
+    /// One entry of the queue: the destination of the packet it is about, and what it means if it means something.
+    fn receive(socket: &impl AsRawFd) -> Option<(Option<SocketAddr>, Option<IcmpError>)> {
         let mut control = Control([0; 512]);
+        let mut name = [0u8; size_of::<libc::sockaddr_in6>()];
         // SAFETY: msghdr is plain data, for which all zeroes is a value (no name, no buffers).
         let mut message: libc::msghdr = unsafe { zeroed() };
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = name.len() as libc::socklen_t;
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = control.0.len();
-        // SAFETY: `message` points at `control`, with its length; both outlive the call. There is no data buffer.
+        // SAFETY: `message` points at `name` and `control`, with their lengths; all outlive the call. There is no data
+        // buffer.
         let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
         if received < 0 {
             return None;
@@ -103,12 +114,12 @@ mod linux {
                     let start = libc::CMSG_DATA(header);
                     std::slice::from_raw_parts(start, cmsg.cmsg_len.saturating_sub(start.offset_from(header.cast()) as usize))
                 };
-                return Some(parse(data));
+                return Some((address(&name), parse(data)));
             }
             // SAFETY: as for CMSG_FIRSTHDR.
             header = unsafe { libc::CMSG_NXTHDR(&message, header) };
         }
-        Some(None)
+        Some((None, None))
     }
 
     /// A `sock_extended_err` (errqueue.h: errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32) and behind
@@ -121,23 +132,33 @@ mod linux {
             libc::SO_EE_ORIGIN_ICMP6 => reason_v6(kind, code),
             _ => None,
         }?;
-        Some(IcmpError { reason, by: data.get(ERROR_BYTES..).and_then(address) })
+        Some(IcmpError { reason, by: data.get(ERROR_BYTES..).and_then(address).map(|by| by.ip()) })
     }
 
     /// The address in the bytes of a sockaddr_in or sockaddr_in6.
-    fn address(sockaddr: &[u8]) -> Option<IpAddr> {
+    fn address(sockaddr: &[u8]) -> Option<SocketAddr> {
         let family = u16::from_ne_bytes(*sockaddr.first_chunk()?);
-        match i32::from(family) {
-            libc::AF_INET => Some(Ipv4Addr::from(*sockaddr.get(4..)?.first_chunk::<4>()?).into()),
-            libc::AF_INET6 => Some(Ipv6Addr::from(*sockaddr.get(8..)?.first_chunk::<16>()?).to_canonical()),
-            _ => None,
-        }
+        let port = u16::from_be_bytes(*sockaddr.get(2..)?.first_chunk()?);
+        let ip: IpAddr = match i32::from(family) {
+            libc::AF_INET => Ipv4Addr::from(*sockaddr.get(4..)?.first_chunk::<4>()?).into(),
+            libc::AF_INET6 => Ipv6Addr::from(*sockaddr.get(8..)?.first_chunk::<16>()?).to_canonical(),
+            _ => return None,
+        };
+        Some(SocketAddr::new(ip, port))
     }
 
     #[cfg(test)]
     mod tests {
         use super::*;
         use crate::scan::Reason;
+
+        #[test]
+        fn an_error_about_another_attempt_does_not_count() {
+            let endpoint: SocketAddr = "192.0.2.1:80".parse().unwrap();
+            assert!(concerns(endpoint, endpoint) && concerns(endpoint, "0.0.0.0:80".parse().unwrap()));
+            assert!(!concerns("192.0.2.1:81".parse().unwrap(), endpoint));
+            assert!(!concerns("192.0.2.2:80".parse().unwrap(), endpoint));
+        }
 
         #[test]
         fn a_queue_entry_is_read_and_a_short_one_is_no_panic() {
@@ -161,7 +182,7 @@ pub(super) fn ask_for_errors(_: &socket2::Socket, _: bool) {}
 
 /// No error queue on this system: SO_ERROR is all there is.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn take_error(_: &mio::net::TcpStream) -> Option<IcmpError> {
+pub(super) fn take_error(_: &mio::net::TcpStream, _: std::net::SocketAddr) -> Option<IcmpError> {
     None
 }
 

@@ -1,6 +1,6 @@
 //! The loop: one thread, one poll, one socket per attempt. The only place with sockets and a clock.
 //!
-//! One turn is `expire -> open -> tell -> wait -> settle`. Settling never opens, so a slot is never given to another
+//! One turn is `expire -> open -> tell -> wait -> settle`. Settling never begins an attempt, so a slot is never given to another
 //! probe inside one batch of events, and the slot alone can be the poll's token. What to do is decided in
 //! [`scan`](crate::scan); here it is done.
 
@@ -14,15 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use crate::plan::Plan;
 use crate::report::{Begin, Exit, Progress, Sink, Summary};
-use crate::scan::{Finding, Limits, Outcome, Reason, Scan, SetBy, Settings, Slot, State, Time};
+use crate::scan::{Connect, Finding, Limits, Outcome, Reason, Scan, SetBy, Settings, Slot, State, Time};
 
 pub use fdlimit::raise_descriptor_limit;
-use socket::SocketOptions;
+use socket::{Answer, Socket, SocketOptions};
 
 /// How sockets are made and how many there may be.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +36,8 @@ pub struct Options {
     pub device: Option<String>,
     /// Close open connections with FIN instead of RST. Costs a TIME_WAIT each.
     pub polite_close: bool,
+    /// Open a new socket for each attempt, where the system could use one again.
+    pub fresh_sockets: bool,
 }
 
 /// Why a scan could not begin, or could not go on.
@@ -69,6 +70,22 @@ pub enum Error {
     Report(#[source] io::Error),
 }
 
+/// Sockets of a scan, in flight or kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct SocketCounts {
+    held: u32,
+    peak: u32,
+    total: u64,
+}
+
+impl SocketCounts {
+    fn opened(&mut self) {
+        self.held += 1;
+        self.peak = self.peak.max(self.held);
+        self.total += 1;
+    }
+}
+
 /// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop sees within 100 ms.
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Arc<AtomicBool>);
@@ -99,8 +116,10 @@ pub struct Scanner {
     scan: Scan,
     poll: Poll,
     events: Events,
-    /// By slot.
-    sockets: Vec<Option<TcpStream>>,
+    /// By slot: in flight where the scan says so, else kept for the slot's next probe.
+    sockets: Vec<Option<Socket>>,
+    counts: SocketCounts,
+    keeps: bool,
     options: Options,
     socket_options: SocketOptions,
     limits: Limits,
@@ -110,6 +129,7 @@ pub struct Scanner {
     now: Time,
     turns: u64,
     more_to_open: bool,
+    more_to_settle: bool,
     report_failed: bool,
     local_error: Option<String>,
 }
@@ -129,6 +149,8 @@ impl Scanner {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             sockets: Vec::new(),
+            counts: SocketCounts::default(),
+            keeps: socket::CAN_KEEP && !options.fresh_sockets,
             options,
             socket_options,
             limits,
@@ -138,6 +160,7 @@ impl Scanner {
             now: Time::default(),
             turns: 0,
             more_to_open: false,
+            more_to_settle: false,
             report_failed: false,
             local_error: None,
         })
@@ -169,7 +192,17 @@ impl Scanner {
             _ => Exit::Complete,
         };
         let (cap, cap_set_by) = self.cap;
-        Summary { stats, elapsed: self.now, exit, cap, cap_set_by, turns: self.turns, local_error: self.local_error.clone() }
+        Summary {
+            stats,
+            elapsed: self.now,
+            exit,
+            cap,
+            cap_set_by,
+            turns: self.turns,
+            local_error: self.local_error.clone(),
+            peak_sockets: self.counts.peak,
+            sockets_opened: self.counts.total,
+        }
     }
 
     /// Scans to the end, telling `sink`.
@@ -242,8 +275,15 @@ impl Scanner {
     }
 
     fn expire(&mut self) {
+        // Answers that came in time may still wait to be taken from the kernel.
+        if self.more_to_settle && self.scan.stopped().is_none() {
+            return;
+        }
         while let Some(slot) = self.scan.poll_expired(self.now) {
-            self.sockets[slot as usize] = None;
+            let kept = self.may_keep() && self.sockets[slot as usize].as_ref().is_some_and(Socket::give_up);
+            if !kept {
+                self.release(slot);
+            }
             self.scan.handle_outcome(slot, Outcome::Silence, self.now);
         }
     }
@@ -252,24 +292,54 @@ impl Scanner {
     fn open(&mut self) -> bool {
         for _ in 0..OPENS_PER_TURN {
             let Some(connect) = self.scan.poll_connect(self.now) else { return false };
-            match self.begin(connect.slot, connect.endpoint, connect.avoid_self) {
-                Ok(()) => {}
-                Err((outcome, error)) => self.conclude(connect.slot, outcome, Some(error)),
+            if let Err((outcome, error)) = self.begin(connect) {
+                self.release(connect.slot);
+                if matches!(outcome, Outcome::Own(_)) {
+                    self.release_idle();
+                }
+                self.conclude(connect.slot, outcome, Some(error));
             }
         }
         true
     }
 
-    fn begin(&mut self, slot: Slot, endpoint: SocketAddr, avoid_self: bool) -> Result<(), (Outcome, io::Error)> {
-        let mut stream = socket::connect(endpoint, &self.socket_options, avoid_self)?;
-        let registered = self.poll.registry().register(&mut stream, Token(slot as usize), Interest::WRITABLE);
-        registered.map_err(|error| (socket::failure_to_begin(&error), error))?;
+    fn begin(&mut self, Connect { slot, endpoint, avoid_self }: Connect) -> Result<(), (Outcome, io::Error)> {
         let at = slot as usize;
         if at >= self.sockets.len() {
             self.sockets.resize_with(at + 1, || None);
         }
-        self.sockets[at] = Some(stream);
-        Ok(())
+        if self.sockets[at].as_ref().is_some_and(|kept| !kept.fits(endpoint, avoid_self)) {
+            self.release(slot);
+        }
+        if self.sockets[at].is_none() {
+            let failed = |error: io::Error| (socket::failure_to_begin(&error), error);
+            let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self).map_err(failed)?;
+            socket.register(self.poll.registry(), Token(at)).map_err(failed)?;
+            self.sockets[at] = Some(socket);
+            self.counts.opened();
+        }
+        self.sockets[at].as_ref().map_or(Ok(()), |socket| socket.connect(endpoint))
+    }
+
+    /// Whether a socket may stay open for the next probe: not when more are held than may be.
+    fn may_keep(&self) -> bool {
+        self.keeps && self.counts.held <= self.scan.stats().cap
+    }
+
+    /// Closes a slot's socket, if it has one.
+    fn release(&mut self, slot: Slot) -> Option<Socket> {
+        let socket = self.sockets[slot as usize].take()?;
+        self.counts.held -= 1;
+        Some(socket)
+    }
+
+    /// Closes the sockets that wait for a next probe: something else needs what they hold.
+    fn release_idle(&mut self) {
+        for slot in 0..self.sockets.len() as Slot {
+            if !self.scan.is_in_flight(slot) {
+                self.release(slot);
+            }
+        }
     }
 
     /// Waits for events until something else is due, and reads the clock: the only time in a turn.
@@ -288,25 +358,40 @@ impl Scanner {
 
     fn settle(&mut self) {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let mut count = 0;
         for event in &events {
-            let slot = event.token().0;
-            // An event for a slot without a socket is stale, and normal.
-            let Some(stream) = self.sockets.get(slot).and_then(Option::as_ref) else { continue };
-            let Some((outcome, error)) = socket::outcome(stream) else { continue };
-            let Some(stream) = self.sockets[slot].take() else { continue };
-            socket::close(stream, outcome, self.options.polite_close);
-            self.conclude(slot as Slot, outcome, error);
+            count += 1;
+            let slot = event.token().0 as Slot;
+            // An event for a slot without an attempt in flight is stale, and normal.
+            let Some(endpoint) = self.scan.endpoint(slot) else { continue };
+            let Some(socket) = &self.sockets[slot as usize] else { continue };
+            let Some(answer) = socket.answer(endpoint, self.keeps) else { continue };
+            if !(self.may_keep() && socket.reuse_after(&answer)) {
+                self.close(slot, answer.outcome);
+            }
+            let Answer { outcome, error, .. } = answer;
+            self.conclude(slot, outcome, error);
         }
+        self.more_to_settle = count == EVENTS_PER_TURN;
         self.events = events;
+    }
+
+    fn close(&mut self, slot: Slot, outcome: Outcome) {
+        if let Some(socket) = self.release(slot) {
+            socket.close_after(outcome, self.options.polite_close);
+        }
     }
 
     /// Panics where the scan would sleep for ever, or its books do not balance with the sockets that are held.
     fn check_before_wait(&self) {
-        if !self.more_to_open {
+        if !self.more_to_open && !self.more_to_settle {
             self.scan.check_before_wait(self.now);
         }
-        let held = self.sockets.iter().flatten().count();
-        assert_eq!(held, self.scan.stats().in_flight as usize, "a socket is held that is not in flight, or the reverse");
+        let slots = || self.sockets.iter().enumerate().filter(|(_, socket)| socket.is_some());
+        let in_flight = slots().filter(|&(slot, _)| self.scan.is_in_flight(slot as Slot)).count();
+        assert_eq!(in_flight, self.scan.stats().in_flight as usize, "an attempt has no socket");
+        assert_eq!(slots().count(), self.counts.held as usize, "held sockets are miscounted");
+        assert!(self.keeps || in_flight == slots().count(), "a socket was not closed");
     }
 
     fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
@@ -361,7 +446,7 @@ fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error
             return Err(Error::SourceFamily { family, flag });
         }
         let anywhere: SocketAddr = if v6 { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
-        socket::open(anywhere, &socket_options).map_err(|error| {
+        socket::unconnected(anywhere, &socket_options).map_err(|error| {
             let what = options.sources.iter().map(ToString::to_string).chain(options.device.clone());
             Error::Source { what: what.collect::<Vec<_>>().join(" on "), error }
         })?;

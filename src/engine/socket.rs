@@ -1,16 +1,18 @@
-//! One attempt's socket: how it is opened, what the kernel says of it, how it is closed. With `icmp.rs` and
-//! `fdlimit.rs` every system call of the scan is here; it knows nothing of retries, windows or plans.
+//! A socket's life: how it is opened, what the kernel says of an attempt, how it is used again or closed. With `icmp.rs`
+//! and `fdlimit.rs` every system call of the scan is here; it knows nothing of retries, windows or plans.
 //!
-//! The contract with the kernel: any event is only a cue to look. SO_ERROR tells failures; success is a peer's address,
-//! never SO_ERROR 0 alone, because an ICMP error wakes epoll before it sets the socket's error. A RST leaves the error
-//! queue empty, an ICMP error does not, so the queue tells a firewall's reject from a host's refusal.
+//! The contract with the kernel: any event is only a cue to look. Success is never SO_ERROR 0 alone, because an ICMP
+//! error wakes epoll before it sets the socket's error. A RST leaves the error queue empty, an ICMP error does not, so
+//! the queue tells a firewall's reject from a host's refusal. A socket that was refused or disconnected can connect
+//! again on Linux, still registered with the poll; what the poll says of it while it is idle means nothing.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::icmp;
 use crate::scan::{Outcome, OwnError, Reason};
@@ -23,24 +25,169 @@ pub(super) struct SocketOptions {
     pub device: Option<String>,
 }
 
-/// Begins a connection. An error is the attempt's outcome, together with the errno behind it.
-pub(super) fn connect(endpoint: SocketAddr, options: &SocketOptions, avoid_self: bool) -> Result<TcpStream, (Outcome, io::Error)> {
-    let failed = |error: io::Error| (failure_to_begin(&error), error);
-    let socket = open(endpoint, options).map_err(failed)?;
-    if avoid_self {
-        bind_away_from(&socket, endpoint, source(endpoint, options)).map_err(failed)?;
-    }
-    match socket.connect(&endpoint.into()) {
-        Ok(()) => Ok(stream(socket)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => Ok(stream(socket)),
-        // Answers may come at once where the answerer is this machine: they are read as if they had come by event.
-        Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => Err((refusal(&stream(socket), &error), error)),
-        Err(error) => Err(failed(error)),
-    }
+/// A socket that the poll knows: in flight, or kept for the next attempt at its slot.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    is_v6: bool,
+    /// Bound to a source port of its own, for one endpoint only.
+    is_special: bool,
 }
 
-fn stream(socket: Socket) -> TcpStream {
-    TcpStream::from_std(socket.into())
+/// What an event came to.
+pub(super) struct Answer {
+    pub outcome: Outcome,
+    /// The errno behind it.
+    pub error: Option<io::Error>,
+    /// The kernel has forgotten the attempt already.
+    is_reset: bool,
+}
+
+/// Linux connects a socket again after a refusal or a disconnect; POSIX does not promise it, so others get a new socket
+/// for each attempt.
+pub(super) const CAN_KEEP: bool = cfg!(target_os = "linux");
+
+impl Socket {
+    /// A socket for attempts at addresses like `endpoint`'s, to be registered with the poll.
+    pub fn open(endpoint: SocketAddr, options: &SocketOptions, avoid_self: bool) -> io::Result<Self> {
+        let socket = unconnected(endpoint, options)?;
+        if avoid_self {
+            bind_away_from(&socket, endpoint, source(endpoint, options))?;
+        }
+        let stream = TcpStream::from_std(socket.into());
+        Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_special: avoid_self })
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::WRITABLE)
+    }
+
+    /// Whether the next attempt may have this socket.
+    pub fn fits(&self, endpoint: SocketAddr, avoid_self: bool) -> bool {
+        self.is_v6 == endpoint.is_ipv6() && !self.is_special && !avoid_self
+    }
+
+    /// Begins an attempt. An error is its outcome, together with the errno behind it.
+    pub fn connect(&self, endpoint: SocketAddr) -> Result<(), (Outcome, io::Error)> {
+        match SockRef::from(&self.stream).connect(&endpoint.into()) {
+            Ok(()) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINPROGRESS | libc::EINTR) => Ok(()),
+                // The answer may come at once where the answerer is this machine.
+                Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error), error)),
+                _ => Err((failure_to_begin(&error), error)),
+            },
+        }
+    }
+
+    /// What became of the attempt at `endpoint`, now that something happened; `None` for not yet.
+    ///
+    /// With `by_connecting` (Linux) connecting once more tells: 0 for connected, EALREADY for not yet, and otherwise the
+    /// failure, after which the socket is as new. One call does the work of SO_ERROR, getpeername() and a disconnect.
+    pub fn answer(&self, endpoint: SocketAddr, by_connecting: bool) -> Option<Answer> {
+        let error = match if by_connecting { self.connect_once_more(endpoint) } else { self.take_error() } {
+            Ok(true) => return Some(Answer { outcome: self.connected(), error: None, is_reset: false }),
+            // An ICMP error may be in the queue before it is the socket's error.
+            Ok(false) => return self.unreachable(endpoint).map(|outcome| Answer { outcome, error: None, is_reset: false }),
+            Err(error) => error,
+        };
+        Some(Answer { outcome: self.failure(endpoint, &error), error: Some(error), is_reset: by_connecting })
+    }
+
+    /// Whether it is connected, or why it failed.
+    fn connect_once_more(&self, endpoint: SocketAddr) -> io::Result<bool> {
+        match SockRef::from(&self.stream).connect(&endpoint.into()) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EALREADY | libc::EINPROGRESS | libc::EINTR)) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EISCONN) => Ok(true),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// The same, in the way that every system has: SO_ERROR for failures, a peer's address for success.
+    fn take_error(&self) -> io::Result<bool> {
+        match self.stream.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(self.stream.peer_addr().is_ok()),
+        }
+    }
+
+    fn connected(&self) -> Outcome {
+        match (self.stream.local_addr(), self.stream.peer_addr()) {
+            (Ok(local), Ok(peer)) if local == peer => Outcome::SelfConnected,
+            _ => Outcome::Connected { rtt_us: handshake_rtt_us(&self.stream) },
+        }
+    }
+
+    /// The meaning of an attempt's failure, one errno an arm.
+    fn failure(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
+        match error.raw_os_error().unwrap_or(0) {
+            // A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives
+            // ECONNREFUSED only to a connection that was still asking).
+            libc::ECONNRESET | libc::EPIPE => Outcome::Connected { rtt_us: None },
+            // The kernel sent its last SYN before our deadline came.
+            libc::ETIMEDOUT => Outcome::Silence,
+            _ => self.refusal(endpoint, error),
+        }
+    }
+
+    /// The error queue's word if there is one, else what the errno alone tells.
+    fn refusal(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
+        if let Some(outcome) = self.unreachable(endpoint) {
+            return outcome;
+        }
+        let reason = match error.raw_os_error().unwrap_or(0) {
+            libc::ECONNREFUSED => return Outcome::Refused,
+            libc::ENETUNREACH => Reason::NetUnreach,
+            libc::EHOSTUNREACH => Reason::HostUnreach,
+            libc::ENOPROTOOPT => Reason::ProtoUnreach,
+            libc::EACCES | libc::EPERM => Reason::AdminProhibited,
+            libc::EHOSTDOWN | libc::EOPNOTSUPP => Reason::DestUnreach,
+            libc::EPROTO => Reason::ParamProblem,
+            #[cfg(target_os = "linux")]
+            libc::ENONET => Reason::DestUnreach,
+            _ => return failure_to_begin(error),
+        };
+        Outcome::Unreachable { reason, by: None }
+    }
+
+    fn unreachable(&self, endpoint: SocketAddr) -> Option<Outcome> {
+        icmp::take_error(&self.stream, endpoint).map(|icmp| Outcome::Unreachable { reason: icmp.reason, by: icmp.by })
+    }
+
+    /// Makes the socket ready for another attempt after this answer, if it may be used again.
+    pub fn reuse_after(&self, answer: &Answer) -> bool {
+        let was_open = matches!(answer.outcome, Outcome::Connected { .. } | Outcome::SelfConnected);
+        !was_open && !self.is_special && (answer.is_reset || self.disconnect())
+    }
+
+    /// Gives an attempt in flight up. Whether the socket is ready for another one.
+    pub fn give_up(&self) -> bool {
+        !self.is_special && self.disconnect()
+    }
+
+    /// Has the kernel forget the connection (connect(2), AF_UNSPEC).
+    #[cfg(target_os = "linux")]
+    fn disconnect(&self) -> bool {
+        use std::os::fd::AsRawFd;
+        let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: the pointer and the length describe `nobody`, which outlives the call.
+        unsafe { libc::connect(self.stream.as_raw_fd(), &nobody, length) == 0 }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn disconnect(&self) -> bool {
+        false
+    }
+
+    /// Closes the socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or politely with a FIN; one to
+    /// ourselves never politely: its TIME_WAIT would take a port away from this machine.
+    pub fn close_after(self, outcome: Outcome, polite: bool) {
+        if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && !polite) {
+            // Failing to set it only costs a TIME_WAIT.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
@@ -48,7 +195,7 @@ fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
 }
 
 /// A non-blocking socket with the scan's source and device.
-pub(super) fn open(endpoint: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+pub(super) fn unconnected(endpoint: SocketAddr, options: &SocketOptions) -> io::Result<socket2::Socket> {
     let socket = nonblocking(Domain::for_address(endpoint))?;
     icmp::ask_for_errors(&socket, endpoint.is_ipv6());
     if let Some(device) = &options.device {
@@ -68,8 +215,8 @@ pub(super) fn open(endpoint: SocketAddr, options: &SocketOptions) -> io::Result<
     target_os = "openbsd",
     target_os = "illumos"
 ))]
-fn nonblocking(domain: Domain) -> io::Result<Socket> {
-    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
+    socket2::Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
 #[cfg(not(any(
@@ -80,15 +227,15 @@ fn nonblocking(domain: Domain) -> io::Result<Socket> {
     target_os = "openbsd",
     target_os = "illumos"
 )))]
-fn nonblocking(domain: Domain) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 /// Binds the source address and leaves the port to `connect()`: a port taken here would be taken for all destinations,
 /// and a range of 28,232 would not last for 65,535 probes (ip(7), IP_BIND_ADDRESS_NO_PORT).
-fn bind_without_port(socket: &Socket, source: IpAddr) -> io::Result<()> {
+fn bind_without_port(socket: &socket2::Socket, source: IpAddr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     turn_on(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
     socket.bind(&SocketAddr::new(source, 0).into())
@@ -96,7 +243,7 @@ fn bind_without_port(socket: &Socket, source: IpAddr) -> io::Result<()> {
 
 /// Sets an option that is an int to 1.
 #[cfg(target_os = "linux")]
-pub(super) fn turn_on(socket: &Socket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+pub(super) fn turn_on(socket: &socket2::Socket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let on: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -108,7 +255,7 @@ pub(super) fn turn_on(socket: &Socket, level: libc::c_int, option: libc::c_int) 
 }
 
 /// Binds a source port that is not the endpoint's, so that the socket cannot meet itself.
-fn bind_away_from(socket: &Socket, endpoint: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
+fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
     let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = source.unwrap_or(any);
     let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
@@ -127,13 +274,13 @@ fn bind_away_from(socket: &Socket, endpoint: SocketAddr, source: Option<IpAddr>)
 }
 
 #[cfg(target_os = "linux")]
-fn bind_device(socket: &Socket, device: &str, _v6: bool) -> io::Result<()> {
+fn bind_device(socket: &socket2::Socket, device: &str, _v6: bool) -> io::Result<()> {
     socket.bind_device(Some(device.as_bytes()))
 }
 
 /// Never run: written from the manual of IP_BOUND_IF.
 #[cfg(target_vendor = "apple")]
-fn bind_device(socket: &Socket, device: &str, v6: bool) -> io::Result<()> {
+fn bind_device(socket: &socket2::Socket, device: &str, v6: bool) -> io::Result<()> {
     let name = std::ffi::CString::new(device).map_err(io::Error::other)?;
     // SAFETY: `name` is a C string that outlives the call.
     let index = std::num::NonZeroU32::new(unsafe { libc::if_nametoindex(name.as_ptr()) });
@@ -144,60 +291,8 @@ fn bind_device(socket: &Socket, device: &str, v6: bool) -> io::Result<()> {
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn bind_device(_: &Socket, _: &str, _: bool) -> io::Result<()> {
+fn bind_device(_: &socket2::Socket, _: &str, _: bool) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system cannot bind a socket to a device; use -S with the device's address"))
-}
-
-/// What became of an attempt, now that something happened to its socket; `None` for not yet.
-pub(super) fn outcome(stream: &TcpStream) -> Option<(Outcome, Option<io::Error>)> {
-    match stream.take_error() {
-        Ok(Some(error)) => Some((failure(stream, &error), Some(error))),
-        Ok(None) => match stream.peer_addr() {
-            Ok(peer) => Some((connected(stream, peer), None)),
-            // An ICMP error may be in the queue before it is the socket's error.
-            Err(_) => icmp::take_error(stream).map(|icmp| (Outcome::Unreachable { reason: icmp.reason, by: icmp.by }, None)),
-        },
-        Err(error) => Some((failure_to_begin(&error), Some(error))),
-    }
-}
-
-fn connected(stream: &TcpStream, peer: SocketAddr) -> Outcome {
-    match stream.local_addr() {
-        Ok(local) if local == peer => Outcome::SelfConnected,
-        _ => Outcome::Connected { rtt_us: handshake_rtt_us(stream) },
-    }
-}
-
-/// The meaning of an attempt's SO_ERROR, one errno an arm.
-fn failure(stream: &TcpStream, error: &io::Error) -> Outcome {
-    match error.raw_os_error().unwrap_or(0) {
-        // A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives
-        // ECONNREFUSED only to a connection that was still asking).
-        libc::ECONNRESET | libc::EPIPE => Outcome::Connected { rtt_us: None },
-        // The kernel sent its last SYN before our deadline came.
-        libc::ETIMEDOUT => Outcome::Silence,
-        _ => refusal(stream, error),
-    }
-}
-
-/// The error queue's word if there is one, else what the errno alone tells.
-fn refusal(stream: &TcpStream, error: &io::Error) -> Outcome {
-    if let Some(icmp) = icmp::take_error(stream) {
-        return Outcome::Unreachable { reason: icmp.reason, by: icmp.by };
-    }
-    let reason = match error.raw_os_error().unwrap_or(0) {
-        libc::ECONNREFUSED => return Outcome::Refused,
-        libc::ENETUNREACH => Reason::NetUnreach,
-        libc::EHOSTUNREACH => Reason::HostUnreach,
-        libc::ENOPROTOOPT => Reason::ProtoUnreach,
-        libc::EACCES | libc::EPERM => Reason::AdminProhibited,
-        libc::EHOSTDOWN | libc::EOPNOTSUPP => Reason::DestUnreach,
-        libc::EPROTO => Reason::ParamProblem,
-        #[cfg(target_os = "linux")]
-        libc::ENONET => Reason::DestUnreach,
-        _ => return failure_to_begin(error),
-    };
-    Outcome::Unreachable { reason, by: None }
 }
 
 /// The meaning of an error that our own side raised: none of them is an answer about the target.
@@ -208,7 +303,8 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
         libc::ENOBUFS => OwnError::Buffers,
         // ENOSPC: epoll has no watch left (epoll(7), max_user_watches).
         libc::ENOMEM | libc::ENOSPC => OwnError::Memory,
-        libc::EAGAIN => OwnError::TryAgain,
+        // ECONNABORTED: the kernel forgot the attempt, and nobody said why.
+        libc::EAGAIN | libc::ECONNABORTED => OwnError::TryAgain,
         libc::EADDRNOTAVAIL => OwnError::SourcePorts,
         libc::EADDRINUSE => OwnError::SourcePortTaken,
         libc::EPERM | libc::EACCES => return Outcome::Barred(Reason::LocalFirewall),
@@ -219,15 +315,6 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
         _ => return Outcome::Barred(Reason::LocalError),
     };
     Outcome::Own(own)
-}
-
-/// Closes an attempt's socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or politely with a FIN;
-/// one to ourselves, never politely: its TIME_WAIT would take a port away from this machine.
-pub(super) fn close(stream: TcpStream, outcome: Outcome, polite: bool) {
-    if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && !polite) {
-        // Failing to set it only costs a TIME_WAIT.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-    }
 }
 
 /// The kernel's own measure of the handshake (tcp(7), TCP_INFO), free of our loop's delay.
@@ -270,7 +357,7 @@ mod tests {
     fn a_source_port_away_from_the_endpoint_is_found() {
         for port in [1, 1_024, 40_000, 65_535] {
             let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let socket = open(endpoint, &SocketOptions::default()).unwrap();
+            let socket = unconnected(endpoint, &SocketOptions::default()).unwrap();
             bind_away_from(&socket, endpoint, Some(Ipv4Addr::LOCALHOST.into())).unwrap();
             assert_ne!(socket.local_addr().unwrap().as_socket().unwrap().port(), port);
         }

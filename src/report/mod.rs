@@ -76,6 +76,10 @@ pub struct Summary {
     pub cap: u32,
     /// Which limit set the cap.
     pub cap_set_by: SetBy,
+    /// The most sockets that were open at once, in flight or kept for the next attempt.
+    pub peak_sockets: u32,
+    /// Sockets that were opened in all; fewer than attempts where sockets are kept.
+    pub sockets_opened: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
@@ -255,7 +259,17 @@ mod fixture {
         }
         sink.progress(&Progress { stats: scan.stats(), elapsed: at(30) }).expect("progress");
         let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
-        let summary = Summary { stats, elapsed: at(30), exit: Exit::Interrupted, cap, cap_set_by, turns: 3, local_error };
+        let summary = Summary {
+            stats,
+            elapsed: at(30),
+            exit: Exit::Interrupted,
+            cap,
+            cap_set_by,
+            peak_sockets: 12,
+            sockets_opened: 14,
+            turns: 3,
+            local_error,
+        };
         sink.end(&summary).expect("end");
     }
 }

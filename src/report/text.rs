@@ -168,7 +168,7 @@ impl<'a, W: Write> Text<'a, W> {
             milliseconds(summary.elapsed.us),
             grouped(summary.probes_per_s() as u64),
             grouped(stats.retries),
-            grouped(stats.peak_in_flight.into()),
+            grouped(summary.peak_sockets.into()),
             grouped(summary.cap.into()),
             summary.cap_set_by.as_str(),
         );
