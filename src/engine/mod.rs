@@ -104,9 +104,9 @@ impl StopHandle {
 
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
-/// Attempts begun before the clock is read and events are settled again: about a millisecond's work, so that start
-/// times stay true and answers are not kept waiting.
-const OPENS_PER_TURN: usize = 128;
+/// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
+/// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
+const OPENS_PER_TURN: usize = 32;
 /// Events taken from the kernel at once.
 const EVENTS_PER_TURN: usize = 1_024;
 
