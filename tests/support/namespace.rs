@@ -45,7 +45,7 @@ pub fn skip(why: &str) -> ! {
 const SKIPPED: i32 = 77;
 
 /// Enters a new network namespace, with a user namespace where that is needed for it, and sets the loopback device up.
-fn enter() -> io::Result<()> {
+pub fn enter() -> io::Result<()> {
     // SAFETY: plain system calls with constants and pointers to values that live as long as the call.
     unsafe {
         let (uid, gid) = (libc::getuid(), libc::getgid());

@@ -1,12 +1,15 @@
 //! A network behind a TUN device, answered from user space: what a test says of an endpoint is what a scan must find.
-//! Only for use inside [`in_namespace`](super::namespace::in_namespace): the device is made in the namespace the test is in.
+//! Only for use inside a namespace of one's own (`namespace.rs`): the device is made where the process is.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::namespace::{check, skip};
 
@@ -37,25 +40,47 @@ pub struct Network {
 }
 
 impl Network {
-    /// Sets the device up and answers each SYN as `behaviour` says for its address and port.
+    /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and port.
     pub fn start(behaviour: impl Fn(IpAddr, u16) -> Reply + Send + 'static) -> Self {
-        // Duplicate address detection would keep the IPv6 address unusable for a second.
-        let _ = fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+        Self::with_delays(move |to, port| (behaviour(to, port), Duration::ZERO))
+    }
+
+    /// Sets the device up and answers each SYN as `behaviour` says, so much later.
+    pub fn with_delays(behaviour: impl Fn(IpAddr, u16) -> (Reply, Duration) + Send + 'static) -> Self {
         let mut device = open_device();
         let syns = Arc::new(AtomicU64::new(0));
         let count = syns.clone();
         std::thread::spawn(move || {
             let mut packet = [0; 2048];
-            while let Ok(length) = device.read(&mut packet) {
-                let Some(syn) = Syn::parse(&packet[..length]) else { continue };
-                count.fetch_add(1, Ordering::Relaxed);
-                if let Some(answer) = syn.answer(behaviour(syn.to, syn.to_port)) {
+            let mut later: BinaryHeap<Reverse<(Instant, Vec<u8>)>> = BinaryHeap::new();
+            loop {
+                let now = Instant::now();
+                while let Some(Reverse((due, _))) = later.peek()
+                    && *due <= now
+                    && let Some(Reverse((_, answer))) = later.pop()
+                {
                     // A full queue loses a packet, as networks do.
                     let _ = device.write(&answer);
+                }
+                let next = later.peek().map(|Reverse((due, _))| due.saturating_duration_since(now));
+                if !readable(&device, next) {
+                    continue;
+                }
+                let Ok(length) = device.read(&mut packet) else { return };
+                let Some(syn) = Syn::parse(&packet[..length]) else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                let (reply, delay) = behaviour(syn.to, syn.to_port);
+                if let Some(answer) = syn.answer(reply) {
+                    later.push(Reverse((Instant::now() + delay, answer)));
                 }
             }
         });
         Network { syns }
+    }
+
+    /// Sets the device up and never answers nor even looks: the kernel drops what nobody reads.
+    pub fn silent() {
+        std::mem::forget(open_device());
     }
 
     /// SYNs seen, the kernel's own repetitions included.
@@ -64,7 +89,17 @@ impl Network {
     }
 }
 
+/// Whether a packet has come, waiting for one as long as `timeout` or for ever.
+fn readable(device: &File, timeout: Option<Duration>) -> bool {
+    let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1_000) as i32);
+    // SAFETY: the pointer is to one pollfd, as is said.
+    unsafe { libc::poll(&mut poll, 1, timeout_ms) > 0 }
+}
+
 fn open_device() -> File {
+    // Duplicate address detection would keep the IPv6 address unusable for a second.
+    let _ = fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
     let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     let device = device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
     let name = b"town0";
