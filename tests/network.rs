@@ -5,11 +5,12 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use portreeve::engine::{Options, Scanner, raise_descriptor_limit, resolve};
 use portreeve::plan::{Order, Plan, PortSet, Services, Target};
 use portreeve::report::{Exit, Progress, Sink, Summary};
-use portreeve::scan::{Finding, OwnError, Reason, Settings, State};
+use portreeve::scan::{Finding, OwnError, Rate, Reason, Settings, State};
 use support::namespace::in_namespace;
 use support::network::{Network, ROUTER_V4, ROUTER_V6, Reply};
 
@@ -287,7 +288,7 @@ fn hostile_listeners_are_open_all_the_same() {
         let resets = listener.local_addr().expect("an address").port();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -359,5 +360,43 @@ fn two_scans_in_one_process_do_not_know_each_other() {
             }
         }
         assert_eq!((open, count), (1, 5_001));
+    });
+}
+
+#[test]
+fn events_of_kept_sockets_that_wait_are_harmless() {
+    in_namespace("events_of_kept_sockets_that_wait_are_harmless", || {
+        // At this rate each socket waits for its next attempt while the poll reports its last one's end.
+        let rate = std::num::NonZeroU32::new(2_000).map(|per_s| Rate { per_s, public_only: false });
+        let options = Options { settings: Settings { rate, ..Settings::default() }, ..Options::default() };
+        let (findings, summary) = scan(plan("127.0.0.1", "1-500", 0), options);
+        assert_eq!(ports_in(&findings, State::Closed).len(), 500);
+        assert!(summary.stale_events > 0, "nothing was provoked");
+        assert!(summary.sockets_opened < 50, "{} sockets for 500 attempts", summary.sockets_opened);
+    });
+}
+
+#[test]
+fn late_answers_are_not_taken_for_the_next_attempts() {
+    in_namespace("late_answers_are_not_taken_for_the_next_attempts", || {
+        // Answers come when their attempt is over and its socket has another one: which must not get them.
+        let late = Duration::from_millis(20);
+        let _network = Network::with_delays(move |_, port| match port % 4 {
+            0 => (Reply::Refuse, late),
+            1 => (Reply::Icmp(3, 13), late),
+            2 => (Reply::Accept, late),
+            _ => (Reply::Silence, Duration::ZERO),
+        });
+        let options = Options { max_fds: Some(100), ..quick(10, 1) };
+        let (findings, summary) = scan(plan("10.9.1.2", "1-4000", 8), options);
+        for finding in &findings {
+            let own = [Reason::ConnRefused, Reason::AdminProhibited, Reason::SynAck, Reason::NoResponse];
+            let own = own[usize::from(finding.endpoint.port() % 4)];
+            assert!([own, Reason::NoResponse].contains(&finding.reason), "{finding:?}");
+        }
+        assert!(summary.stats.with_reason(Reason::NoResponse) > 2_000, "the answers were not late: {:?}", summary.stats);
+        // With time enough, each gets its own.
+        let (findings, _) = scan_both_ways(plan("10.9.1.2", "1-400", 8), quick(2_000, 0));
+        assert_eq!([State::Closed, State::Filtered, State::Open].map(|state| ports_in(&findings, state).len()), [100, 200, 100]);
     });
 }

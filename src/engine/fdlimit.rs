@@ -58,6 +58,12 @@ pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
     })
 }
 
+/// Memory that the kernel's TCP holds now, for all sockets of the machine: queued packets and their like, not the sockets
+/// themselves. `None` where the system does not tell.
+pub(super) fn tcp_used_bytes() -> Option<u64> {
+    memory::tcp_used_bytes()
+}
+
 /// How many descriptors are open. The system's list of them is the quick way; where there is none, or no descriptor is
 /// left to read it with, each number is tried, up to a bound past which small programs hold nothing.
 fn open_descriptors(nofile: u64) -> u64 {
@@ -97,14 +103,19 @@ mod memory {
         Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     }
 
-    /// What TCP may take before the kernel feels pressure (tcp(7), tcp_mem), less what it has (/proc/net/sockstat).
+    /// What TCP may take before the kernel feels pressure (tcp(7), tcp_mem), less what it has.
     pub fn tcp_available_bytes() -> Option<u64> {
         let marks = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
         let pressure: u64 = marks.split_whitespace().nth(1)?.parse().ok()?;
+        Some((pressure * page_bytes()).saturating_sub(tcp_used_bytes()?))
+    }
+
+    /// TCP's own account (/proc/net/sockstat).
+    pub fn tcp_used_bytes() -> Option<u64> {
         let sockstat = read_to_string("/proc/net/sockstat").ok()?;
         let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
-        let used: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
-        Some(pressure.saturating_sub(used) * page_bytes())
+        let pages: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
+        Some(pages * page_bytes())
     }
 
     fn page_bytes() -> u64 {
@@ -127,6 +138,10 @@ mod memory {
     }
 
     pub fn tcp_available_bytes() -> Option<u64> {
+        None
+    }
+
+    pub fn tcp_used_bytes() -> Option<u64> {
         None
     }
 }

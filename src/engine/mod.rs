@@ -86,6 +86,13 @@ impl SocketCounts {
     }
 }
 
+/// The kernel's account of TCP memory, looked at ten times a second.
+#[derive(Clone, Copy, Debug)]
+struct TcpMemory {
+    before_bytes: u64,
+    peak_bytes: u64,
+}
+
 /// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop sees within 100 ms.
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Arc<AtomicBool>);
@@ -107,8 +114,8 @@ const LONGEST_WAIT_US: u64 = 100_000;
 /// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
 /// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
 const OPENS_PER_TURN: usize = 32;
-/// Events taken from the kernel at once.
-const EVENTS_PER_TURN: usize = 1_024;
+/// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be told at most.
+const SETTLED_PER_TURN: usize = 1_024;
 
 /// A scan with its sockets. [`run`](Self::run) it with a sink, or iterate over its findings.
 #[derive(Debug)]
@@ -128,7 +135,10 @@ pub struct Scanner {
     epoch: Instant,
     now: Time,
     turns: u64,
-    more_to_open: bool,
+    stale_events: u64,
+    tcp_memory: Option<TcpMemory>,
+    next_look: Time,
+    more_to_do: bool,
     more_to_settle: bool,
     report_failed: bool,
     local_error: Option<String>,
@@ -147,7 +157,7 @@ impl Scanner {
         Ok(Scanner {
             scan: Scan::new(plan, options.settings, cap.0),
             poll,
-            events: Events::with_capacity(EVENTS_PER_TURN),
+            events: Events::with_capacity(SETTLED_PER_TURN),
             sockets: Vec::new(),
             counts: SocketCounts::default(),
             keeps: socket::CAN_KEEP && !options.fresh_sockets,
@@ -159,7 +169,10 @@ impl Scanner {
             epoch: Instant::now(),
             now: Time::default(),
             turns: 0,
-            more_to_open: false,
+            stale_events: 0,
+            tcp_memory: fdlimit::tcp_used_bytes().map(|bytes| TcpMemory { before_bytes: bytes, peak_bytes: bytes }),
+            next_look: Time::default(),
+            more_to_do: false,
             more_to_settle: false,
             report_failed: false,
             local_error: None,
@@ -198,10 +211,12 @@ impl Scanner {
             exit,
             cap,
             cap_set_by,
-            turns: self.turns,
-            local_error: self.local_error.clone(),
             peak_sockets: self.counts.peak,
             sockets_opened: self.counts.total,
+            tcp_memory_growth_bytes: self.tcp_memory.map(|memory| memory.peak_bytes - memory.before_bytes),
+            turns: self.turns,
+            stale_events: self.stale_events,
+            local_error: self.local_error.clone(),
         }
     }
 
@@ -220,23 +235,22 @@ impl Scanner {
             cap_set_by: self.cap.1,
         };
         let mut failed = sink.begin(&begin).err();
-        let mut next_progress = Time::default();
         loop {
             self.act();
-            while failed.is_none()
-                && let Some(finding) = self.scan.poll_finding()
-            {
-                failed = sink.finding(&finding).err();
+            // Once a report has failed there is nobody to tell, but everything is counted.
+            while let Some(finding) = self.scan.poll_finding() {
+                if failed.is_none() {
+                    failed = sink.finding(&finding).err();
+                }
             }
-            if failed.is_none() && self.now >= next_progress {
+            if failed.is_none() && self.now >= self.next_look {
+                self.next_look = self.now.plus_us(LONGEST_WAIT_US);
+                self.look_at_memory();
                 failed = sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now }).err();
-                next_progress = self.now.plus_us(LONGEST_WAIT_US);
             }
-            if failed.is_some() && !std::mem::replace(&mut self.report_failed, true) {
+            if failed.is_some() {
+                self.report_failed = true;
                 self.scan.handle_stop(Reason::Interrupted, self.now);
-                self.act();
-                // There is nobody to tell, but everything is counted.
-                while self.scan.poll_finding().is_some() {}
             }
             if self.scan.is_finished() {
                 break;
@@ -256,8 +270,8 @@ impl Scanner {
         if self.stop.0.load(Ordering::Relaxed) {
             self.scan.handle_stop(Reason::Interrupted, self.now);
         }
-        self.expire();
-        self.more_to_open = self.open();
+        let more_to_expire = self.expire();
+        self.more_to_do = self.open() || more_to_expire;
         if cfg!(debug_assertions) {
             self.scan.check_invariants();
         }
@@ -274,18 +288,21 @@ impl Scanner {
         Ok(())
     }
 
-    fn expire(&mut self) {
+    /// Gives up attempts whose time is over, up to a turn's worth; says whether that was the bound.
+    fn expire(&mut self) -> bool {
         // Answers that came in time may still wait to be taken from the kernel.
         if self.more_to_settle && self.scan.stopped().is_none() {
-            return;
+            return false;
         }
-        while let Some(slot) = self.scan.poll_expired(self.now) {
+        for _ in 0..SETTLED_PER_TURN {
+            let Some(slot) = self.scan.poll_expired(self.now) else { return false };
             let kept = self.may_keep() && self.sockets[slot as usize].as_ref().is_some_and(Socket::give_up);
             if !kept {
                 self.release(slot);
             }
             self.scan.handle_outcome(slot, Outcome::Silence, self.now);
         }
+        true
     }
 
     /// Begins as many attempts as may begin, up to a turn's worth; says whether that was the bound.
@@ -344,7 +361,7 @@ impl Scanner {
 
     /// Waits for events until something else is due, and reads the clock: the only time in a turn.
     fn wait(&mut self) -> Result<(), Error> {
-        let longest = self.now.plus_us(if self.more_to_open { 0 } else { LONGEST_WAIT_US });
+        let longest = self.now.plus_us(if self.more_to_do { 0 } else { LONGEST_WAIT_US });
         let until = self.scan.poll_timeout().map_or(longest, |next| next.min(longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -363,7 +380,10 @@ impl Scanner {
             count += 1;
             let slot = event.token().0 as Slot;
             // An event for a slot without an attempt in flight is stale, and normal.
-            let Some(endpoint) = self.scan.endpoint(slot) else { continue };
+            let Some(endpoint) = self.scan.endpoint(slot) else {
+                self.stale_events += 1;
+                continue;
+            };
             let Some(socket) = &self.sockets[slot as usize] else { continue };
             let Some(answer) = socket.answer(endpoint, self.keeps) else { continue };
             if !(self.may_keep() && socket.reuse_after(&answer)) {
@@ -372,7 +392,7 @@ impl Scanner {
             let Answer { outcome, error, .. } = answer;
             self.conclude(slot, outcome, error);
         }
-        self.more_to_settle = count == EVENTS_PER_TURN;
+        self.more_to_settle = count == SETTLED_PER_TURN;
         self.events = events;
     }
 
@@ -382,9 +402,15 @@ impl Scanner {
         }
     }
 
+    fn look_at_memory(&mut self) {
+        if let (Some(memory), Some(bytes)) = (&mut self.tcp_memory, fdlimit::tcp_used_bytes()) {
+            memory.peak_bytes = memory.peak_bytes.max(bytes);
+        }
+    }
+
     /// Panics where the scan would sleep for ever, or its books do not balance with the sockets that are held.
     fn check_before_wait(&self) {
-        if !self.more_to_open && !self.more_to_settle {
+        if !self.more_to_do && !self.more_to_settle {
             self.scan.check_before_wait(self.now);
         }
         let slots = || self.sockets.iter().enumerate().filter(|(_, socket)| socket.is_some());

@@ -109,7 +109,10 @@ struct End<'a> {
     cap: u32,
     cap_set_by: &'static str,
     lowest_cap: u32,
+    socket_memory_bytes: u64,
+    tcp_memory_growth_bytes: Option<u64>,
     turns: u64,
+    stale_events: u64,
     timestamp: String,
 }
 
@@ -224,7 +227,10 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             cap: summary.cap,
             cap_set_by: summary.cap_set_by.as_str(),
             lowest_cap: stats.lowest_cap,
+            socket_memory_bytes: summary.socket_memory_bytes(),
+            tcp_memory_growth_bytes: summary.tcp_memory_growth_bytes,
             turns: summary.turns,
+            stale_events: summary.stale_events,
             timestamp: timestamp(self.started_at, summary.elapsed),
         });
         write(&mut self.out, &end)?;

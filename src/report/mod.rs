@@ -10,7 +10,7 @@ use std::io;
 use std::time::SystemTime;
 
 use crate::plan::Plan;
-use crate::scan::{Finding, Limits, SetBy, Settings, State, Stats, Time};
+use crate::scan::{Finding, Limits, SOCKET_BYTES, SetBy, Settings, State, Stats, Time};
 
 /// What is known when a scan begins.
 #[derive(Clone, Debug)]
@@ -80,13 +80,24 @@ pub struct Summary {
     pub peak_sockets: u32,
     /// Sockets that were opened in all; fewer than attempts where sockets are kept.
     pub sockets_opened: u64,
+    /// By how much TCP's memory account (queued packets of all sockets of the machine) has grown at most, looked at ten
+    /// times a second by [`Scanner::run`](crate::engine::Scanner::run); `None` where the system does not tell.
+    pub tcp_memory_growth_bytes: Option<u64>,
     /// Turns of the loop.
     pub turns: u64,
+    /// Events for sockets without an attempt in flight, which mean nothing.
+    pub stale_events: u64,
     /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
     pub local_error: Option<String>,
 }
 
 impl Summary {
+    /// Kernel memory of the sockets at their most, in bytes: an estimate at [`SOCKET_BYTES`] each, which no process's
+    /// resident memory shows.
+    pub fn socket_memory_bytes(&self) -> u64 {
+        u64::from(self.peak_sockets) * SOCKET_BYTES
+    }
+
     /// Probes per second that came to a verdict.
     pub fn probes_per_s(&self) -> f64 {
         let scanned = self.stats.planned - self.stats.in_state(State::Unscanned);
@@ -260,6 +271,8 @@ mod fixture {
         sink.progress(&Progress { stats: scan.stats(), elapsed: at(30) }).expect("progress");
         let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
         let summary = Summary {
+            tcp_memory_growth_bytes: Some(40_960),
+            stale_events: 2,
             stats,
             elapsed: at(30),
             exit: Exit::Interrupted,

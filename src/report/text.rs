@@ -172,6 +172,14 @@ impl<'a, W: Write> Text<'a, W> {
             grouped(summary.cap.into()),
             summary.cap_set_by.as_str(),
         );
+        if self.style.verbose {
+            let growth = summary.tcp_memory_growth_bytes.map_or("not told by this system".into(), mebibytes);
+            let estimate = mebibytes(summary.socket_memory_bytes());
+            let _ = writeln!(text, "kernel memory of the sockets: about {estimate}; growth of TCP's own account: {growth}");
+            let opened = grouped(summary.sockets_opened);
+            let _ =
+                writeln!(text, "{} attempts on {opened} sockets, in {} turns of the loop", grouped(stats.attempts), grouped(summary.turns));
+        }
         if stats.self_connects > 0 {
             let met = counted(stats.self_connects, "connection", "connections");
             let _ = writeln!(text, "{met} to oneself: no answer, probed again from another port");
@@ -253,6 +261,10 @@ fn milliseconds(us: u64) -> String {
         10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {

@@ -1,0 +1,89 @@
+//! What a scan may cost, in system calls and in memory: counted, not timed.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use support::command::{end_record, portreeve, ran, signal, wait};
+use support::namespace::{in_namespace, skip};
+use support::network::{Network, Reply};
+
+/// All system calls of a run, from `strace -c`, and what it printed.
+fn counted(arguments: &str) -> (f64, String) {
+    let counts = tempfile::NamedTempFile::new().expect("a file");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-o"]).arg(counts.path()).arg(env!("CARGO_BIN_EXE_portreeve")).args(arguments.split_whitespace());
+    let output = strace.output().unwrap_or_else(|error| skip(&format!("strace cannot be run: {error}")));
+    let output = ran(output);
+    let table = std::fs::read_to_string(counts.path()).expect("strace's table");
+    let total = table
+        .lines()
+        .rev()
+        .find(|line| line.ends_with("total"))
+        .unwrap_or_else(|| skip(&format!("strace counted nothing: {}", output.stderr)));
+    // `% time, seconds, usecs/call, calls, errors, total`; some versions leave the third out.
+    let numbers: Vec<f64> = total.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let calls = numbers.iter().rev().nth(1).copied().expect("a number of calls");
+    (calls, output.stdout)
+}
+
+#[test]
+fn three_system_calls_a_refused_port_and_two_a_silent_attempt() {
+    in_namespace("three_system_calls_a_refused_port_and_two_a_silent_attempt", || {
+        let _network = Network::start(|_, port| if port < 20_000 { Reply::Refuse } else { Reply::Silence });
+        let check = |arguments: &str, attempts: f64, at_most: f64| {
+            let (calls, stdout) = counted(arguments);
+            let end = end_record(&stdout);
+            assert_eq!(end["attempts"].as_f64(), Some(attempts), "{arguments}: {end}");
+            let each = calls / attempts;
+            assert!(each <= at_most, "{arguments}: {each:.3} system calls an attempt, {at_most} are allowed");
+        };
+        check("127.0.0.1 -p- --json", 65_535.0, 3.1);
+        check("10.9.1.2 -p 1-19999 --json --max-retries 0 --timeout 60 --max-fds 100", 19_999.0, 3.1);
+        // 40,000 attempts on 400 sockets: what it costs to open these is 1 % of it. With fewer attempts a socket the
+        // four calls of opening and closing one weigh more.
+        check("10.9.1.2 -p 20000-59999 --json --max-retries 0 --timeout 10ms --max-fds 400", 40_000.0, 2.1);
+    });
+}
+
+/// The peak of a child's resident memory so far, in KiB.
+fn peak_kib(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The release command is to stay below 6 MiB. Unoptimized code alone takes 2 MiB more; `.ci/run` tests both.
+const AT_MOST_KIB: u64 = if cfg!(debug_assertions) { 8_704 } else { 6_144 };
+
+#[test]
+fn six_megabytes_hold_any_scan() {
+    in_namespace("six_megabytes_hold_any_scan", || {
+        Network::silent();
+        stays_small("10.9.1.2 -p- --json --max-fds 19000 --max-retries 0 --timeout 2s", Some(19_000));
+        stays_small("127.0.0.0/8 --json", None);
+    });
+}
+
+/// Runs to the end, or as long as 100,000 probes take, and watches.
+fn stays_small(arguments: &str, peak_in_flight: Option<u64>) {
+    let mut child = portreeve(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+    let mut text = String::new();
+    reader.read_line(&mut text).expect("the start record");
+    let (mut peak, mut looks) = (0, 0);
+    // A process that has ended shows no memory any more.
+    while let Some(kib) = peak_kib(&child) {
+        (peak, looks) = (peak.max(kib), looks + 1);
+        if peak_in_flight.is_none() && looks == 300 {
+            signal(&child, libc::SIGINT);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::io::Read::read_to_string(&mut reader, &mut text).expect("the rest");
+    wait(&mut child);
+    let end = end_record(&text);
+    assert!(peak_in_flight.is_none_or(|peak| end["peak_in_flight"] == peak), "{end}");
+    assert!(end["attempts"].as_u64() > Some(30_000), "{end}");
+    assert!(peak > 0 && peak <= AT_MOST_KIB, "{arguments}: {peak} KiB");
+}
