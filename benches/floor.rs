@@ -88,6 +88,7 @@ fn measured(who: i32, run: impl FnOnce() -> i64) -> Cost {
 }
 
 /// Runs a command to its end, quietly.
+#[allow(clippy::zombie_processes)] // wait4 waits for it, and tells what it used
 fn command(program: &str, arguments: &str) -> Cost {
     measured(libc::RUSAGE_CHILDREN, || {
         let mut command = Command::new(program);

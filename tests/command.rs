@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait, with_descriptor_limit};
@@ -79,6 +80,12 @@ fn every_mistake_is_answered_with_what_to_type() {
         ("127.0.0.1 -oX out.xml", &["-oX", "-oJ"]),
         ("127.0.0.1 -oA out", &["-oA", "-oJ"]),
         ("bad_host! -p 1", &["bad_host!", "host name"]),
+        ("127.0.0.1:80", &["-p 80 127.0.0.1"]),
+        ("-T4 127.0.0.1", &["--timeout"]),
+        ("-sS 127.0.0.1", &["TCP connect"]),
+        ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),
+        ("127.0.0.1 -oN /tmp/x -oJ /tmp/../tmp/x", &["file of its own"]),
+        ("127.0.0.1 --dry-run --json", &["--json"]),
     ] {
         let Ran { code, stdout, stderr } = run(portreeve(arguments));
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments}: {stderr}");
@@ -135,7 +142,7 @@ fn an_unknown_name_among_others_is_a_warning() {
         let Ran { code, stdout, stderr } = run(portreeve("no-such-name.invalid 127.0.0.1 -p 1"));
         assert_eq!(code, Some(1));
         assert!(stderr.contains("no-such-name.invalid") && stdout.contains("1 target was left out"), "{stderr}{stdout}");
-        assert_eq!(run(portreeve("no-such-name.invalid -p 1")).code, Some(2));
+        assert_eq!(run(portreeve("no-such-name.invalid -p 1")).code, Some(4));
         assert_eq!(run(portreeve("127.0.0.1 --exclude no-such-name.invalid -p 1")).code, Some(2), "what is excluded must be known");
     });
 }
@@ -197,6 +204,36 @@ fn an_interrupted_scan_adds_up() {
             assert_eq!(listed, if show == "unscanned" { unscanned } else { 0 });
         }
     });
+}
+
+#[test]
+fn a_stopped_process_takes_its_answers_when_it_goes_on() {
+    in_namespace("a_stopped_process_takes_its_answers_when_it_goes_on", || {
+        let delay = Duration::from_millis(300);
+        let _network = Network::with_delays(move |_, port| (if port % 2 == 0 { Reply::Accept } else { Reply::Refuse }, delay));
+        let arguments = "10.9.1.2 -p 1-200 --timeout 1s --max-retries 0 --json";
+        let mut child = portreeve(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
+        let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+        let mut text = String::new();
+        reader.read_line(&mut text).expect("the start record");
+        signal(&child, libc::SIGSTOP);
+        // Longer than the timeout; how much does not matter.
+        std::thread::sleep(Duration::from_millis(1_500));
+        signal(&child, libc::SIGCONT);
+        reader.read_to_string(&mut text).expect("the rest");
+        assert_eq!(wait(&mut child), Some(0));
+        let end = end_record(&text);
+        assert_eq!((&end["open"], &end["closed"]), (&100.into(), &100.into()), "{end}");
+    });
+}
+
+#[test]
+fn a_report_that_fails_does_not_walk_the_rest_of_a_large_plan() {
+    for (arguments, code) in [("127.0.0.0/8 -p- --show all -oJ /dev/full", 4), ("127.0.0.0/8 -p- --show all", 0)] {
+        let mut child = portreeve(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+        drop(child.stdout.take());
+        assert_eq!(wait(&mut child), Some(code), "{arguments}");
+    }
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use portreeve::engine::{Options, Scanner, raise_descriptor_limit, resolve};
 use portreeve::plan::{Order, Plan, PortSet, Services, Target};
-use portreeve::report::{Exit, Progress, Sink, Summary};
+use portreeve::report::{Begin, Exit, Progress, Sink, Summary};
 use portreeve::scan::{Finding, OwnError, Rate, Reason, Settings, State};
-use support::namespace::in_namespace;
+use support::namespace::{in_namespace, skip};
 use support::network::{Network, ROUTER_V4, ROUTER_V6, Reply};
 
 fn plan(targets: &str, ports: &str, seed: u64) -> Plan {
@@ -360,6 +360,90 @@ fn two_scans_in_one_process_do_not_know_each_other() {
             }
         }
         assert_eq!((open, count), (1, 5_001));
+    });
+}
+
+#[test]
+fn a_zone_of_one_attempt_does_not_stick_to_the_next() {
+    in_namespace("a_zone_of_one_attempt_does_not_stick_to_the_next", || {
+        let _network = Network::start(|_, port| if port % 3 == 0 { Reply::Accept } else { Reply::Refuse });
+        let _listener = TcpListener::bind("[::1]:300").expect("a free port");
+        let options = Options { max_fds: Some(20), ..quick(1_000, 0) };
+        let (findings, _) = scan_both_ways(plan("fe80::2%town0 ::1 fd09::2", "1-300", 4), options);
+        assert_eq!([State::Open, State::Closed].map(|state| findings.iter().filter(|f| f.state() == state).count()), [201, 699]);
+    });
+}
+
+#[test]
+fn a_missing_address_family_keeps_nobody_waiting() {
+    in_namespace("a_missing_address_family_keeps_nobody_waiting", || {
+        std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").expect("IPv6 off");
+        let (findings, summary) = scan(plan("127.0.0.1 ::1", "1-2000", 0), Options::default());
+        assert_eq!(ports_in(&findings, State::Closed).len(), 2_000);
+        assert_eq!((summary.stats.with_reason(Reason::NoLocalRoute), summary.stats.own_errors().count()), (2_000, 0));
+    });
+}
+
+#[test]
+fn broadcast_addresses_in_a_block_are_nobodys_failure() {
+    in_namespace("broadcast_addresses_in_a_block_are_nobodys_failure", || {
+        let _network = Network::start(|_, _| Reply::Refuse);
+        let (findings, summary) = scan(plan("10.9.255.252/30 224.0.0.1", "80", 0), quick(500, 1));
+        let not_hosts = findings.iter().filter(|finding| finding.reason == Reason::NotAHost).count();
+        assert_eq!((not_hosts, summary.stats.in_state(State::Closed), summary.exit), (2, 3, Exit::Complete), "{findings:?}");
+    });
+}
+
+#[test]
+fn two_of_our_own_sockets_that_meet_are_no_open_ports() {
+    in_namespace("two_of_our_own_sockets_that_meet_are_no_open_ports", || {
+        // A port of this machine's own address is dropped by a "firewall" (the detour), while others answer. An attempt at
+        // it waits; another attempt that happens to have that port as its source meets the first: both are connected.
+        Network::detour(41_000);
+        let run = |command: &str| {
+            let status = std::process::Command::new("sh").args(["-c", command]).status().expect("a shell");
+            if !status.success() {
+                skip(&format!("iproute2 is needed: {command}"));
+            }
+        };
+        run("ip route add default dev town0 src 10.9.0.1 table 100 && ip rule add pref 10 lookup local");
+        run("ip rule add pref 5 iif lo ipproto tcp dport 41000 lookup 100 && ip rule del pref 0");
+        for device in ["all", "town0", "lo"] {
+            std::fs::write(format!("/proc/sys/net/ipv4/conf/{device}/rp_filter"), "0").expect("a setting");
+            std::fs::write(format!("/proc/sys/net/ipv4/conf/{device}/accept_local"), "1").expect("a setting");
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40990 41009").expect("a range");
+        let mut met = 0;
+        for seed in 0..200 {
+            for fresh_sockets in [false, true] {
+                let options = Options { fresh_sockets, ..quick(40, 0) };
+                let (findings, summary) = scan(plan("10.9.0.1", "40990-41009", seed), options);
+                assert_eq!(ports_in(&findings, State::Open), BTreeSet::new(), "seed {seed}, fresh: {fresh_sockets}");
+                met += summary.stats.self_connects;
+            }
+        }
+        assert!(met > 0, "nothing was provoked");
+    });
+}
+
+#[test]
+fn a_slow_report_takes_no_attempts_time() {
+    in_namespace("a_slow_report_takes_no_attempts_time", || {
+        struct Slow(Vec<Finding>);
+        impl Sink for Slow {
+            fn begin(&mut self, _: &Begin) -> std::io::Result<()> {
+                std::thread::sleep(Duration::from_millis(600));
+                Ok(())
+            }
+            fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
+                self.0.push(*finding);
+                Ok(())
+            }
+        }
+        let _network = Network::with_delays(|_, _| (Reply::Refuse, Duration::from_millis(100)));
+        let mut slow = Slow(Vec::new());
+        Scanner::new(plan("10.9.1.2", "1-100", 0), quick(500, 0)).expect("a scanner").run(&mut slow).expect("a scan");
+        assert_eq!(ports_in(&slow.0, State::Closed).len(), 100);
     });
 }
 

@@ -71,7 +71,7 @@ impl World {
             return Err(Outcome::Barred(Reason::LocalFirewall));
         }
         let at = now.plus_us(self.random.u64(0..=self.slowest_us));
-        if !connect.avoid_self && self.random.f64() < self.self_connects {
+        if connect.avoid_self == 0 && self.random.f64() < self.self_connects {
             return Ok(Some((at, Outcome::SelfConnected)));
         }
         let outcome = match self.truth(connect.endpoint) {
@@ -186,7 +186,7 @@ fn simulate(seed: u64) {
             State::Open => truth == Some(Truth::Open),
             State::Closed => truth == Some(Truth::Closed),
             State::Filtered if finding.reason == Reason::NoResponse => {
-                finding.attempts == settings.max_retries + 1
+                finding.attempts == u16::from(settings.max_retries) + 1
                     && (truth == Some(Truth::Silent) || world.loss > 0.0 || world.slowest_us >= settings.timeout_us.saturating_sub(1_000))
             }
             State::Filtered => truth == Some(Truth::Rejected(finding.reason)),

@@ -106,28 +106,30 @@ pub struct Args {
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
     /// Say how much would be probed, and send no probe; names are looked up all the same
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
 
-    /// nmap's -oX, -oG and -oA
+    /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
-    pub output_unknown: Option<String>,
+    pub not_here: Option<String>,
     /// nmap's -n, -Pn, -sT and --reason: what portreeve does anyway
     #[arg(short = 'n', long = "reason", hide = true, action = ArgAction::Count)]
     pub as_always: u8,
 }
 
 const AFTER_HELP: &str = "\
-Keys and signals: d or SIGUSR1 prints how far the scan is; Ctrl-C ends it with a report of what is known, a second Ctrl-C at once.
+Signals: SIGUSR1, or the key d on a terminal, prints how far the scan is. Ctrl-C (SIGINT, SIGTERM, SIGQUIT, SIGHUP) ends it
+with a report of what is known, a second one at once.
 nmap's -iL -p- -F -n -Pn -sT --open --reason -S -e -v -oN -oJ mean what they mean there.
 
 Exit codes:
-  0    everything was scanned, something is open
-  1    everything was scanned, nothing is open
-  2    the command line cannot be understood
+  0    everything planned was scanned, something is open; or the output's reader went away
+  1    everything planned was scanned, nothing is open
+  2    the command line cannot be understood, or leaves nothing to scan
   3    something could not be scanned, for reasons on this machine
   4    the scan could not begin, or a report could not be written
-  130  interrupted";
+  130  interrupted
+A target that cannot be looked up is left out of the plan, with a warning.";
 
 /// A state to list, or all.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -183,15 +185,15 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             "-iL" => "--input-file",
             "-oJ" => "--output-json",
             "-oN" => "--output-text",
-            "-oX" | "-oG" | "-oA" | "-oS" => {
-                // The format is what cannot be had; where it would go does not matter.
-                rewritten.push(format!("--output-unknown={option}").into());
-                if value.is_empty() {
+            "-Pn" | "-PN" | "-P0" | "-sT" => "-n",
+            other if not_here(other).is_some() => {
+                // What it would apply to does not matter.
+                rewritten.push(format!("--not-here={option}").into());
+                if value.is_empty() && option.starts_with("-o") {
                     words.next();
                 }
                 continue;
             }
-            "-Pn" | "-sT" => "-n",
             _ => {
                 rewritten.push(word);
                 continue;
@@ -202,6 +204,19 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
     }
     rewritten.extend(words);
     rewritten
+}
+
+/// What to type instead of an option of nmap's that cannot be had here.
+pub fn not_here(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "-oX" | "-oG" | "-oA" | "-oS" => "this format is not written yet; use -oN FILE for text or -oJ FILE for JSON lines",
+        "-T0" | "-T1" | "-T2" => "there are no timing templates; to be gentle, write for instance --max-rate 10 --max-fds 10",
+        "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out, or set --timeout and --max-retries",
+        "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",
+        "-sV" | "-sC" | "-A" | "-O" => "services and systems are not identified; give nmap the open ports that were found",
+        "-sn" | "-sP" | "-sL" => "there is no host discovery; to see what would be probed, write --dry-run -v",
+        _ => return None,
+    })
 }
 
 /// A duration in microseconds: `250ms`, `1.5s`, `2m`; a bare number is seconds.
@@ -265,7 +280,7 @@ mod tests {
     fn nmap_fingers() {
         assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x -n -n --input-file hosts -p- --output-json out");
         assert_eq!(spelled("x -iL- -oNfile"), "x --input-file=- --output-text=file");
-        assert_eq!(spelled("x -oX out.xml 10.0.0.1"), "x --output-unknown=-oX 10.0.0.1");
+        assert_eq!(spelled("x -oX out.xml 10.0.0.1"), "x --not-here=-oX 10.0.0.1");
         assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
         let args =
             Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();

@@ -68,9 +68,12 @@ impl Failure {
 
     pub fn code(&self) -> Code {
         match self {
+            Failure::Plan(PlanError::Unresolved(_)) => Code::Failed,
             Failure::Usage(_) | Failure::Plan(_) => Code::Usage,
             Failure::ClosedPipe => Code::Found,
-            Failure::Engine(engine::Error::Source { .. } | engine::Error::SourceFamily { .. }) => Code::Usage,
+            Failure::Engine(engine::Error::Source { .. } | engine::Error::SourceFamily { .. } | engine::Error::TwoSources(_)) => {
+                Code::Usage
+            }
             Failure::Write { .. } | Failure::Signals(_) | Failure::Engine(_) => Code::Failed,
         }
     }

@@ -14,17 +14,25 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Begins to listen, if standard input and standard error are a terminal and this process is in its foreground.
+    /// Begins to listen, if all three standard streams are a terminal (a pager has the keys otherwise) and this process is
+    /// in its foreground.
     pub fn listen(wanted: bool) -> Option<Self> {
-        if !wanted || !io::stdin().is_terminal() || !io::stderr().is_terminal() || !in_foreground() {
+        let all_terminals = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
+        if !wanted || !all_terminals || !in_foreground() {
             return None;
         }
         let before = tcgetattr(stdin()).ok()?;
-        let mut mode = before.clone();
-        // Ctrl-C and Ctrl-Z stay what they are.
+        let keys = Keys { before };
+        keys.set_mode();
+        Some(keys)
+    }
+
+    /// Has keys handed over one by one, without echo. Ctrl-C and Ctrl-Z stay what they are.
+    fn set_mode(&self) {
+        let mut mode = self.before.clone();
         mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        tcsetattr(stdin(), OptionalActions::Now, &mode).ok()?;
-        Some(Keys { before })
+        // A terminal that does not take the mode hands keys over at the end of a line.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &mode);
     }
 
     /// Whether `key` was among the keys pressed since the last call.
@@ -32,6 +40,10 @@ impl Keys {
         // A background process that reads its terminal is stopped by it.
         if !in_foreground() {
             return false;
+        }
+        // After Ctrl-Z and fg the shell has set its own mode.
+        if tcgetattr(stdin()).is_ok_and(|mode| mode.local_modes.contains(LocalModes::ICANON)) {
+            self.set_mode();
         }
         let stdin = stdin();
         let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];

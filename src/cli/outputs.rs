@@ -38,6 +38,11 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
     let show = show(args);
     let plain = Style { show, listed_only: args.open, verbose: args.verbose > 0, quiet: args.quiet, color: false };
     let mut outputs = Outputs::default();
+    if let (Some(one), Some(other)) = (&args.output_json, &args.output_text)
+        && is_same_file(one, other)
+    {
+        return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", one.display())));
+    }
     let mut stdout_is_taken = args.json;
     if args.json {
         outputs.add(STDOUT, JsonLines::new(AboveBar(bar.clone()), show, services, arguments.clone()));
@@ -54,6 +59,15 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
         outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
     }
     Ok(outputs)
+}
+
+/// Whether both names lead to one regular file; /dev/null takes any number of reports.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize().or_else(|_| folder.canonicalize().map(|folder| folder.join(path.file_name().unwrap_or_default()))).ok()
+    };
+    !one.metadata().is_ok_and(|data| !data.is_file()) && place(one).is_some_and(|here| Some(here) == place(other))
 }
 
 fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<(String, Box<dyn Write>), Failure> {

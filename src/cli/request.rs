@@ -6,10 +6,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use portreeve::engine::{self, Options};
-use portreeve::plan::{Family, Order, Plan, PortSet, Services, Target, TargetError};
+use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Services, Target, TargetError};
 use portreeve::scan::{Rate, Settings, State};
 
-use super::args::{Args, MaxRate};
+use super::args::{self, Args, MaxRate};
 use super::exit::Failure;
 
 /// What is to be done.
@@ -26,9 +26,8 @@ const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Makes values out of flags: reads files, looks names up.
 pub fn from_args(args: &Args) -> Result<Request, Failure> {
-    if let Some(format) = &args.output_unknown {
-        let usage = format!("{format}: this format is not written yet; use -oN FILE for text or -oJ FILE for JSON lines");
-        return Err(Failure::Usage(usage));
+    if let Some(option) = &args.not_here {
+        return Err(Failure::Usage(format!("{option}: {}", args::not_here(option).unwrap_or("is not known here"))));
     }
     // A system without the file has the built-in names.
     let services = Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default());
@@ -72,7 +71,7 @@ fn plan(args: &Args, services: &Services) -> Result<Plan, Failure> {
         builder = builder.target(Target::parse(text).map_err(usage)?);
     }
     for file in &args.input_file {
-        builder = builder.targets(targets_of_file(file)?);
+        builder = add_targets_of_file(builder, file, PlanBuilder::target)?;
     }
     for text in &args.exclude {
         for target in excluded(text).map_err(usage)? {
@@ -80,9 +79,7 @@ fn plan(args: &Args, services: &Services) -> Result<Plan, Failure> {
         }
     }
     for file in &args.exclude_file {
-        for target in targets_of_file(file)? {
-            builder = builder.exclude(target);
-        }
+        builder = add_targets_of_file(builder, file, PlanBuilder::exclude)?;
     }
     if let Some(ports) = ports {
         builder = builder.ports(ports);
@@ -109,15 +106,15 @@ fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
     }
 }
 
-/// The targets in a file, or on standard input for `-`.
-fn targets_of_file(path: &Path) -> Result<Vec<Target>, Failure> {
+/// Adds the targets in a file, or on standard input for `-`.
+fn add_targets_of_file(mut builder: PlanBuilder, path: &Path, add: fn(PlanBuilder, Target) -> PlanBuilder) -> Result<PlanBuilder, Failure> {
     let name = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
     let cannot = |error: io::Error| Failure::Usage(format!("targets cannot be read from {name}: {error}"));
     let mut reader: Box<dyn BufRead> = match path.as_os_str() == "-" {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
     };
-    let mut targets = Vec::new();
+    let mut is_empty = true;
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -131,13 +128,14 @@ fn targets_of_file(path: &Path) -> Result<Vec<Target>, Failure> {
         }
         let text = std::str::from_utf8(&line).map_err(|_| place("this is no text (UTF-8); write one target a line"))?;
         for word in text.split('#').next().unwrap_or_default().split_whitespace() {
-            targets.push(Target::parse(word).map_err(|error| place(&error.to_string()))?);
+            builder = add(builder, Target::parse(word).map_err(|error| place(&error.to_string()))?);
+            is_empty = false;
         }
     }
-    if targets.is_empty() {
+    if is_empty {
         return Err(Failure::Usage(format!("{name} holds no target; write one a line, such as 192.0.2.0/24")));
     }
-    Ok(targets)
+    Ok(builder)
 }
 
 #[cfg(test)]

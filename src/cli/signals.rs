@@ -1,11 +1,11 @@
-//! Signals as flags: Ctrl-C and SIGTERM stop the scan, a second one ends the process, SIGUSR1 asks for the progress.
+//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, a second one ends the process, SIGUSR1 asks for the progress.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portreeve::engine::StopHandle;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use super::exit::Code;
@@ -17,7 +17,7 @@ pub struct Signals {
 
 /// Sets the handlers.
 pub fn install(stop: &StopHandle) -> io::Result<Signals> {
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP] {
         // In this order: the first signal finds the flag down, and the second finds it up and ends the process.
         flag::register_conditional_shutdown(signal, Code::Interrupted as i32, stop.flag())?;
         flag::register(signal, stop.flag())?;

@@ -30,7 +30,7 @@ pub struct Options {
     pub settings: Settings,
     /// Sockets in flight at most; `None` for what the machine allows. 0 counts as 1.
     pub max_fds: Option<u32>,
-    /// Source addresses, at most one of each family that counts.
+    /// Source addresses, at most one of each family.
     pub sources: Vec<IpAddr>,
     /// The network device that everything goes out through.
     pub device: Option<String>,
@@ -57,8 +57,11 @@ pub enum Error {
         /// `-4` or `-6`.
         flag: &'static str,
     },
+    /// Two source addresses of one family.
+    #[error("{0} is a second source address of its family; give one for IPv4 and one for IPv6 at most")]
+    TwoSources(IpAddr),
     /// No socket can be made with the source address or device that was asked for.
-    #[error("no socket can be opened from {what}: {error}")]
+    #[error("no socket can be opened from {what}: {error}; give an address or a device that this machine has (`ip address` lists them)")]
     Source {
         /// The address or device.
         what: String,
@@ -111,11 +114,17 @@ impl StopHandle {
 
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
+/// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
+/// are taken before anything is given up.
+const OVERSLEPT_US: u64 = 5_000;
 /// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
 /// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
 const OPENS_PER_TURN: usize = 32;
 /// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be told at most.
 const SETTLED_PER_TURN: usize = 1_024;
+
+/// Findings told before the loop turns on, so that a stop's long list leaves room for a second thought.
+const TOLD_PER_TURN: usize = 4_096;
 
 /// A scan with its sockets. [`run`](Self::run) it with a sink, or iterate over its findings.
 #[derive(Debug)]
@@ -133,6 +142,7 @@ pub struct Scanner {
     cap: (u32, SetBy),
     stop: StopHandle,
     epoch: Instant,
+    started: bool,
     now: Time,
     turns: u64,
     stale_events: u64,
@@ -140,6 +150,7 @@ pub struct Scanner {
     next_look: Time,
     more_to_do: bool,
     more_to_settle: bool,
+    overslept: bool,
     report_failed: bool,
     local_error: Option<String>,
 }
@@ -167,6 +178,7 @@ impl Scanner {
             cap,
             stop: StopHandle::default(),
             epoch: Instant::now(),
+            started: false,
             now: Time::default(),
             turns: 0,
             stale_events: 0,
@@ -174,6 +186,7 @@ impl Scanner {
             next_look: Time::default(),
             more_to_do: false,
             more_to_settle: false,
+            overslept: false,
             report_failed: false,
             local_error: None,
         })
@@ -197,7 +210,8 @@ impl Scanner {
     /// What was counted so far, or in the end.
     pub fn summary(&self) -> Summary {
         let stats = self.scan.stats().clone();
-        let unscanned = stats.in_state(State::Unscanned);
+        // A broadcast address in a block is nobody's failure.
+        let unscanned = stats.in_state(State::Unscanned) - stats.with_reason(Reason::NotAHost);
         let exit = match self.scan.stopped() {
             _ if self.report_failed => Exit::ReportFailed,
             Some(Reason::Interrupted) => Exit::Interrupted,
@@ -225,50 +239,71 @@ impl Scanner {
     /// # Errors
     /// [`Error::Report`] when the sink fails, [`Error::Poll`] when the system's event queue does.
     pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        self.epoch = Instant::now();
+        self.start();
         let begin = Begin {
-            started_at: SystemTime::now(),
+            started_at: SystemTime::now() - Duration::from_micros(self.now.us),
             plan: self.scan.plan(),
             settings: self.options.settings,
             limits: self.limits,
             cap: self.cap.0,
             cap_set_by: self.cap.1,
         };
-        let mut failed = sink.begin(&begin).err();
+        let mut failed = sink.begin(&begin).map_err(Error::Report).err();
+        // A slow beginning must not take the first attempts' time.
+        self.read_clock();
         loop {
             self.act();
-            // Once a report has failed there is nobody to tell, but everything is counted.
-            while let Some(finding) = self.scan.poll_finding() {
-                if failed.is_none() {
-                    failed = sink.finding(&finding).err();
-                }
-            }
-            if failed.is_none() && self.now >= self.next_look {
-                self.next_look = self.now.plus_us(LONGEST_WAIT_US);
-                self.look_at_memory();
-                failed = sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now }).err();
-            }
+            failed = failed.or_else(|| self.tell(sink).map_err(Error::Report).err());
             if failed.is_some() {
-                self.report_failed = true;
-                self.scan.handle_stop(Reason::Interrupted, self.now);
+                // Nobody listens any more, but everything is counted.
+                let by_report = matches!(failed, Some(Error::Report(_)));
+                self.scan.handle_stop(if by_report { Reason::Interrupted } else { Reason::LocalError }, self.now);
+                self.scan.count_the_rest();
+                while self.scan.poll_finding().is_some() {}
             }
             if self.scan.is_finished() {
                 break;
             }
-            self.rest()?;
+            if let Err(error) = self.rest() {
+                failed.get_or_insert(error);
+            }
         }
+        self.report_failed = matches!(failed, Some(Error::Report(_)));
         let summary = self.summary();
-        let ended = sink.end(&summary).err();
-        match failed.or(ended) {
-            Some(error) => Err(Error::Report(error)),
-            None => Ok(summary),
+        let ended = sink.end(&summary).map_err(Error::Report).err();
+        failed.or(ended).map_or(Ok(summary), Err)
+    }
+
+    /// Starts the scan's clock, once.
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.epoch = Instant::now();
         }
+    }
+
+    /// Tells what was found, up to a turn's worth, and now and then how far it is.
+    fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        for count in 1.. {
+            let Some(finding) = self.scan.poll_finding() else { break };
+            sink.finding(&finding)?;
+            if count == TOLD_PER_TURN {
+                self.more_to_do = true;
+                break;
+            }
+        }
+        if self.now >= self.next_look {
+            self.next_look = self.now.plus_us(LONGEST_WAIT_US);
+            self.look_at_memory();
+            sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now })?;
+        }
+        Ok(())
     }
 
     /// The first half of a turn: expire and open. Then it is time to tell.
     fn act(&mut self) {
-        if self.stop.0.load(Ordering::Relaxed) {
+        if self.stop.0.load(Ordering::Relaxed) && self.scan.stopped().is_none() {
             self.scan.handle_stop(Reason::Interrupted, self.now);
+            self.next_look = self.now;
         }
         let more_to_expire = self.expire();
         self.more_to_do = self.open() || more_to_expire;
@@ -369,8 +404,14 @@ impl Scanner {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other.map_err(Error::Poll)?,
         }
-        self.now = Time::from_us(self.epoch.elapsed().as_micros() as u64);
+        self.read_clock();
+        // Not twice in a row: on a machine that is always late, time still has to run out.
+        self.overslept = !self.overslept && self.now.us_since(until) > OVERSLEPT_US;
         Ok(())
+    }
+
+    fn read_clock(&mut self) {
+        self.now = Time::from_us(self.epoch.elapsed().as_micros() as u64);
     }
 
     fn settle(&mut self) {
@@ -385,14 +426,18 @@ impl Scanner {
                 continue;
             };
             let Some(socket) = &self.sockets[slot as usize] else { continue };
-            let Some(answer) = socket.answer(endpoint, self.keeps) else { continue };
+            let Some(mut answer) = socket.answer(endpoint, self.keeps) else { continue };
+            let met_ours = || socket.source_if_own().is_some_and(|local| self.scan.may_have_met(local));
+            if matches!(answer.outcome, Outcome::Connected { .. }) && met_ours() {
+                answer.outcome = Outcome::SelfConnected;
+            }
             if !(self.may_keep() && socket.reuse_after(&answer)) {
                 self.close(slot, answer.outcome);
             }
             let Answer { outcome, error, .. } = answer;
             self.conclude(slot, outcome, error);
         }
-        self.more_to_settle = count == SETTLED_PER_TURN;
+        self.more_to_settle = count == SETTLED_PER_TURN || self.overslept;
         self.events = events;
     }
 
@@ -433,8 +478,8 @@ impl Iterator for Scanner {
     type Item = Result<Finding, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.turns == 0 && self.scan.stats().begun == 0 {
-            self.epoch = Instant::now();
+        if !self.started {
+            self.start();
             self.act();
         }
         loop {
@@ -457,10 +502,13 @@ impl Iterator for Scanner {
 /// Checks once, before anything is sent, that sockets can be made as asked.
 fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error> {
     let mut socket_options = SocketOptions { device: options.device.clone(), ..SocketOptions::default() };
-    for source in &options.sources {
-        match *source {
-            IpAddr::V4(source) => socket_options.source_v4 = Some(source),
-            IpAddr::V6(source) => socket_options.source_v6 = Some(source),
+    for source in options.sources.iter().map(IpAddr::to_canonical) {
+        let family_is_taken = match source {
+            IpAddr::V4(source) => socket_options.source_v4.replace(source).is_some(),
+            IpAddr::V6(source) => socket_options.source_v6.replace(source).is_some(),
+        };
+        if family_is_taken {
+            return Err(Error::TwoSources(source));
         }
     }
     for (v6, family, flag) in [(false, "IPv4", "-6"), (true, "IPv6", "-4")] {

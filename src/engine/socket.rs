@@ -30,8 +30,10 @@ pub(super) struct SocketOptions {
 pub(super) struct Socket {
     stream: TcpStream,
     is_v6: bool,
-    /// Bound to a source port of its own, for one endpoint only.
-    is_special: bool,
+    /// For one attempt only: it has a source port of its own, or the device that its endpoint's zone bound it to, which
+    /// the kernel does not take off it again.
+    is_single: bool,
+    has_chosen_port: bool,
 }
 
 /// What an event came to.
@@ -49,13 +51,15 @@ pub(super) const CAN_KEEP: bool = cfg!(target_os = "linux");
 
 impl Socket {
     /// A socket for attempts at addresses like `endpoint`'s, to be registered with the poll.
-    pub fn open(endpoint: SocketAddr, options: &SocketOptions, avoid_self: bool) -> io::Result<Self> {
+    pub fn open(endpoint: SocketAddr, options: &SocketOptions, avoid_self: u8) -> io::Result<Self> {
         let socket = unconnected(endpoint, options)?;
-        if avoid_self {
-            bind_away_from(&socket, endpoint, source(endpoint, options))?;
+        let has_chosen_port = avoid_self > 0;
+        if has_chosen_port {
+            bind_away_from(&socket, endpoint, source(endpoint, options), avoid_self)?;
         }
         let stream = TcpStream::from_std(socket.into());
-        Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_special: avoid_self })
+        let is_single = has_chosen_port || has_zone(endpoint);
+        Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_single, has_chosen_port })
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -63,8 +67,8 @@ impl Socket {
     }
 
     /// Whether the next attempt may have this socket.
-    pub fn fits(&self, endpoint: SocketAddr, avoid_self: bool) -> bool {
-        self.is_v6 == endpoint.is_ipv6() && !self.is_special && !avoid_self
+    pub fn fits(&self, endpoint: SocketAddr, avoid_self: u8) -> bool {
+        self.is_v6 == endpoint.is_ipv6() && !self.is_single && avoid_self == 0 && !has_zone(endpoint)
     }
 
     /// Begins an attempt. An error is its outcome, together with the errno behind it.
@@ -75,7 +79,7 @@ impl Socket {
                 Some(libc::EINPROGRESS | libc::EINTR) => Ok(()),
                 // The answer may come at once where the answerer is this machine.
                 Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error), error)),
-                _ => Err((failure_to_begin(&error), error)),
+                _ => Err((why_not(endpoint, &error), error)),
             },
         }
     }
@@ -118,11 +122,20 @@ impl Socket {
         }
     }
 
+    /// The source of a connection within this machine, unless we chose it: the other end may be another attempt of ours,
+    /// each the other's destination (TCP's simultaneous open, RFC 9293 3.5).
+    pub fn source_if_own(&self) -> Option<SocketAddr> {
+        let (local, peer) = (self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?);
+        (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local)
+    }
+
     /// The meaning of an attempt's failure, one errno an arm.
     fn failure(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
         match error.raw_os_error().unwrap_or(0) {
             // A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives
             // ECONNREFUSED only to a connection that was still asking).
+            // On this machine it may also be one of ours, closed when it was seen through: from a chosen port we know.
+            libc::ECONNRESET | libc::EPIPE if !self.has_chosen_port && is_own(endpoint) => Outcome::SelfConnected,
             libc::ECONNRESET | libc::EPIPE => Outcome::Connected { rtt_us: None },
             // The kernel sent its last SYN before our deadline came.
             libc::ETIMEDOUT => Outcome::Silence,
@@ -157,12 +170,12 @@ impl Socket {
     /// Makes the socket ready for another attempt after this answer, if it may be used again.
     pub fn reuse_after(&self, answer: &Answer) -> bool {
         let was_open = matches!(answer.outcome, Outcome::Connected { .. } | Outcome::SelfConnected);
-        !was_open && !self.is_special && (answer.is_reset || self.disconnect())
+        !was_open && !self.is_single && (answer.is_reset || self.disconnect())
     }
 
     /// Gives an attempt in flight up. Whether the socket is ready for another one.
     pub fn give_up(&self) -> bool {
-        !self.is_special && self.disconnect()
+        !self.is_single && self.disconnect()
     }
 
     /// Has the kernel forget the connection (connect(2), AF_UNSPEC).
@@ -187,6 +200,37 @@ impl Socket {
             // Failing to set it only costs a TIME_WAIT.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
+    }
+}
+
+fn has_zone(endpoint: SocketAddr) -> bool {
+    matches!(endpoint, SocketAddr::V6(v6) if v6.scope_id() != 0)
+}
+
+/// How the system would send to `endpoint`: connecting a UDP socket chooses a route and a source and sends nothing.
+fn route_to(endpoint: SocketAddr) -> io::Result<IpAddr> {
+    let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
+    socket.connect(&endpoint.into())?;
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    Ok(local.ip())
+}
+
+/// Whether `endpoint` is on this machine: then it is its own source address.
+fn is_own(endpoint: SocketAddr) -> bool {
+    endpoint.ip().is_loopback() || route_to(endpoint).is_ok_and(|source| source == endpoint.ip())
+}
+
+/// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it is ambiguous.
+fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
+    let route_error = || route_to(endpoint).err().and_then(|error| error.raw_os_error());
+    match error.raw_os_error().unwrap_or(0) {
+        // A source address is missing, not a port: IPv6 is turned off, for instance.
+        libc::EADDRNOTAVAIL if route_error() == Some(libc::EADDRNOTAVAIL) => Outcome::Barred(Reason::NoLocalRoute),
+        // A broadcast address needs a permission that TCP has no use for.
+        libc::ENETUNREACH | libc::EACCES if endpoint.ip().is_multicast() || route_error() == Some(libc::EACCES) => {
+            Outcome::Barred(Reason::NotAHost)
+        }
+        _ => failure_to_begin(error),
     }
 }
 
@@ -255,12 +299,12 @@ pub(super) fn turn_on(socket: &socket2::Socket, level: libc::c_int, option: libc
 }
 
 /// Binds a source port that is not the endpoint's, so that the socket cannot meet itself.
-fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
+fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option<IpAddr>, choice: u8) -> io::Result<()> {
     let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = source.unwrap_or(any);
     let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
-    // Sixty-four places, a prime apart, above the ports that need privileges.
-    for step in 1..=64u32 {
+    // Sixty-four places for each choice, a prime apart, above the ports that need privileges.
+    for step in (u32::from(choice) * 64..).take(64) {
         let port = 1_024 + ((u32::from(endpoint.port()) + step * 997) % 64_512) as u16;
         if port == endpoint.port() {
             continue;
@@ -358,7 +402,7 @@ mod tests {
         for port in [1, 1_024, 40_000, 65_535] {
             let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let socket = unconnected(endpoint, &SocketOptions::default()).unwrap();
-            bind_away_from(&socket, endpoint, Some(Ipv4Addr::LOCALHOST.into())).unwrap();
+            bind_away_from(&socket, endpoint, Some(Ipv4Addr::LOCALHOST.into()), 1).unwrap();
             assert_ne!(socket.local_addr().unwrap().as_socket().unwrap().port(), port);
         }
     }

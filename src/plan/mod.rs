@@ -70,6 +70,9 @@ pub enum PlanError {
         /// What took the targets away.
         why: String,
     },
+    /// No target name could be looked up.
+    #[error("nothing can be scanned: {0}")]
+    Unresolved(Warning),
     /// No port was given, or all were excluded.
     #[error("no port is left to scan; --exclude-ports takes away all that -p names")]
     NoPorts,
@@ -112,7 +115,7 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Warning::Unresolved { target, error } => write!(f, "{target:?} could not be looked up and is not scanned ({error})"),
-            Warning::OtherFamily { target } => write!(f, "{target:?} has no address of the family asked for (-4, -6) and is not scanned"),
+            Warning::OtherFamily { target } => write!(f, "not scanned, for -4 or -6 asks for the other family: {target}"),
         }
     }
 }
@@ -169,6 +172,7 @@ impl Plan {
     /// ```
     pub fn builder() -> PlanBuilder {
         PlanBuilder {
+            addresses: Pieces::default(),
             targets: Vec::new(),
             excluded: Vec::new(),
             ports: None,
@@ -240,6 +244,9 @@ impl Plan {
 /// Collects what a plan is made of.
 #[derive(Clone, Debug)]
 pub struct PlanBuilder {
+    /// Targets that are plain addresses and blocks: there may be millions in a file.
+    addresses: Pieces,
+    /// The others.
     targets: Vec<Target>,
     excluded: Vec<Target>,
     ports: Option<PortSet>,
@@ -253,14 +260,17 @@ pub struct PlanBuilder {
 impl PlanBuilder {
     /// Adds a target. One named twice is scanned once.
     pub fn target(mut self, target: Target) -> Self {
-        self.targets.push(target);
+        match target {
+            Target::V4Block { address, prefix } => self.addresses.add_block(address.into(), prefix, 0),
+            Target::V6Block { address, prefix, zone: None } => self.addresses.add_block(address.into(), prefix, 0),
+            other => self.targets.push(other),
+        }
         self
     }
 
     /// Adds many targets.
-    pub fn targets(mut self, targets: impl IntoIterator<Item = Target>) -> Self {
-        self.targets.extend(targets);
-        self
+    pub fn targets(self, targets: impl IntoIterator<Item = Target>) -> Self {
+        targets.into_iter().fold(self, Self::target)
     }
 
     /// Leaves a target's addresses out; all the addresses, where it is a name.
@@ -311,7 +321,7 @@ impl PlanBuilder {
     /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64 counts. A target name
     /// that is not known is a [warning](Plan::warnings), unless nothing else is left.
     pub fn build(self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
-        if self.targets.is_empty() {
+        if self.targets.is_empty() && self.addresses.is_empty() {
             return Err(PlanError::NoTargets);
         }
         let ports = match &self.ports {
@@ -320,7 +330,7 @@ impl PlanBuilder {
         };
         let mut collector = Collector { family: self.family, all: self.resolve_all, resolve, names: HashMap::new(), warnings: Vec::new() };
 
-        let mut main = Pieces::default();
+        let mut main = collector.of_family(self.addresses.clone());
         let mut by_url_port: HashMap<u16, Pieces> = HashMap::new();
         for target in &self.targets {
             let url_port = if self.ports.is_none() { self.url_port(target) } else { None };
@@ -374,11 +384,12 @@ impl PlanBuilder {
             addresses += count as u64;
         }
         if groups.is_empty() {
-            let why = match warnings.first() {
-                Some(warning) => warning.to_string(),
-                None => "--exclude takes every target away".into(),
-            };
-            return Err(PlanError::NothingLeft { why });
+            let unresolved = warnings.iter().find(|warning| matches!(warning, Warning::Unresolved { .. }));
+            return Err(match (unresolved, warnings.first()) {
+                (Some(warning), _) => PlanError::Unresolved(warning.clone()),
+                (None, Some(warning)) => PlanError::NothingLeft { why: warning.to_string() },
+                (None, None) => PlanError::NothingLeft { why: "--exclude takes every target away".into() },
+            });
         }
         let seed = if let Order::Random { seed } = self.order { seed } else { 0 };
         Ok(Plan { groups, len, addresses, order: self.order, permutation: Permutation::new(len, seed), names, warnings })
@@ -400,6 +411,20 @@ struct Collector<'a, 'r> {
 }
 
 impl Collector<'_, '_> {
+    /// The addresses of the families asked for; says so if there were others.
+    fn of_family(&mut self, mut addresses: Pieces) -> Pieces {
+        let unwanted = match self.family {
+            Family::Both => 0,
+            Family::V4 => addresses.drop_v6(),
+            Family::V6 => addresses.drop_v4(),
+        };
+        if unwanted > 0 {
+            let other = if self.family == Family::V4 { "IPv6" } else { "IPv4" };
+            self.warnings.push(Warning::OtherFamily { target: format!("{other} addresses (in {unwanted} ranges)") });
+        }
+        addresses
+    }
+
     fn add(&mut self, target: &Target, pieces: &mut Pieces) -> Result<(), PlanError> {
         let added = match target {
             Target::V4Block { address, prefix } => self.add_block((*address).into(), *prefix, 0, pieces),
@@ -537,11 +562,29 @@ mod tests {
     }
 
     #[test]
+    fn an_exclude_without_a_zone_holds_in_every_zone() {
+        let excluded = |text: &str| {
+            let builder = targets("fe80::1%7 ::1").ports(ports("1")).exclude(Target::parse(text).unwrap());
+            endpoints(builder)
+        };
+        assert_eq!(excluded("fe80::/10"), ["[::1]:1"]);
+        assert_eq!(excluded("fe80::1"), ["[::1]:1"]);
+        assert_eq!(excluded("::1"), ["[fe80::1%7]:1"]);
+    }
+
+    #[test]
+    fn ipv4_in_ipv6_clothes_is_not_ipv6() {
+        let plan = targets("::ffff:0:0/95").ports(ports("1")).build(&mut no_names).unwrap();
+        assert_eq!(plan.len(), 1 << 32, "::fffe:0:0/96 is left");
+        assert_eq!(endpoints(targets("::ffff:127.0.0.1/128 127.0.0.1").ports(ports("1"))), ["127.0.0.1:1"]);
+    }
+
+    #[test]
     fn what_cannot_be_planned_is_said() {
         refuses(Plan::builder(), "no target");
         refuses(targets("127.0.0.1").exclude(Target::parse("127.0.0.0/8").unwrap()), "--exclude takes every target");
         refuses(targets("nope.test"), "could not be looked up");
-        refuses(targets("::1").family(Family::V4), "no address of the family");
+        refuses(targets("::1").family(Family::V4), "asks for the other family");
         refuses(targets("127.0.0.1").exclude(Target::parse("nope.test").unwrap()), "excluded name \"nope.test\"");
         refuses(targets("127.0.0.1").ports(ports("1-9")).exclude_ports(ports("-")), "no port is left");
         refuses(targets("::/0"), "more than 2^127 addresses");

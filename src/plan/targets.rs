@@ -77,6 +77,14 @@ pub enum TargetError {
     /// Not an IPv6 address.
     #[error("{0:?} is no IPv6 address; write it like 2001:db8::1, 2001:db8::/120 or fe80::1%eth0 (one port of a host: -p PORT HOST)")]
     NotV6(String),
+    /// A port behind a host.
+    #[error("{host}:{port} is not a target: to scan one port of a host, write -p {port} {host}")]
+    HostPort {
+        /// What stands before the colon.
+        host: String,
+        /// What stands behind it.
+        port: String,
+    },
     /// Not a host name.
     #[error("{0:?} is neither an address nor a host name; names have letters, digits, - and . (others in their xn-- form)")]
     NotAName(String),
@@ -109,7 +117,11 @@ impl Target {
             Some((host, prefix)) => (host, Some(prefix)),
             None => (text, None),
         };
-        if host.contains(':') {
+        if let Some((name, port)) = host.split_once(':').filter(|(_, port)| port.parse::<u16>().is_ok() && !port.contains(':'))
+            && !name.is_empty()
+        {
+            Err(TargetError::HostPort { host: name.into(), port: port.into() })
+        } else if host.contains(':') {
             Self::parse_v6(text, host, prefix)
         } else if host.bytes().all(|b| b.is_ascii_digit() || b".*,-".contains(&b)) {
             Self::parse_v4(text, host, prefix)
@@ -195,7 +207,11 @@ fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) && !label.starts_with('-')
     };
-    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+    let text = text.strip_suffix('.').unwrap_or(text);
+    // A resolver takes 0x7f.1 for an address; no top-level domain is a number (RFC 3696 section 2).
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+    text.len() <= 253 && !is_number && text.split('.').all(label)
 }
 
 impl fmt::Display for Target {
@@ -235,6 +251,8 @@ impl OctetSet {
         let not_v4 = || TargetError::NotV4(text.into());
         let number = |digits: &str, if_empty: u8| match digits {
             "" => Ok(if_empty),
+            // Octal to some programs and decimal to others.
+            _ if digits.len() > 1 && digits.starts_with('0') => Err(not_v4()),
             _ => digits.parse::<u8>().map_err(|_| not_v4()),
         };
         for part in octet.split(',') {
@@ -426,8 +444,14 @@ pub(super) struct AddressSet {
 }
 
 impl AddressSet {
+    /// These addresses less `other`'s. An IPv6 address without a zone means that address in every zone.
     pub fn without(&self, other: &Self) -> Self {
-        AddressSet { v4: self.v4.without(&other.v4), v6: self.v6.without(&other.v6) }
+        let mut zones: Vec<u32> = self.v6.list.iter().map(|(first, _)| first.0).collect();
+        zones.dedup();
+        let zoneless = other.v6.list.iter().filter(|(first, _)| first.0 == 0);
+        let everywhere = zoneless.flat_map(|&(first, last)| zones.iter().map(move |&zone| ((zone, first.1), (zone, last.1))));
+        let holes = Ranges::new(everywhere.chain(other.v6.list.iter().copied()).collect());
+        AddressSet { v4: self.v4.without(&other.v4), v6: self.v6.without(&holes) }
     }
 
     pub fn count(&self) -> u128 {
@@ -435,12 +459,19 @@ impl AddressSet {
     }
 }
 
-/// The ranges while they are collected: pieces in any order, overlapping or not.
+/// The ranges while they are collected: pieces in any order, overlapping or not. They are merged now and then, so that
+/// an address named a million times takes no more room than once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces {
     v4: Vec<(u32, u32)>,
     v6: Vec<((u32, u128), (u32, u128))>,
+    merged_len: usize,
 }
+
+/// The IPv4 addresses in IPv6's clothes, `::ffff:0:0/96` (RFC 4291 2.5.5.2): other hosts than they seem.
+const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+/// Pieces below this many are not worth merging early.
+const FEW_PIECES: usize = 1 << 16;
 
 impl Pieces {
     /// The block of `prefix` bits around `address`; `scope_id` is for IPv6 only, 0 for none.
@@ -454,8 +485,18 @@ impl Pieces {
             IpAddr::V6(address) => {
                 let free = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
                 let first = u128::from(address) & !free;
-                self.v6.push(((scope_id, first), (scope_id, first | free)));
+                let last = first | free;
+                let mut add = |first: u128, last: u128| self.v6.push(((scope_id, first), (scope_id, last)));
+                let (before, after) = ((first, last.min(MAPPED.0 - 1)), (first.max(MAPPED.1 + 1), last));
+                for (first, last) in [before, after] {
+                    if first <= last {
+                        add(first, last);
+                    }
+                }
             }
+        }
+        if self.v4.len() + self.v6.len() >= FEW_PIECES.max(2 * self.merged_len) {
+            *self = self.clone().merged().into();
         }
     }
 
@@ -463,8 +504,28 @@ impl Pieces {
         self.v4.extend(ranges);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// Forgets one family, and says how many pieces there were of it.
+    pub fn drop_v4(&mut self) -> usize {
+        std::mem::take(&mut self.v4).len()
+    }
+
+    /// The same for the other.
+    pub fn drop_v6(&mut self) -> usize {
+        std::mem::take(&mut self.v6).len()
+    }
+
     pub fn merged(self) -> AddressSet {
         AddressSet { v4: Ranges::new(self.v4), v6: Ranges::new(self.v6) }
+    }
+}
+
+impl From<AddressSet> for Pieces {
+    fn from(set: AddressSet) -> Self {
+        Pieces { merged_len: set.v4.list.len() + set.v6.list.len(), v4: set.v4.list, v6: set.v6.list }
     }
 }
 
@@ -517,7 +578,11 @@ mod tests {
         check("10.0.0.20-10", "error: octet range 20-10 in \"10.0.0.20-10\" is backwards; write 10-20");
         check("10.0.0.1-5/24", "error: is no IPv4 address");
         check("fe80::1%", "error: is no IPv6 address");
-        check("host:80", "error: is no IPv6 address");
+        check("host:80", "error: write -p 80 host");
+        check("127.0.0.1:443", "error: write -p 443 127.0.0.1");
+        check("010.0.0.1", "error: is no IPv4 address");
+        check("0x7f.1", "error: neither an address nor a host name");
+        check("127.0x1", "error: neither an address nor a host name");
         check("bad host", "error: neither an address nor a host name");
         check("müller.example", "error: xn--");
         check("http://", "error: URL without a usable host");
@@ -577,6 +642,16 @@ mod tests {
             prop_assert_eq!(ranges.count(), expect.len() as u128);
             prop_assert_eq!((0..expect.len() as u64).map(|i| ranges.nth(i)).collect::<Vec<_>>(), expect);
         }
+    }
+
+    #[test]
+    fn a_million_names_for_one_address_are_one_piece() {
+        let mut pieces = Pieces::default();
+        for i in 0..1_000_000u32 {
+            pieces.add_block(Ipv4Addr::from(i % 4).into(), 32, 0);
+        }
+        assert!(pieces.v4.capacity() < 3 * FEW_PIECES, "{}", pieces.v4.capacity());
+        assert_eq!(pieces.merged().count(), 4);
     }
 
     #[test]

@@ -80,7 +80,7 @@ struct Found<'a> {
     reason_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt_us: Option<u64>,
-    attempts: u8,
+    attempts: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
     timestamp: String,

@@ -38,6 +38,7 @@ pub struct Text<'a, W> {
     counts_hosts: bool,
     addresses: u64,
     left_out: u64,
+    told: u64,
 }
 
 /// Memory is bounded however large the plan: counts are kept per host up to this many addresses …
@@ -74,6 +75,7 @@ impl<'a, W: Write> Text<'a, W> {
             counts_hosts: false,
             addresses: 0,
             left_out: 0,
+            told: 0,
         }
     }
 
@@ -141,6 +143,11 @@ impl<'a, W: Write> Text<'a, W> {
 
     fn sum(&self, text: &mut String, summary: &Summary) {
         let stats = &summary.stats;
+        let untold = stats.planned - self.told;
+        if untold > 0 && self.counts_hosts {
+            let _ =
+                writeln!(text, "\n{} more were never begun and are in no host's counts above.", counted(untold, "endpoint", "endpoints"));
+        }
         let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
         let sum: Vec<String> = State::ALL.into_iter().map(count).collect();
         let _ = writeln!(text, "\n{} planned = {}", grouped(stats.planned), sum.join(" + "));
@@ -181,17 +188,24 @@ impl<'a, W: Write> Text<'a, W> {
                 writeln!(text, "{} attempts on {opened} sockets, in {} turns of the loop", grouped(stats.attempts), grouped(summary.turns));
         }
         if stats.self_connects > 0 {
-            let met = counted(stats.self_connects, "connection", "connections");
-            let _ = writeln!(text, "{met} to oneself: no answer, probed again from another port");
+            let met = counted(stats.self_connects, "socket", "sockets");
+            let _ = writeln!(text, "{met} may have met one of our own: no answer, probed again from another port");
         }
         let own: Vec<String> = stats.own_errors().map(|(error, count)| format!("{} {}", grouped(count), error.as_str())).collect();
         if !own.is_empty() {
             let lowest = grouped(stats.lowest_cap.into());
-            let _ = writeln!(text, "on our own side: {}; each was tried again, with as few as {lowest} sockets", own.join(", "));
+            let _ = writeln!(
+                text,
+                "on our own side: {}; the probes went back, and as few as {lowest} sockets were used at once",
+                own.join(", ")
+            );
         }
         if self.left_out > 0 {
             let targets = counted(self.left_out, "target was", "targets were");
             let _ = writeln!(text, "{targets} left out: not known by name, or not of the family asked for");
+        }
+        if stats.with_reason(Reason::OutOfDescriptors) > 0 {
+            let _ = writeln!(text, "raise the descriptor limit (ulimit -n 1024) or close what else holds descriptors, and scan again");
         }
         if let Some(error) = &summary.local_error {
             let _ = writeln!(text, "the system's last unusual error: {error}");
@@ -285,6 +299,7 @@ impl<W: Write> Sink for Text<'_, W> {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let Finding { endpoint, reason, reason_ip, rtt_us, .. } = *finding;
+        self.told += 1;
         let listed = self.style.show.lists(reason.state());
         let key = without_port(endpoint);
         if self.counts_hosts {

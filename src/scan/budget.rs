@@ -1,7 +1,7 @@
 //! How many sockets may be in flight: the cap that follows from the machine's limits, and how it gives way when the
 //! kernel says no. It computes with numbers it is given; reading them from the system is the engine's.
 
-use super::verdict::{OwnError, Time};
+use super::verdict::{OwnError, Reason, Time};
 
 /// What the machine and the user allow, as read before the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,7 @@ pub(super) struct Budget {
 /// that was too bold costs one failed call; where memory or ports ran out others suffer too, and it grows by an eighth.
 const GROWTH_STEP_US: u64 = 1_000_000;
 const GENTLE_DIVISOR: u32 = 8;
+const LEAST_FOR_PORTS: u32 = 16;
 /// With nothing in flight and every attempt failing on our own side for this long, waiting longer is not scanning.
 const STALL_US: u64 = 10_000_000;
 
@@ -104,16 +105,21 @@ impl Budget {
     }
 
     /// The kernel said no while `in_flight` others were held: so many is what it can bear. Descriptors are counted
-    /// exactly; memory and ports are shared with others, so leave them some.
+    /// exactly; memory is shared with others, so leave them some; source ports are mostly short towards one destination
+    /// only, so go on with the others.
     pub fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
-        self.grows_gently = !matches!(error, OwnError::ProcessDescriptors | OwnError::SystemDescriptors);
-        let bearable = if self.grows_gently { in_flight - in_flight / 4 } else { in_flight };
+        let bearable = match error.reason() {
+            Reason::OutOfDescriptors => in_flight,
+            Reason::NoSourcePort => (in_flight - in_flight / 4).max(LEAST_FOR_PORTS),
+            _ => in_flight - in_flight / 4,
+        };
+        self.grows_gently = error.reason() != Reason::OutOfDescriptors;
         self.cap = bearable.clamp(1, self.cap);
         self.grows_at = now.plus_us(GROWTH_STEP_US);
         self.stalled_since.get_or_insert(now);
     }
 
-    /// An attempt came to an end that was not our own side's doing.
+    /// An attempt came to an end: something works.
     pub fn progress(&mut self) {
         self.stalled_since = None;
     }

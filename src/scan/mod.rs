@@ -62,8 +62,9 @@ pub struct Connect {
     pub slot: Slot,
     /// Where to.
     pub endpoint: SocketAddr,
-    /// The last attempt met itself: take a source port that is not the endpoint's.
-    pub avoid_self: bool,
+    /// Above 0: the last attempt met one of our own sockets; take a source port away from the endpoint's, this choice of
+    /// several.
+    pub avoid_self: u8,
 }
 
 /// A scan under way, without its sockets.
@@ -86,6 +87,8 @@ pub struct Scan {
     paced_until: Option<Time>,
     budget: Budget,
     findings: VecDeque<Finding>,
+    waiting_for_ports: usize,
+    has_met_silence: bool,
     stats: Stats,
     stopped: Option<(Reason, Time)>,
 }
@@ -95,9 +98,9 @@ pub struct Scan {
 struct Probe {
     endpoint: SocketAddr,
     started: Time,
-    attempts: u8,
+    attempts: u16,
     own_failures: u8,
-    avoid_self: bool,
+    avoid_self: u8,
     phase: Phase,
 }
 
@@ -109,6 +112,8 @@ enum Phase {
     InFlight,
     /// Waits in the wheel, without a socket, for our own side to recover.
     BackOff,
+    /// The same, for a source port: others need not wait for that.
+    BackOffForPort,
 }
 
 /// A failure on our own side is tried again after 10 ms, doubling to a second …
@@ -116,6 +121,10 @@ const BACK_OFF_US: u64 = 10_000;
 const BACK_OFF_DOUBLINGS: u8 = 7;
 /// … and this often, about 14 s in all, before the endpoint is called unscanned.
 const OWN_FAILURES: u8 = 20;
+/// So many probes may wait for a source port without taking the places of others.
+const WAITING_FOR_PORTS: usize = 1_024;
+/// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
+const TOLD_UNSCANNED: u64 = 1 << 20;
 /// The wheel's tick. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
 const TICK_US: u64 = 1_000;
 
@@ -135,6 +144,8 @@ impl Scan {
             paced_until: None,
             budget: Budget::new(cap),
             findings: VecDeque::new(),
+            waiting_for_ports: 0,
+            has_met_silence: false,
             stopped: None,
         }
     }
@@ -163,13 +174,14 @@ impl Scan {
     pub fn poll_expired(&mut self, now: Time) -> Option<Slot> {
         let tick = if self.stopped.is_some() { u64::MAX } else { now.us / TICK_US };
         while let Some(slot) = self.wheel.pop_expired(tick) {
-            let probe = &mut self.probes[slot as usize];
-            match (probe.phase, self.stopped) {
-                (Phase::InFlight, _) => return Some(slot),
-                (_, None) => {
-                    probe.phase = Phase::Ready;
-                    self.ready.push_back(slot);
+            let phase = std::mem::replace(&mut self.probes[slot as usize].phase, Phase::Ready);
+            self.waiting_for_ports -= usize::from(phase == Phase::BackOffForPort);
+            match (phase, self.stopped) {
+                (Phase::InFlight, _) => {
+                    self.probes[slot as usize].phase = Phase::InFlight;
+                    return Some(slot);
                 }
+                (_, None) => self.ready.push_back(slot),
                 (_, Some((reason, _))) => self.settle(slot, reason, now),
             }
         }
@@ -206,12 +218,13 @@ impl Scan {
 
     /// Puts the plan's next endpoint into the ready queue, unless as many probes are under way as may be.
     fn take_up(&mut self) -> Option<Slot> {
-        if self.stats.begun == self.plan.len() || self.probes.len() >= self.budget.cap() as usize {
+        let places_taken = self.probes.len() - self.waiting_for_ports.min(WAITING_FOR_PORTS);
+        if self.stats.begun == self.plan.len() || places_taken >= self.budget.cap() as usize {
             return None;
         }
         let endpoint = self.plan.endpoint(self.stats.begun);
         self.stats.begun += 1;
-        let probe = Probe { endpoint, started: Time::default(), attempts: 0, own_failures: 0, avoid_self: false, phase: Phase::Ready };
+        let probe = Probe { endpoint, started: Time::default(), attempts: 0, own_failures: 0, avoid_self: 0, phase: Phase::Ready };
         let slot = self.probes.insert(probe) as Slot;
         self.ready.push_back(slot);
         Some(slot)
@@ -255,13 +268,17 @@ impl Scan {
         }
         self.wheel.cancel(slot);
         self.stats.in_flight -= 1;
+        if let Outcome::Own(error) = outcome {
+            return self.send_back(slot, error, now);
+        }
+        self.budget.progress();
         match outcome {
-            Outcome::Own(error) => return self.send_back(slot, error, now),
             Outcome::Barred(reason) => return self.settle(slot, reason, now),
             Outcome::SelfConnected => return self.try_another_source(slot, now),
-            _ => self.budget.progress(),
+            _ => {}
         }
         let probe = &mut self.probes[slot as usize];
+        probe.own_failures = 0;
         probe.attempts = probe.attempts.saturating_add(1);
         self.stats.attempts += 1;
         self.stats.retries += u64::from(probe.attempts > 1);
@@ -275,10 +292,11 @@ impl Scan {
     }
 
     fn handle_silence(&mut self, slot: Slot, now: Time) {
+        self.has_met_silence = true;
         let probe = &mut self.probes[slot as usize];
         match self.stopped {
             Some((reason, _)) => self.settle(slot, reason, now),
-            None if probe.attempts > self.settings.max_retries => self.settle(slot, Reason::NoResponse, now),
+            None if probe.attempts > u16::from(self.settings.max_retries) => self.settle(slot, Reason::NoResponse, now),
             None => {
                 probe.phase = Phase::Ready;
                 self.ready.push_back(slot);
@@ -301,7 +319,9 @@ impl Scan {
             Some((reason, _)) => self.settle(slot, reason, now),
             None if probe.own_failures >= OWN_FAILURES => self.settle(slot, error.reason(), now),
             None => {
-                probe.phase = Phase::BackOff;
+                let for_port = error.reason() == Reason::NoSourcePort;
+                probe.phase = if for_port { Phase::BackOffForPort } else { Phase::BackOff };
+                self.waiting_for_ports += usize::from(for_port);
                 let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
                 self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
             }
@@ -311,12 +331,18 @@ impl Scan {
     fn try_another_source(&mut self, slot: Slot, now: Time) {
         self.stats.self_connects += 1;
         let probe = &mut self.probes[slot as usize];
-        if probe.avoid_self || self.stopped.is_some() {
-            // It was told to avoid itself: what answers here is not to be understood from this side.
+        probe.avoid_self += 1;
+        if probe.avoid_self > OWN_FAILURES || self.stopped.is_some() {
             return self.settle(slot, self.stopped().unwrap_or(Reason::NoSourcePort), now);
         }
-        (probe.avoid_self, probe.phase) = (true, Phase::Ready);
+        probe.phase = Phase::Ready;
         self.ready.push_front(slot);
+    }
+
+    /// Whether a connection that comes from `local`, an address of this machine, may be one with an attempt of ours: one at
+    /// `local` that got no answer, under way or given up a moment ago. Looks at all probes: for rare questions.
+    pub fn may_have_met(&self, local: SocketAddr) -> bool {
+        self.has_met_silence || self.probes.iter().any(|(_, probe)| probe.endpoint == local)
     }
 
     /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
@@ -331,7 +357,14 @@ impl Scan {
         for slot in std::mem::take(&mut self.ready) {
             self.settle(slot, reason, now);
         }
-        if !self.settings.tell_unscanned {
+        if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
+            self.count_the_rest();
+        }
+    }
+
+    /// After a stop, has the endpoints that were never taken up counted and not told: nobody listens any more.
+    pub fn count_the_rest(&mut self) {
+        if let Some(reason) = self.stopped() {
             self.stats.settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
         }
@@ -355,7 +388,9 @@ impl Scan {
     /// Panics where the books do not balance, at whatever moment.
     pub fn check_invariants(&self) {
         let in_phase = |phase| self.probes.iter().filter(|(_, probe)| probe.phase == phase).count();
-        let (ready, in_flight, back_off) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOff));
+        let (ready, in_flight, for_ports) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOffForPort));
+        let back_off = in_phase(Phase::BackOff) + for_ports;
+        assert_eq!(for_ports, self.waiting_for_ports, "waiting for ports is miscounted");
         assert_eq!(ready, self.ready.len(), "the ready queue holds other probes than those that are ready");
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
         assert_eq!(in_flight + back_off, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
@@ -452,12 +487,40 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_a_source_port_does_not_keep_others_waiting() {
+        let mut scan = scan(1..=200, Settings::default(), 100);
+        let mut now = Time::default();
+        while !scan.is_finished() && now < at(1_000) {
+            while let Some(connect) = scan.poll_connect(now) {
+                let starved = connect.endpoint.port() <= 100;
+                let outcome = if starved { Outcome::Own(OwnError::SourcePorts) } else { Outcome::Refused };
+                scan.handle_outcome(connect.slot, outcome, now);
+                scan.check_invariants();
+            }
+            reasons(&mut scan);
+            now = scan.poll_timeout().unwrap_or(now);
+            scan.poll_expired(now);
+        }
+        assert_eq!(scan.stats().in_state(State::Closed), 100, "within a second, while the others still wait");
+    }
+
+    #[test]
+    fn the_most_retries_there_are_end_too() {
+        let mut scan = scan(1..=1, Settings { max_retries: u8::MAX, ..Settings::default() }, 1);
+        for second in 0..=255 {
+            let slot = connect(&mut scan, second * 1_000);
+            scan.handle_outcome(slot, Outcome::Silence, at(second * 1_000 + 1_000));
+        }
+        assert_eq!(reasons(&mut scan), [Reason::NoResponse]);
+    }
+
+    #[test]
     fn a_self_connect_is_probed_again_from_elsewhere() {
         let mut scan = scan(1..=1, Settings::default(), 10);
         let slot = connect(&mut scan, 0);
         scan.handle_outcome(slot, Outcome::SelfConnected, at(0));
         let again = scan.poll_connect(at(0)).expect("tried again");
-        assert!(again.avoid_self);
+        assert_eq!(again.avoid_self, 1);
         scan.handle_outcome(again.slot, Outcome::Refused, at(0));
         assert_eq!(reasons(&mut scan), [Reason::ConnRefused]);
         assert_eq!((scan.stats().self_connects, scan.stats().attempts), (1, 1));

@@ -122,7 +122,9 @@ reasons! {
     LocalFirewall = Unscanned "local-firewall",
     /// This machine has no way to send there (ENETUNREACH, EHOSTUNREACH and their kin at once).
     NoLocalRoute = Unscanned "no-local-route",
-    /// The kernel refused for a reason that portreeve does not know; `-v` says which.
+    /// A broadcast or multicast address: nothing that TCP can connect to.
+    NotAHost = Unscanned "not-a-host",
+    /// The kernel refused for a reason that portreeve does not know; the report ends with the system's words.
     LocalError = Unscanned "local-error",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
@@ -176,7 +178,7 @@ pub enum Outcome {
         /// The kernel's own measure of the handshake, in microseconds, where it has one.
         rtt_us: Option<u32>,
     },
-    /// The socket connected to itself (TCP's simultaneous open): no answer.
+    /// The socket met itself or another of ours (TCP's simultaneous open): no answer.
     SelfConnected,
     /// A RST came.
     Refused,
@@ -207,8 +209,8 @@ pub struct Finding {
     /// From the last attempt's start to its answer, in microseconds; none where nothing answered.
     /// For open ports on Linux this is the kernel's own measure of the handshake; elsewhere it includes up to one turn of the loop.
     pub rtt_us: Option<u64>,
-    /// Connection attempts that were made.
-    pub attempts: u8,
+    /// Connection attempts that came to an end.
+    pub attempts: u16,
     /// When this was decided.
     pub at: Time,
 }

@@ -78,6 +78,20 @@ impl Network {
         Network { syns }
     }
 
+    /// Sets the device up as a detour: what is sent into it comes back as it was, except SYNs to the port that is dropped.
+    pub fn detour(dropped: u16) {
+        let mut device = open_device();
+        std::thread::spawn(move || {
+            let mut packet = [0; 2048];
+            while let Ok(length) = device.read(&mut packet) {
+                let packet = &packet[..length];
+                if Syn::parse(packet).is_none_or(|syn| syn.to_port != dropped) {
+                    let _ = device.write(packet);
+                }
+            }
+        });
+    }
+
     /// Sets the device up and never answers nor even looks: the kernel drops what nobody reads.
     pub fn silent() {
         std::mem::forget(open_device());
