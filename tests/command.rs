@@ -210,12 +210,15 @@ fn an_interrupted_scan_adds_up() {
 fn a_stopped_process_takes_its_answers_when_it_goes_on() {
     in_namespace("a_stopped_process_takes_its_answers_when_it_goes_on", || {
         let delay = Duration::from_millis(300);
-        let _network = Network::with_delays(move |_, port| (if port % 2 == 0 { Reply::Accept } else { Reply::Refuse }, delay));
+        let network = Network::with_delays(move |_, port| (if port % 2 == 0 { Reply::Accept } else { Reply::Refuse }, delay));
         let arguments = "10.9.1.2 -p 1-200 --timeout 1s --max-retries 0 --json";
         let mut child = portreeve(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
         let mut reader = BufReader::new(child.stdout.take().expect("piped"));
         let mut text = String::new();
         reader.read_line(&mut text).expect("the start record");
+        while network.syns() < 200 {
+            std::thread::yield_now();
+        }
         signal(&child, libc::SIGSTOP);
         // Longer than the timeout; how much does not matter.
         std::thread::sleep(Duration::from_millis(1_500));

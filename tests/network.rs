@@ -81,6 +81,10 @@ fn a_socket_that_meets_itself_is_never_an_open_port() {
             let (findings, summary) = scan(plan(address, "40000", 0), Options::default());
             assert_eq!((findings[0].reason, findings[0].attempts), (Reason::ConnRefused, 1), "{address}");
             assert_eq!(summary.stats.self_connects, 1);
+            // Nor is it one under the name of "this host".
+            let unspecified = if address == "::1" { "::" } else { "0.0.0.0" };
+            let (findings, _) = scan(plan(unspecified, "40000", 0), Options::default());
+            assert_eq!(findings[0].reason, Reason::ConnRefused, "{unspecified}");
             // With ten, some do.
             set_range("40000 40009");
             let mut met = 0;

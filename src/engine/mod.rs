@@ -122,7 +122,6 @@ const OVERSLEPT_US: u64 = 5_000;
 const OPENS_PER_TURN: usize = 32;
 /// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be told at most.
 const SETTLED_PER_TURN: usize = 1_024;
-
 /// Findings told before the loop turns on, so that a stop's long list leaves room for a second thought.
 const TOLD_PER_TURN: usize = 4_096;
 
@@ -258,7 +257,6 @@ impl Scanner {
                 // Nobody listens any more, but everything is counted.
                 let by_report = matches!(failed, Some(Error::Report(_)));
                 self.scan.handle_stop(if by_report { Reason::Interrupted } else { Reason::LocalError }, self.now);
-                self.scan.count_the_rest();
                 while self.scan.poll_finding().is_some() {}
             }
             if self.scan.is_finished() {
@@ -346,7 +344,8 @@ impl Scanner {
             let Some(connect) = self.scan.poll_connect(self.now) else { return false };
             if let Err((outcome, error)) = self.begin(connect) {
                 self.release(connect.slot);
-                if matches!(outcome, Outcome::Own(_)) {
+                // What idle sockets hold is what is missing, unless it is a source port.
+                if matches!(outcome, Outcome::Own(error) if error.reason() != Reason::NoSourcePort) {
                     self.release_idle();
                 }
                 self.conclude(connect.slot, outcome, Some(error));

@@ -358,13 +358,6 @@ impl Scan {
             self.settle(slot, reason, now);
         }
         if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
-            self.count_the_rest();
-        }
-    }
-
-    /// After a stop, has the endpoints that were never taken up counted and not told: nobody listens any more.
-    pub fn count_the_rest(&mut self) {
-        if let Some(reason) = self.stopped() {
             self.stats.settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
         }
