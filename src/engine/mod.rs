@@ -426,8 +426,7 @@ impl Scanner {
             };
             let Some(socket) = &self.sockets[slot as usize] else { continue };
             let Some(mut answer) = socket.answer(endpoint, self.keeps) else { continue };
-            let met_ours = || socket.source_if_own().is_some_and(|local| self.scan.may_have_met(local));
-            if matches!(answer.outcome, Outcome::Connected { .. }) && met_ours() {
+            if answer.own_source.is_some_and(|local| self.scan.may_have_met(local)) {
                 answer.outcome = Outcome::SelfConnected;
             }
             if !(self.may_keep() && socket.reuse_after(&answer)) {

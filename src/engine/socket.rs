@@ -41,8 +41,17 @@ pub(super) struct Answer {
     pub outcome: Outcome,
     /// The errno behind it.
     pub error: Option<io::Error>,
+    /// The source of a connection within this machine, unless we chose it: the other end may be another attempt of ours,
+    /// each the other's destination (TCP's simultaneous open, RFC 9293 3.5).
+    pub own_source: Option<SocketAddr>,
     /// The kernel has forgotten the attempt already.
     is_reset: bool,
+}
+
+impl Answer {
+    fn of(outcome: Outcome) -> Self {
+        Answer { outcome, error: None, own_source: None, is_reset: false }
+    }
 }
 
 /// Linux connects a socket again after a refusal or a disconnect; POSIX does not promise it, so others get a new socket
@@ -90,12 +99,13 @@ impl Socket {
     /// failure, after which the socket is as new. One call does the work of SO_ERROR, getpeername() and a disconnect.
     pub fn answer(&self, endpoint: SocketAddr, by_connecting: bool) -> Option<Answer> {
         let error = match if by_connecting { self.connect_once_more(endpoint) } else { self.take_error() } {
-            Ok(true) => return Some(Answer { outcome: self.connected(), error: None, is_reset: false }),
+            Ok(true) => return Some(self.connected(endpoint)),
             // An ICMP error may be in the queue before it is the socket's error.
-            Ok(false) => return self.unreachable(endpoint).map(|outcome| Answer { outcome, error: None, is_reset: false }),
+            Ok(false) => return self.unreachable(endpoint).map(Answer::of),
             Err(error) => error,
         };
-        Some(Answer { outcome: self.failure(endpoint, &error), error: Some(error), is_reset: by_connecting })
+        let outcome = self.failure(endpoint, &error);
+        Some(Answer { error: Some(error), is_reset: by_connecting, ..Answer::of(outcome) })
     }
 
     /// Whether it is connected, or why it failed.
@@ -115,11 +125,24 @@ impl Socket {
         }
     }
 
-    fn connected(&self) -> Outcome {
+    fn connected(&self, endpoint: SocketAddr) -> Answer {
         match (self.stream.local_addr(), self.stream.peer_addr()) {
-            (Ok(local), Ok(peer)) if local == peer => Outcome::SelfConnected,
-            _ => Outcome::Connected { rtt_us: handshake_rtt_us(&self.stream) },
+            (Ok(local), Ok(peer)) if local == peer => Answer::of(Outcome::SelfConnected),
+            (Ok(local), Ok(peer)) => {
+                let own_source = (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local);
+                Answer { own_source, ..Answer::of(Outcome::Connected { rtt_us: handshake_rtt_us(&self.stream) }) }
+            }
+            // Reset since we asked.
+            _ => Answer::of(self.reset_after_handshake(endpoint)),
         }
+    }
+
+    /// A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives ECONNREFUSED only
+    /// to a connection that was still asking). On this machine it may also be an attempt of ours that was closed when it
+    /// was seen through; on a source port that we chose it is not.
+    fn reset_after_handshake(&self, endpoint: SocketAddr) -> Outcome {
+        let may_be_ours = !self.has_chosen_port && is_own(endpoint);
+        if may_be_ours { Outcome::SelfConnected } else { Outcome::Connected { rtt_us: None } }
     }
 
     /// The source of a connection within this machine, unless we chose it: the other end may be another attempt of ours,
@@ -132,11 +155,7 @@ impl Socket {
     /// The meaning of an attempt's failure, one errno an arm.
     fn failure(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
         match error.raw_os_error().unwrap_or(0) {
-            // A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives
-            // ECONNREFUSED only to a connection that was still asking).
-            // On this machine it may also be one of ours, closed when it was seen through: from a chosen port we know.
-            libc::ECONNRESET | libc::EPIPE if !self.has_chosen_port && is_own(endpoint) => Outcome::SelfConnected,
-            libc::ECONNRESET | libc::EPIPE => Outcome::Connected { rtt_us: None },
+            libc::ECONNRESET | libc::EPIPE => self.reset_after_handshake(endpoint),
             // The kernel sent its last SYN before our deadline came.
             libc::ETIMEDOUT => Outcome::Silence,
             _ => self.refusal(endpoint, error),
