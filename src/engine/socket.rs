@@ -417,6 +417,11 @@ mod tests {
     }
 
     #[test]
+    fn a_kept_socket_costs_eight_bytes() {
+        assert_eq!(size_of::<Option<Socket>>(), 8);
+    }
+
+    #[test]
     fn a_source_port_away_from_the_endpoint_is_found() {
         for port in [1, 1_024, 40_000, 65_535] {
             let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
