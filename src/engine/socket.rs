@@ -418,7 +418,8 @@ mod tests {
 
     #[test]
     fn a_kept_socket_costs_eight_bytes() {
-        assert_eq!(size_of::<Option<Socket>>(), 8);
+        // mio remembers more of a socket in debug builds.
+        assert_eq!(size_of::<Option<Socket>>(), if cfg!(debug_assertions) { 24 } else { 8 });
     }
 
     #[test]
