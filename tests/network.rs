@@ -81,6 +81,9 @@ fn a_socket_that_meets_itself_is_never_an_open_port() {
             let (findings, summary) = scan(plan(address, "40000", 0), Options::default());
             assert_eq!((findings[0].reason, findings[0].attempts), (Reason::ConnRefused, 1), "{address}");
             assert_eq!(summary.stats.self_connects, 1);
+            let from_itself = Options { sources: vec![address.parse().expect("an address")], ..Options::default() };
+            let (findings, _) = scan(plan(address, "40000", 0), from_itself);
+            assert_eq!(findings[0].reason, Reason::ConnRefused, "{address} from itself");
             // Nor is it one under the name of "this host".
             let unspecified = if address == "::1" { "::" } else { "0.0.0.0" };
             let (findings, _) = scan(plan(unspecified, "40000", 0), Options::default());

@@ -43,10 +43,10 @@ impl Line {
             return;
         }
         let line = status(progress);
+        self.bar.set_message(line.clone());
         if asked {
             self.bar.suspend(|| super::tell(&line));
         }
-        self.bar.set_message(line);
     }
 }
 

@@ -518,7 +518,7 @@ fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error
             return Err(Error::SourceFamily { family, flag });
         }
         let anywhere: SocketAddr = if v6 { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
-        socket::unconnected(anywhere, &socket_options).map_err(|error| {
+        socket::unconnected(anywhere, &socket_options, 0).map_err(|error| {
             let what = options.sources.iter().map(ToString::to_string).chain(options.device.clone());
             Error::Source { what: what.collect::<Vec<_>>().join(" on "), error }
         })?;

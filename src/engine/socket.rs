@@ -61,11 +61,8 @@ pub(super) const CAN_KEEP: bool = cfg!(target_os = "linux");
 impl Socket {
     /// A socket for attempts at addresses like `endpoint`'s, to be registered with the poll.
     pub fn open(endpoint: SocketAddr, options: &SocketOptions, avoid_self: u8) -> io::Result<Self> {
-        let socket = unconnected(endpoint, options)?;
+        let socket = unconnected(endpoint, options, avoid_self)?;
         let has_chosen_port = avoid_self > 0;
-        if has_chosen_port {
-            bind_away_from(&socket, endpoint, source(endpoint, options), avoid_self)?;
-        }
         let stream = TcpStream::from_std(socket.into());
         let is_single = has_chosen_port || has_zone(endpoint);
         Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_single, has_chosen_port })
@@ -143,13 +140,6 @@ impl Socket {
     fn reset_after_handshake(&self, endpoint: SocketAddr) -> Outcome {
         let may_be_ours = !self.has_chosen_port && is_own(endpoint);
         if may_be_ours { Outcome::SelfConnected } else { Outcome::Connected { rtt_us: None } }
-    }
-
-    /// The source of a connection within this machine, unless we chose it: the other end may be another attempt of ours,
-    /// each the other's destination (TCP's simultaneous open, RFC 9293 3.5).
-    pub fn source_if_own(&self) -> Option<SocketAddr> {
-        let (local, peer) = (self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?);
-        (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local)
     }
 
     /// The meaning of an attempt's failure, one errno an arm.
@@ -257,39 +247,28 @@ fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
     if endpoint.is_ipv4() { options.source_v4.map(IpAddr::V4) } else { options.source_v6.map(IpAddr::V6) }
 }
 
-/// A non-blocking socket with the scan's source and device.
-pub(super) fn unconnected(endpoint: SocketAddr, options: &SocketOptions) -> io::Result<socket2::Socket> {
+/// A non-blocking socket with the scan's source and device; with `avoid_self` above 0 on a source port of our choice.
+pub(super) fn unconnected(endpoint: SocketAddr, options: &SocketOptions, avoid_self: u8) -> io::Result<socket2::Socket> {
     let socket = nonblocking(Domain::for_address(endpoint))?;
     icmp::ask_for_errors(&socket, endpoint.is_ipv6());
     if let Some(device) = &options.device {
         bind_device(&socket, device, endpoint.is_ipv6())?;
     }
-    if let Some(source) = source(endpoint, options) {
-        bind_without_port(&socket, source)?;
+    match (source(endpoint, options), avoid_self) {
+        (source, 1..) => bind_away_from(&socket, endpoint, source, avoid_self)?,
+        (Some(source), 0) => bind_without_port(&socket, source)?,
+        (None, 0) => {}
     }
     Ok(socket)
 }
 
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos"
-))]
+#[cfg(not(target_vendor = "apple"))]
 fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
     socket2::Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos"
-)))]
+/// socket(2) takes no SOCK_NONBLOCK there. Never run.
+#[cfg(target_vendor = "apple")]
 fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -426,8 +405,8 @@ mod tests {
     fn a_source_port_away_from_the_endpoint_is_found() {
         for port in [1, 1_024, 40_000, 65_535] {
             let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let socket = unconnected(endpoint, &SocketOptions::default()).unwrap();
-            bind_away_from(&socket, endpoint, Some(Ipv4Addr::LOCALHOST.into()), 1).unwrap();
+            let options = SocketOptions { source_v4: Some(Ipv4Addr::LOCALHOST), ..SocketOptions::default() };
+            let socket = unconnected(endpoint, &options, 1).unwrap();
             assert_ne!(socket.local_addr().unwrap().as_socket().unwrap().port(), port);
         }
     }

@@ -145,8 +145,7 @@ impl<'a, W: Write> Text<'a, W> {
         let stats = &summary.stats;
         let untold = stats.planned - self.told;
         if untold > 0 && self.counts_hosts {
-            let _ =
-                writeln!(text, "\n{} more were never begun and are in no host's counts above.", counted(untold, "endpoint", "endpoints"));
+            let _ = writeln!(text, "\n{} never begun, and in no host's counts above", counted(untold, "endpoint was", "endpoints were"));
         }
         let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
         let sum: Vec<String> = State::ALL.into_iter().map(count).collect();
