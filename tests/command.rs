@@ -170,7 +170,7 @@ fn few_descriptors_are_enough() {
         let Ran { code, stdout, .. } = run(portreeve("127.0.0.1 -p 1-500 --max-fds 1 -v"));
         assert_eq!(code, Some(1));
         assert!(
-            stdout.contains("At most 1 sockets at once, set by --max-fds") && stdout.contains("at most 1 descriptors held of 1"),
+            stdout.contains("At most 1 socket at once, set by --max-fds") && stdout.contains("at most 1 descriptor held of 1"),
             "{stdout}"
         );
     });
@@ -307,6 +307,14 @@ fn a_full_disk_is_an_error_with_the_files_name() {
     let Ran { code, stderr, .. } = ran(output);
     assert_eq!(code, Some(4));
     assert!(stderr.contains("standard output cannot be written"), "{stderr}");
+}
+
+#[test]
+fn a_report_that_fails_at_once_stops_the_scan_before_it_begins() {
+    let (_listener, port) = listener();
+    let Ran { code, stdout, .. } = run(portreeve(&format!("127.0.0.1 -p {port} -oJ /dev/full")));
+    assert_eq!(code, Some(4));
+    assert!(stdout.contains("1 planned = 0 open + 0 closed + 0 filtered + 1 unscanned"), "{stdout}");
 }
 
 #[test]

@@ -118,9 +118,11 @@ pub struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Signals: SIGUSR1, or the key d on a terminal, prints how far the scan is. Ctrl-C (SIGINT, SIGTERM, SIGQUIT, SIGHUP) ends it
-with a report of what is known, a second one at once.
-nmap's -iL -p- -F -n -Pn -sT --open --reason -S -e -v -oN -oJ mean what they mean there.
+SIGUSR1, or the key d on a terminal, prints how far the scan is. Ctrl-C, SIGTERM, SIGQUIT or
+SIGHUP ends it with a report of what is known, a second one at once.
+
+nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v mean what they mean there; -oN and -oJ write
+text and JSON lines.
 
 Exit codes:
   0    everything planned was scanned, something is open; or the output's reader went away

@@ -68,7 +68,7 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// A report could not be written. The scan was stopped; what was found before was told.
+    /// A report could not be written, and the scan was stopped for it.
     #[error("{0}")]
     Report(#[source] io::Error),
 }
@@ -251,13 +251,18 @@ impl Scanner {
         // A slow beginning must not take the first attempts' time.
         self.read_clock();
         loop {
-            self.act();
-            failed = failed.or_else(|| self.tell(sink).map_err(Error::Report).err());
-            if failed.is_some() {
-                // Nobody listens any more, but everything is counted.
-                let by_report = matches!(failed, Some(Error::Report(_)));
+            if let Some(error) = &failed {
+                let by_report = matches!(error, Error::Report(_));
                 self.scan.handle_stop(if by_report { Reason::Interrupted } else { Reason::LocalError }, self.now);
-                while self.scan.poll_finding().is_some() {}
+            }
+            self.act();
+            if failed.is_none() {
+                failed = self.tell(sink).map_err(Error::Report).err();
+            } else {
+                // A sink of several reports goes on with those that work.
+                while let Some(finding) = self.scan.poll_finding() {
+                    let _ = sink.finding(&finding);
+                }
             }
             if self.scan.is_finished() {
                 break;
@@ -363,6 +368,10 @@ impl Scanner {
             self.release(slot);
         }
         if self.sockets[at].is_none() {
+            if self.counts.held >= self.scan.stats().cap {
+                // Others are kept for slots that nobody has now.
+                self.release_idle();
+            }
             let failed = |error: io::Error| (socket::failure_to_begin(&error), error);
             let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self).map_err(failed)?;
             socket.register(self.poll.registry(), Token(at)).map_err(failed)?;
@@ -396,7 +405,7 @@ impl Scanner {
     /// Waits for events until something else is due, and reads the clock: the only time in a turn.
     fn wait(&mut self) -> Result<(), Error> {
         let longest = self.now.plus_us(if self.more_to_do { 0 } else { LONGEST_WAIT_US });
-        let until = self.scan.poll_timeout().map_or(longest, |next| next.min(longest));
+        let until = self.scan.poll_timeout().map_or(longest, |next| next.clamp(self.now, longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
         match self.poll.poll(&mut self.events, Some(timeout)) {
             // A signal: whoever handles it may have set the stop flag.
@@ -461,6 +470,7 @@ impl Scanner {
         assert_eq!(in_flight, self.scan.stats().in_flight as usize, "an attempt has no socket");
         assert_eq!(slots().count(), self.counts.held as usize, "held sockets are miscounted");
         assert!(self.keeps || in_flight == slots().count(), "a socket was not closed");
+        assert!(self.counts.peak <= self.cap.0, "more sockets than the cap");
     }
 
     fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {

@@ -205,7 +205,7 @@ impl Socket {
     /// Closes the socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or politely with a FIN; one to
     /// ourselves never politely: its TIME_WAIT would take a port away from this machine.
     pub fn close_after(self, outcome: Outcome, polite: bool) {
-        if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && !polite) {
+        if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && (!polite || self.has_chosen_port)) {
             // Failing to set it only costs a TIME_WAIT.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
@@ -224,21 +224,32 @@ fn route_to(endpoint: SocketAddr) -> io::Result<IpAddr> {
     Ok(local.ip())
 }
 
-/// Whether `endpoint` is on this machine: then it is its own source address.
+/// Whether `endpoint` is on this machine: then it is its own source address. Where that cannot be found out it may be.
 fn is_own(endpoint: SocketAddr) -> bool {
-    endpoint.ip().is_loopback() || route_to(endpoint).is_ok_and(|source| source == endpoint.ip())
+    let ip = endpoint.ip();
+    ip.is_loopback() || ip.is_unspecified() || route_to(endpoint).map_or(true, |source| source == ip)
+}
+
+/// Whether TCP cannot connect to `endpoint` because it is many hosts: sending there takes a permission that only
+/// datagrams have a use for.
+fn is_many(endpoint: SocketAddr) -> bool {
+    let to_many = || -> io::Result<()> {
+        let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
+        socket.set_broadcast(true)?;
+        socket.connect(&endpoint.into())
+    };
+    let is_broadcast = matches!(endpoint.ip(), IpAddr::V4(ip) if ip.is_broadcast());
+    let is_denied = || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES));
+    endpoint.ip().is_multicast() || is_broadcast || (is_denied() && to_many().is_ok())
 }
 
 /// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it is ambiguous.
 fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
-    let route_error = || route_to(endpoint).err().and_then(|error| error.raw_os_error());
+    let lacks_source = || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     match error.raw_os_error().unwrap_or(0) {
         // A source address is missing, not a port: IPv6 is turned off, for instance.
-        libc::EADDRNOTAVAIL if route_error() == Some(libc::EADDRNOTAVAIL) => Outcome::Barred(Reason::NoLocalRoute),
-        // A broadcast address needs a permission that TCP has no use for.
-        libc::ENETUNREACH | libc::EACCES if endpoint.ip().is_multicast() || route_error() == Some(libc::EACCES) => {
-            Outcome::Barred(Reason::NotAHost)
-        }
+        libc::EADDRNOTAVAIL if lacks_source() => Outcome::Barred(Reason::NoLocalRoute),
+        libc::ENETUNREACH | libc::EACCES if is_many(endpoint) => Outcome::Barred(Reason::NotAHost),
         _ => failure_to_begin(error),
     }
 }
@@ -300,10 +311,17 @@ pub(super) fn turn_on(socket: &socket2::Socket, level: libc::c_int, option: libc
 fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option<IpAddr>, choice: u8) -> io::Result<()> {
     let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = source.unwrap_or(any);
+    // A port that an earlier connection left in TIME_WAIT will do.
+    socket.set_reuse_address(true)?;
     let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
-    // Sixty-four places for each choice, a prime apart, above the ports that need privileges.
+    let host = match endpoint.ip() {
+        IpAddr::V4(ip) => u32::from(ip),
+        IpAddr::V6(ip) => u128::from(ip) as u32,
+    };
+    // Sixty-four places for each choice, a prime apart, above the ports that need privileges; elsewhere for each host.
     for step in (u32::from(choice) * 64..).take(64) {
-        let port = 1_024 + ((u32::from(endpoint.port()) + step * 997) % 64_512) as u16;
+        let place = u64::from(host) * 613 + u64::from(endpoint.port()) + u64::from(step) * 997;
+        let port = 1_024 + (place % 64_512) as u16;
         if port == endpoint.port() {
             continue;
         }

@@ -420,7 +420,7 @@ impl Collector<'_, '_> {
         };
         if unwanted > 0 {
             let other = if self.family == Family::V4 { "IPv6" } else { "IPv4" };
-            self.warnings.push(Warning::OtherFamily { target: format!("{other} addresses (in {unwanted} ranges)") });
+            self.warnings.push(Warning::OtherFamily { target: format!("the {other} addresses") });
         }
         addresses
     }

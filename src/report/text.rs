@@ -164,7 +164,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
         let _ = writeln!(
             text,
-            "{} in {}, {} probes/s; {} retries; at most {} descriptors held of {} allowed ({})",
+            "{} in {}, {} probes/s; {} retries; at most {} held of {} allowed ({})",
             match summary.exit {
                 Exit::Complete => "Complete".into(),
                 Exit::Incomplete => self.paint("Incomplete", "31"),
@@ -174,7 +174,7 @@ impl<'a, W: Write> Text<'a, W> {
             milliseconds(summary.elapsed.us),
             grouped(summary.probes_per_s() as u64),
             grouped(stats.retries),
-            grouped(summary.peak_sockets.into()),
+            counted(summary.peak_sockets.into(), "descriptor", "descriptors"),
             grouped(summary.cap.into()),
             summary.cap_set_by.as_str(),
         );
@@ -188,7 +188,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
         if stats.self_connects > 0 {
             let met = counted(stats.self_connects, "socket", "sockets");
-            let _ = writeln!(text, "{met} may have met one of our own: no answer, probed again from another port");
+            let _ = writeln!(text, "{met} may have met one of our own; probed again from another source port");
         }
         let own: Vec<String> = stats.own_errors().map(|(error, count)| format!("{} {}", grouped(count), error.as_str())).collect();
         if !own.is_empty() {
@@ -234,7 +234,7 @@ fn preamble(begin: &Begin) -> String {
         None => "no rate limit".into(),
     };
     let _ = writeln!(text, "Timeout {}, {retries}, {rate}", milliseconds(settings.timeout_us));
-    let _ = writeln!(text, "At most {} sockets at once, set by {}:", grouped(begin.cap.into()), begin.cap_set_by.as_str());
+    let _ = writeln!(text, "At most {} at once, set by {}:", counted(begin.cap.into(), "socket", "sockets"), begin.cap_set_by.as_str());
     explain(&mut text, &begin.limits, begin.cap_set_by);
     text
 }

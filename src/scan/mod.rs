@@ -88,7 +88,8 @@ pub struct Scan {
     budget: Budget,
     findings: VecDeque<Finding>,
     waiting_for_ports: usize,
-    has_met_silence: bool,
+    /// Where attempts got no answer last.
+    lately_silent: VecDeque<SocketAddr>,
     stats: Stats,
     stopped: Option<(Reason, Time)>,
 }
@@ -123,6 +124,8 @@ const BACK_OFF_DOUBLINGS: u8 = 7;
 const OWN_FAILURES: u8 = 20;
 /// So many probes may wait for a source port without taking the places of others.
 const WAITING_FOR_PORTS: usize = 1_024;
+/// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
+const LATELY_SILENT: usize = 2_048;
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
 /// The wheel's tick. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
@@ -145,7 +148,7 @@ impl Scan {
             budget: Budget::new(cap),
             findings: VecDeque::new(),
             waiting_for_ports: 0,
-            has_met_silence: false,
+            lately_silent: VecDeque::new(),
             stopped: None,
         }
     }
@@ -292,8 +295,11 @@ impl Scan {
     }
 
     fn handle_silence(&mut self, slot: Slot, now: Time) {
-        self.has_met_silence = true;
         let probe = &mut self.probes[slot as usize];
+        if self.lately_silent.len() == LATELY_SILENT {
+            self.lately_silent.pop_front();
+        }
+        self.lately_silent.push_back(probe.endpoint);
         match self.stopped {
             Some((reason, _)) => self.settle(slot, reason, now),
             None if probe.attempts > u16::from(self.settings.max_retries) => self.settle(slot, Reason::NoResponse, now),
@@ -315,6 +321,10 @@ impl Scan {
         }
         let probe = &mut self.probes[slot as usize];
         probe.own_failures += 1;
+        if probe.avoid_self > 0 {
+            // The ports of that choice may all be taken.
+            probe.avoid_self = probe.avoid_self.saturating_add(1);
+        }
         match self.stopped {
             Some((reason, _)) => self.settle(slot, reason, now),
             None if probe.own_failures >= OWN_FAILURES => self.settle(slot, error.reason(), now),
@@ -331,8 +341,8 @@ impl Scan {
     fn try_another_source(&mut self, slot: Slot, now: Time) {
         self.stats.self_connects += 1;
         let probe = &mut self.probes[slot as usize];
-        probe.avoid_self += 1;
-        if probe.avoid_self > OWN_FAILURES || self.stopped.is_some() {
+        probe.avoid_self = probe.avoid_self.saturating_add(1);
+        if probe.avoid_self > 2 * OWN_FAILURES || self.stopped.is_some() {
             return self.settle(slot, self.stopped().unwrap_or(Reason::NoSourcePort), now);
         }
         probe.phase = Phase::Ready;
@@ -340,9 +350,11 @@ impl Scan {
     }
 
     /// Whether a connection that comes from `local`, an address of this machine, may be one with an attempt of ours: one at
-    /// `local` that got no answer, under way or given up a moment ago. Looks at all probes: for rare questions.
+    /// `local`, under way or given up a moment ago. Looks at all probes: for rare questions.
     pub fn may_have_met(&self, local: SocketAddr) -> bool {
-        self.has_met_silence || self.probes.iter().any(|(_, probe)| probe.endpoint == local)
+        // The unspecified address stands for this machine's own.
+        let is_there = |at: SocketAddr| at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified());
+        self.probes.iter().any(|(_, probe)| is_there(probe.endpoint)) || self.lately_silent.iter().any(|&at| is_there(at))
     }
 
     /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
@@ -517,6 +529,22 @@ mod tests {
         scan.handle_outcome(again.slot, Outcome::Refused, at(0));
         assert_eq!(reasons(&mut scan), [Reason::ConnRefused]);
         assert_eq!((scan.stats().self_connects, scan.stats().attempts), (1, 1));
+    }
+
+    #[test]
+    fn a_source_is_suspicious_where_an_attempt_is_or_was_lately() {
+        let mut scan = scan(1..=2, Settings { max_retries: 0, ..Settings::default() }, 1);
+        let from = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let slot = connect(&mut scan, 0);
+        assert!(scan.may_have_met(from("127.0.0.1:1")) && !scan.may_have_met(from("127.0.0.1:2")));
+        assert!(!scan.may_have_met(from("127.0.0.2:1")), "another address's port is no matter");
+        scan.handle_outcome(slot, Outcome::Silence, at(1_000));
+        assert!(scan.may_have_met(from("127.0.0.1:1")), "given up a moment ago");
+
+        let plan = Plan::builder().target(Target::parse("0.0.0.0").unwrap()).ports([9].into_iter().collect());
+        let mut here = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), Settings::default(), 1);
+        connect(&mut here, 0);
+        assert!(here.may_have_met(from("127.0.0.1:9")), "0.0.0.0 is this machine under another name");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub struct Stats {
     pub begun: u64,
     by_reason: [u64; Reason::ALL.len()],
     own_errors: [u64; OwnError::ALL.len()],
-    /// Connection attempts that the kernel took.
+    /// Connection attempts that an answer or silence ended.
     pub attempts: u64,
     /// Attempts that were not an endpoint's first.
     pub retries: u64,
