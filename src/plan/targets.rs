@@ -143,6 +143,11 @@ impl Target {
             *octet = OctetSet::parse(text, parts.next().unwrap_or_default())?;
         }
         match (parts.next(), prefix) {
+            // `10.0.0.7-7` is an address in another spelling.
+            (None, None) if octets.iter().all(|octet| octet.single().is_some()) => {
+                let address = octets.map(|octet| octet.single().unwrap_or_default()).into();
+                Ok(Target::V4Block { address, prefix: 32 })
+            }
             (None, None) => Ok(Target::V4Octets(octets)),
             _ => Err(TargetError::NotV4(text.into())),
         }
@@ -268,6 +273,14 @@ impl OctetSet {
             (first..=last).for_each(|value| set.0[usize::from(value >> 6)] |= 1 << (value & 63));
         }
         Ok(set)
+    }
+
+    /// The value, if there is only one.
+    fn single(&self) -> Option<u8> {
+        match self.runs()[..] {
+            [(first, last)] if first == last => u8::try_from(first).ok(),
+            _ => None,
+        }
     }
 
     /// The runs of neighbouring values, ascending.
@@ -553,6 +566,7 @@ mod tests {
         check("10.0.0.1-20", "10.0.0.1-20");
         check("10.0-1.1,3.-5", "10.0-1.1,3.0-5");
         check("10.0.*.250-", "10.0.*.250-255");
+        check("10.0.0.7-7", "10.0.0.7");
         check("::1", "::1");
         check("2001:db8::/120", "2001:db8::/120");
         check("fe80::1%eth0", "fe80::1%eth0");
