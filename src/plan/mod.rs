@@ -320,7 +320,7 @@ impl PlanBuilder {
     /// # Errors
     /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64 counts. A target name
     /// that is not known is a [warning](Plan::warnings), unless nothing else is left.
-    pub fn build(self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
+    pub fn build(mut self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
         if self.targets.is_empty() && self.addresses.is_empty() {
             return Err(PlanError::NoTargets);
         }
@@ -330,7 +330,7 @@ impl PlanBuilder {
         };
         let mut collector = Collector { family: self.family, all: self.resolve_all, resolve, names: HashMap::new(), warnings: Vec::new() };
 
-        let mut main = collector.of_family(self.addresses.clone());
+        let mut main = collector.of_family(std::mem::take(&mut self.addresses));
         let mut by_url_port: HashMap<u16, Pieces> = HashMap::new();
         for target in &self.targets {
             let url_port = if self.ports.is_none() { self.url_port(target) } else { None };

@@ -509,7 +509,7 @@ impl Pieces {
             }
         }
         if self.v4.len() + self.v6.len() >= FEW_PIECES.max(2 * self.merged_len) {
-            *self = self.clone().merged().into();
+            *self = std::mem::take(self).merged().into();
         }
     }
 

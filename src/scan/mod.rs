@@ -255,7 +255,7 @@ impl Scan {
 
     /// Whether `slot` has an attempt in flight: events for others are stale and mean nothing.
     pub fn is_in_flight(&self, slot: Slot) -> bool {
-        self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::InFlight)
+        self.endpoint(slot).is_some()
     }
 
     /// Where the attempt at `slot` goes, if one is in flight.
@@ -287,9 +287,9 @@ impl Scan {
         self.stats.retries += u64::from(probe.attempts > 1);
         let own_us = now.us_since(probe.started);
         match outcome {
-            Outcome::Connected { rtt_us } => self.answer(slot, Reason::SynAck, None, rtt_us.map_or(own_us, u64::from), now),
-            Outcome::Refused => self.answer(slot, Reason::ConnRefused, None, own_us, now),
-            Outcome::Unreachable { reason, by } => self.answer(slot, reason, by, own_us, now),
+            Outcome::Connected { rtt_us } => self.conclude(slot, Reason::SynAck, None, Some(rtt_us.map_or(own_us, u64::from)), now),
+            Outcome::Refused => self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now),
+            Outcome::Unreachable { reason, by } => self.conclude(slot, reason, by, Some(own_us), now),
             _ => self.handle_silence(slot, now),
         }
     }
@@ -373,10 +373,6 @@ impl Scan {
             self.stats.settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
         }
-    }
-
-    fn answer(&mut self, slot: Slot, reason: Reason, reason_ip: Option<std::net::IpAddr>, rtt_us: u64, now: Time) {
-        self.conclude(slot, reason, reason_ip, Some(rtt_us), now);
     }
 
     fn settle(&mut self, slot: Slot, reason: Reason, now: Time) {
