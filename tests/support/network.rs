@@ -112,8 +112,6 @@ fn readable(device: &File, timeout: Option<Duration>) -> bool {
 }
 
 fn open_device() -> File {
-    // Duplicate address detection would keep the IPv6 address unusable for a second.
-    let _ = fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
     let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     let device = device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
     let name = b"town0";
@@ -134,7 +132,8 @@ fn open_device() -> File {
             sockaddr.sin_addr.s_addr = u32::from_ne_bytes(address.octets());
             request.ifr_ifru.ifru_addr = std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(sockaddr);
             check(libc::ioctl(v4, what, &request)).expect("an IPv4 address");
-            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+            // Without NOARP the IPv6 addresses would be unusable for up to a second, while the kernel looks for duplicates.
+            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_NOARP) as libc::c_short;
             check(libc::ioctl(v4, libc::SIOCSIFFLAGS, &request)).expect("the device up");
         }
         check(libc::ioctl(v4, libc::SIOCGIFINDEX, &mut request)).expect("the device's index");
@@ -148,9 +147,28 @@ fn open_device() -> File {
             (own.ifr6_prefixlen, own.ifr6_ifindex) = (64, index);
             check(libc::ioctl(v6, libc::SIOCSIFADDR, &own)).expect("an IPv6 address");
             libc::close(v6);
+            wait_for_addresses();
         }
     }
     device
+}
+
+/// The kernel completes IPv6 addresses in a work queue of its own. Until then they are tentative, and a SYN would leave with
+/// another source, ::1 for one, whose answer the kernel drops.
+fn wait_for_addresses() {
+    const TENTATIVE: u32 = 0x40;
+    let is_ready = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(5) != Some(&"town0") || u32::from_str_radix(fields[4], 16).is_ok_and(|flags| flags & TENTATIVE == 0)
+    };
+    for _ in 0..1_000 {
+        // No such file: no IPv6 here.
+        if fs::read_to_string("/proc/net/if_inet6").unwrap_or_default().lines().all(is_ready) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the addresses of town0 stay tentative");
 }
 
 /// A SYN as it came, with the packet for the ICMP errors that quote it.
