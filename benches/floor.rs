@@ -21,6 +21,9 @@ mod namespace;
 #[allow(dead_code)]
 #[path = "../tests/support/network.rs"]
 mod network;
+#[allow(dead_code)]
+#[path = "../tests/support/town.rs"]
+mod town;
 
 const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
 const ALL_PORTS: u32 = 65_535;
@@ -242,7 +245,7 @@ fn enumerate() {
     let no_names = &mut |_: &str| -> io::Result<_> { unreachable!("no names are in it") };
     let plan = plan.order(Order::Random { seed: 1 }).build(no_names).expect("a plan");
     let cost = measured(libc::RUSAGE_SELF, || {
-        let sum = (0..plan.len()).fold(0u64, |sum, index| sum.wrapping_add(u64::from(plan.endpoint(index).port())));
+        let sum = plan.endpoints().fold(0u64, |sum, endpoint| sum.wrapping_add(u64::from(endpoint.port())));
         println!("(ports sum up to {sum})");
         0
     });

@@ -81,7 +81,7 @@ fn every_mistake_is_answered_with_what_to_type() {
         ("127.0.0.1 -oA out", &["-oA", "-oJ"]),
         ("bad_host! -p 1", &["bad_host!", "host name"]),
         ("127.0.0.1:80", &["-p 80 127.0.0.1"]),
-        ("-T4 127.0.0.1", &["--timeout"]),
+        ("-T4 127.0.0.1", &["leave it out"]),
         ("-sS 127.0.0.1", &["TCP connect"]),
         ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),
         ("127.0.0.1 -oN /tmp/x -oJ /tmp/../tmp/x", &["file of its own"]),

@@ -56,7 +56,7 @@ fn plan(targets: &str, ports: u16) -> Plan {
 #[bench::host(args = ("127.0.0.1", 65_535), setup = plan)]
 #[bench::slash_8(args = ("10.0.0.0/8", 1_000), setup = plan)]
 fn endpoints(plan: Plan) -> u32 {
-    (0..u64::from(ITEMS)).fold(0, |sum, index| sum + u32::from(plan.endpoint(index).port()))
+    plan.endpoints().take(ITEMS as usize).fold(0, |sum, endpoint| sum + u32::from(endpoint.port()))
 }
 
 fn scan() -> Scan {

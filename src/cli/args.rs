@@ -57,12 +57,25 @@ pub struct Args {
     /// Probe in order of addresses and ports
     #[arg(long, help_heading = "Order and pace")]
     pub sequential: bool,
-    /// How long an attempt may take: 250ms, 1.5s, 2m; a bare number is seconds
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
-    pub timeout: u64,
-    /// Further attempts at a port that stays silent, 0 to 100
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
+    /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a bare number is seconds
+    #[arg(long, value_name = "TIME", value_parser = timeout_us, allow_hyphen_values = true, conflicts_with_all = ["min_timeout", "max_timeout"], help_heading = "Order and pace")]
+    pub timeout: Option<u64>,
+    /// Give no attempt less than this, however near the hosts; raise it where answers are now and then much later
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub min_timeout: u64,
+    /// Give no attempt more than this; raise it for paths slower than that, lower it when you cannot wait
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub max_timeout: u64,
+    /// Ask silent ports again until the chance that an open one was missed is below this: 0.1% or 0.001; lower it where
+    /// no port may be missed
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share_ppm, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub miss_rate: u32,
+    /// But no more often than this, 0 to 100; 0 where one attempt must do
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_retries: u8,
+    /// Scan all ports of hosts that answer nothing, too, however many hosts there are; without it, of more than 16 [nmap: -Pn]
+    #[arg(long, help_heading = "Order and pace")]
+    pub scan_silent: bool,
     /// Hold at most N sockets at once, 1 or more [default: what descriptors and memory allow]
     #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_fds: Option<u32>,
@@ -112,7 +125,7 @@ pub struct Args {
     /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
     pub not_here: Option<String>,
-    /// nmap's -n, -Pn, -sT and --reason: what portreeve does anyway
+    /// nmap's -n, -sT and --reason: what portreeve does anyway
     #[arg(short = 'n', long = "reason", hide = true, action = ArgAction::Count)]
     pub as_always: u8,
 }
@@ -187,7 +200,8 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             "-iL" => "--input-file",
             "-oJ" => "--output-json",
             "-oN" => "--output-text",
-            "-Pn" | "-PN" | "-P0" | "-sT" => "-n",
+            "-Pn" | "-PN" | "-P0" => "--scan-silent",
+            "-sT" => "-n",
             other if not_here(other).is_some() => {
                 // What it would apply to does not matter.
                 rewritten.push(format!("--not-here={option}").into());
@@ -213,10 +227,12 @@ pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
         "-oX" | "-oG" | "-oA" | "-oS" => "this format is not written yet; use -oN FILE for text or -oJ FILE for JSON lines",
         "-T0" | "-T1" | "-T2" => "there are no timing templates; to be gentle, write for instance --max-rate 10 --max-fds 10",
-        "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out, or set --timeout and --max-retries",
+        "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out: speed, timeouts and retries follow the network",
         "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",
         "-sV" | "-sC" | "-A" | "-O" => "services and systems are not identified; give nmap the open ports that were found",
-        "-sn" | "-sP" | "-sL" => "there is no host discovery; to see what would be probed, write --dry-run -v",
+        "-sn" | "-sP" | "-sL" => {
+            "there is no scan for hosts alone; -p 80,443 --show all tells who answers, --dry-run -v lists the addresses"
+        }
         _ => return None,
     })
 }
@@ -236,6 +252,16 @@ fn timeout_us(text: &str) -> Result<u64, String> {
         us @ 1_000..=HOUR_US => Ok(us),
         0 => Err("an attempt without time finds nothing; write at least 1ms".into()),
         _ => Err(format!("{text:?} is out of range; write 1ms to 1h")),
+    }
+}
+
+/// A share in millionths: `0.1%`, `0.001`.
+fn share_ppm(text: &str) -> Result<u32, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1e6), |percent| (percent.trim_end(), 1e4));
+    match number.parse::<f64>().map(|number| number * unit) {
+        Ok(ppm) if (1.0..=500_000.0).contains(&ppm) => Ok(ppm.round() as u32),
+        Ok(_) => Err(format!("{text:?} is out of range; write 0.0001% to 50%")),
+        Err(_) => Err(format!("{text:?} is no share; write it like 0.1% or 0.001")),
     }
 }
 
@@ -280,13 +306,23 @@ mod tests {
 
     #[test]
     fn nmap_fingers() {
-        assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x -n -n --input-file hosts -p- --output-json out");
+        assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x --scan-silent -n --input-file hosts -p- --output-json out");
         assert_eq!(spelled("x -iL- -oNfile"), "x --input-file=- --output-text=file");
         assert_eq!(spelled("x -oX out.xml 10.0.0.1"), "x --not-here=-oX 10.0.0.1");
         assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
         let args =
             Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();
         assert_eq!((args.ports.as_deref(), args.verbose, args.open), (Some("-"), 2, true));
+    }
+
+    #[test]
+    fn shares_have_two_forms() {
+        for (text, ppm) in [("0.1%", 1_000), ("0.001", 1_000), ("5 %", 50_000), ("0.0001%", 1), ("0.5", 500_000)] {
+            assert_eq!(share_ppm(text), Ok(ppm), "{text}");
+        }
+        for text in ["", "%", "0", "0%", "51%", "1", "-0.1%", "few", "NaN", "inf"] {
+            assert!(share_ppm(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -79,10 +79,9 @@ fn code(summary: &Summary) -> Code {
 /// Prints what would be probed: how much, and with `each` every endpoint in the order of probing.
 fn dry_run(plan: &Plan, each: bool) -> Result<Code, Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let listed = if each { plan.len() } else { 0 };
     let hint = if each { "" } else { "; -v lists them" };
     let written = writeln!(out, "{}; no probe was sent{hint}", described(plan))
-        .and_then(|()| (0..listed).try_for_each(|index| writeln!(out, "{}", plan.endpoint(index))))
+        .and_then(|()| plan.endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
         .and_then(|()| out.flush());
     written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
 }

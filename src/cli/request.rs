@@ -7,7 +7,7 @@ use std::path::Path;
 
 use portreeve::engine::{self, Options};
 use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Services, Target, TargetError};
-use portreeve::scan::{Rate, Settings, State};
+use portreeve::scan::{Rate, Settings, State, Timeouts};
 
 use super::args::{self, Args, MaxRate};
 use super::exit::Failure;
@@ -32,10 +32,15 @@ pub fn from_args(args: &Args) -> Result<Request, Failure> {
     // A system without the file has the built-in names.
     let services = Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default());
     let plan = plan(args, &services)?;
+    if args.min_timeout > args.max_timeout {
+        return Err(Failure::Usage("--min-timeout is longer than --max-timeout; raise the latter, too, or use --timeout alone".into()));
+    }
     let default_rate = Settings::default().rate;
     let settings = Settings {
-        timeout_us: args.timeout,
+        timeouts: Timeouts { fixed_us: args.timeout, min_us: args.min_timeout, max_us: args.max_timeout },
+        miss_rate_ppm: args.miss_rate,
         max_retries: args.max_retries,
+        scan_silent: args.scan_silent,
         rate: match args.max_rate {
             None => default_rate,
             Some(MaxRate::Unlimited) => None,

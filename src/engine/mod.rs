@@ -209,8 +209,9 @@ impl Scanner {
     /// What was counted so far, or in the end.
     pub fn summary(&self) -> Summary {
         let stats = self.scan.stats().clone();
-        // A broadcast address in a block is nobody's failure.
-        let unscanned = stats.in_state(State::Unscanned) - stats.with_reason(Reason::NotAHost);
+        // A broadcast address in a block is nobody's failure, and nor is an address without a host.
+        let nobodys = stats.with_reason(Reason::NotAHost) + stats.with_reason(Reason::SilentHost);
+        let unscanned = stats.in_state(State::Unscanned) - nobodys;
         let exit = match self.scan.stopped() {
             _ if self.report_failed => Exit::ReportFailed,
             Some(Reason::Interrupted) => Exit::Interrupted,

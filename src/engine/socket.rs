@@ -127,7 +127,7 @@ impl Socket {
             (Ok(local), Ok(peer)) if local == peer => Answer::of(Outcome::SelfConnected),
             (Ok(local), Ok(peer)) => {
                 let own_source = (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local);
-                Answer { own_source, ..Answer::of(Outcome::Connected { rtt_us: handshake_rtt_us(&self.stream) }) }
+                Answer { own_source, ..Answer::of(handshake(&self.stream)) }
             }
             // Reset since we asked.
             _ => Answer::of(self.reset_after_handshake(endpoint)),
@@ -139,7 +139,7 @@ impl Socket {
     /// was seen through; on a source port that we chose it is not.
     fn reset_after_handshake(&self, endpoint: SocketAddr) -> Outcome {
         let may_be_ours = !self.has_chosen_port && is_own(endpoint);
-        if may_be_ours { Outcome::SelfConnected } else { Outcome::Connected { rtt_us: None } }
+        if may_be_ours { Outcome::SelfConnected } else { Outcome::Connected { rtt_us: None, syn_sent_again: false } }
     }
 
     /// The meaning of an attempt's failure, one errno an arm.
@@ -377,9 +377,10 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     Outcome::Own(own)
 }
 
-/// The kernel's own measure of the handshake (tcp(7), TCP_INFO), free of our loop's delay.
+/// What the kernel knows of the handshake (tcp(7), TCP_INFO): its own measure of the time, free of our loop's delay, and
+/// whether it had to ask twice.
 #[cfg(target_os = "linux")]
-fn handshake_rtt_us(stream: &TcpStream) -> Option<u32> {
+fn handshake(stream: &TcpStream) -> Outcome {
     use std::os::fd::AsRawFd;
     // SAFETY: tcp_info is plain data, for which all zeroes is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
@@ -388,12 +389,13 @@ fn handshake_rtt_us(stream: &TcpStream) -> Option<u32> {
     let result = unsafe {
         libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, std::ptr::from_mut(&mut info).cast(), &mut length)
     };
-    (result == 0 && info.tcpi_rtt > 0).then_some(info.tcpi_rtt)
+    let is_told = result == 0 && info.tcpi_rtt > 0;
+    Outcome::Connected { rtt_us: is_told.then_some(info.tcpi_rtt), syn_sent_again: is_told && info.tcpi_total_retrans > 0 }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn handshake_rtt_us(_: &TcpStream) -> Option<u32> {
-    None
+fn handshake(_: &TcpStream) -> Outcome {
+    Outcome::Connected { rtt_us: None, syn_sent_again: false }
 }
 
 #[cfg(test)]

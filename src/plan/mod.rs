@@ -1,6 +1,7 @@
 //! What is to be scanned: targets x ports, seen through a seeded bijection.
 //!
-//! A [`Plan`] turns an index into an endpoint without storing the endpoints, so a /8 costs no more memory than a /30.
+//! A [`Plan`] computes its n-th address, and that address's n-th port, without storing them, so a /8 costs no more memory
+//! than a /30.
 //! It resolves names only through the function it is given, opens no socket, reads no clock, and knows nothing of
 //! attempts or answers.
 
@@ -24,7 +25,7 @@ pub use targets::{MAX_PIECES, OctetSet, Target, TargetError};
 /// The order in which endpoints are probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Scattered over all addresses and ports; the same seed gives the same order.
+    /// Addresses shuffled, and for each its ports, a few that are often open first; the same seed gives the same order.
     Random {
         /// Which of the orders.
         seed: u64,
@@ -140,9 +141,57 @@ impl Names {
 struct Group {
     addresses: AddressSet,
     v4_addresses: u64,
-    ports: PortSet,
-    /// How many endpoints the groups before this one have.
+    ports: PortList,
+    /// How many addresses the groups before this one have.
     before: u64,
+}
+
+/// Ports in the order in which each of its addresses is probed on them.
+#[derive(Clone, Debug)]
+struct PortList {
+    /// Asked first, everywhere: whoever is there most likely answers on one of these.
+    first: Vec<u16>,
+    rest: PortSet,
+    /// How the rest is shuffled; every address begins at another place.
+    order: Option<Permutation>,
+}
+
+/// So many of a plan's ports are asked first, the most often open ones first.
+const FIRST_PORTS: usize = 8;
+
+impl PortList {
+    fn new(ports: PortSet, order: Order) -> Self {
+        let Order::Random { seed } = order else { return PortList { first: Vec::new(), rest: ports, order: None } };
+        let first: Vec<u16> = top_ports::TOP_PORTS.into_iter().filter(|&port| ports.contains(port)).take(FIRST_PORTS).collect();
+        let rest = ports.without(&first.iter().copied().collect());
+        let order = Some(Permutation::new(rest.len() as u64, seed));
+        PortList { first, rest, order }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    fn nth(&self, rank: usize, key: u64) -> u16 {
+        if let Some(&port) = self.first.get(rank) {
+            return port;
+        }
+        let rank = (rank - self.first.len()) as u64;
+        let rest = self.rest.len() as u64;
+        self.rest.nth(self.order.map_or(rank, |order| order.apply((rank + key % rest) % rest)) as usize)
+    }
+}
+
+/// An address to be probed, and on how many ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// The address, with its zone; the port is 0.
+    pub address: SocketAddr,
+    /// On how many ports it is probed, at least 1.
+    pub ports: u32,
+    group: u32,
+    /// Where in the shuffled list of ports it begins.
+    key: u64,
 }
 
 /// Every endpoint to be probed, each once, in an order that is computed and not stored.
@@ -224,20 +273,43 @@ impl Plan {
         self.groups.iter().any(|group| if v6 { !group.addresses.v6.is_empty() } else { !group.addresses.v4.is_empty() })
     }
 
-    /// The endpoint that is probed `index`-th. `index` must be below [`len`](Self::len).
-    pub fn endpoint(&self, index: u64) -> SocketAddr {
+    /// The address whose turn comes `index`-th. `index` must be below [`addresses`](Self::addresses).
+    pub fn host(&self, index: u64) -> Host {
         let at = match self.order {
             Order::Random { .. } => self.permutation.apply(index),
             Order::Sequential => index,
         };
-        let group = &self.groups[self.groups.partition_point(|group| group.before <= at) - 1];
-        let (at, ports) = (at - group.before, group.ports.len() as u64);
-        let (address, port) = (at / ports, group.ports.nth((at % ports) as usize));
-        if address < group.v4_addresses {
-            return (Ipv4Addr::from(group.addresses.v4.nth(address)), port).into();
-        }
-        let (scope_id, bits) = group.addresses.v6.nth(address - group.v4_addresses);
-        SocketAddrV6::new(Ipv6Addr::from(bits), port, 0, scope_id).into()
+        let number = self.groups.partition_point(|group| group.before <= at) - 1;
+        let group = &self.groups[number];
+        let nth = at - group.before;
+        let address = if nth < group.v4_addresses {
+            (Ipv4Addr::from(group.addresses.v4.nth(nth)), 0).into()
+        } else {
+            let (scope_id, bits) = group.addresses.v6.nth(nth - group.v4_addresses);
+            SocketAddrV6::new(Ipv6Addr::from(bits), 0, 0, scope_id).into()
+        };
+        Host { address, ports: group.ports.len() as u32, group: number as u32, key: permute::mix(at) }
+    }
+
+    /// The endpoint of `host` that is probed `rank`-th. `rank` must be below the host's number of ports.
+    pub fn endpoint(&self, host: &Host, rank: u32) -> SocketAddr {
+        let mut endpoint = host.address;
+        endpoint.set_port(self.groups[host.group as usize].ports.nth(rank as usize, host.key));
+        endpoint
+    }
+
+    /// How many ports of `host` were chosen to be asked first because they are often open. What is asked after them is a
+    /// fair sample of the others.
+    pub fn chosen_ports(&self, host: &Host) -> u32 {
+        self.groups[host.group as usize].ports.first.len() as u32
+    }
+
+    /// Every endpoint, one address after the other. (A scan takes many addresses in turn.)
+    pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        (0..self.addresses).flat_map(move |index| {
+            let host = self.host(index);
+            (0..host.ports).map(move |rank| self.endpoint(&host, rank))
+        })
     }
 }
 
@@ -379,7 +451,12 @@ impl PlanBuilder {
             };
             set.v4.index();
             set.v6.index();
-            groups.push(Group { v4_addresses: set.v4.count() as u64, addresses: set, ports, before: len });
+            groups.push(Group {
+                v4_addresses: set.v4.count() as u64,
+                addresses: set,
+                ports: PortList::new(ports, self.order),
+                before: addresses,
+            });
             len = after;
             addresses += count as u64;
         }
@@ -392,7 +469,7 @@ impl PlanBuilder {
             });
         }
         let seed = if let Order::Random { seed } = self.order { seed } else { 0 };
-        Ok(Plan { groups, len, addresses, order: self.order, permutation: Permutation::new(len, seed), names, warnings })
+        Ok(Plan { groups, len, addresses, order: self.order, permutation: Permutation::new(addresses, seed), names, warnings })
     }
 
     fn url_port(&self, target: &Target) -> Option<u16> {
@@ -517,7 +594,7 @@ mod tests {
 
     fn endpoints(builder: PlanBuilder) -> Vec<String> {
         let plan = builder.order(Order::Sequential).build(&mut no_names).unwrap();
-        (0..plan.len()).map(|index| plan.endpoint(index).to_string()).collect()
+        plan.endpoints().map(|endpoint| endpoint.to_string()).collect()
     }
 
     #[test]
@@ -525,7 +602,7 @@ mod tests {
         let builder = targets("127.0.0.1 127.0.0.0/30 ::1 127.0.0.1-2 ::/127").ports(ports("1-10,20"));
         let in_order = endpoints(builder.clone());
         let plan = builder.order(Order::Random { seed: 9 }).build(&mut no_names).unwrap();
-        let random: Vec<_> = (0..plan.len()).map(|index| plan.endpoint(index).to_string()).collect();
+        let random: Vec<_> = plan.endpoints().map(|endpoint| endpoint.to_string()).collect();
         assert_eq!(in_order.len(), (4 + 2) * 11);
         assert_ne!(in_order, random);
         let set: BTreeSet<_> = random.iter().collect();
@@ -598,6 +675,6 @@ mod tests {
         let plan = targets("10.0.0.0/8 2001:db8::/100").ports(ports("-")).build(&mut no_names).unwrap();
         assert_eq!(plan.len(), ((1 << 24) + (1 << 28)) * 65_535);
         assert_eq!(plan.groups[0].addresses.v4.count(), 1 << 24);
-        plan.endpoint(plan.len() - 1);
+        plan.endpoint(&plan.host(plan.addresses() - 1), 65_534);
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Begin, Progress, Show, Sink, Summary, WholeLines};
 use crate::plan::{Names, Order, Services};
-use crate::scan::{Finding, RESERVE, State, Time};
+use crate::scan::{Finding, RESERVE, State, Stats, Time};
 
 /// The version of the records' meaning. New fields do not change it; a field that changes or goes does.
 pub const SCHEMA: u32 = 1;
@@ -48,8 +48,12 @@ struct Start<'a> {
     addresses: u64,
     ports_per_address: usize,
     warnings: Vec<String>,
-    timeout_us: u64,
+    timeout_us: Option<u64>,
+    min_timeout_us: u64,
+    max_timeout_us: u64,
+    miss_rate: f64,
     max_retries: u8,
+    scan_silent: bool,
     max_rate_per_s: Option<u32>,
     max_rate_public_only: Option<bool>,
     limits: Limits,
@@ -97,6 +101,19 @@ struct End<'a> {
     reasons: BTreeMap<&'static str, u64>,
     attempts: u64,
     retries: u64,
+    lost: u64,
+    loss: f64,
+    voided: u64,
+    rtt_us: Option<Rtt>,
+    missed_estimate: f64,
+    missed_at_most: Option<u64>,
+    hosts_answering: u64,
+    hosts_silent: u64,
+    hosts_all_open: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    all_open: Vec<String>,
+    outages: u32,
+    outage_us: u64,
     self_connects: u64,
     own_errors: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +133,21 @@ struct End<'a> {
     timestamp: String,
 }
 
+/// Round-trip times in microseconds that so many of a hundred answers did not exceed.
+#[derive(Serialize)]
+struct Rtt {
+    p50: u64,
+    p90: u64,
+    p99: u64,
+}
+
+impl Rtt {
+    fn of(stats: &Stats) -> Option<Self> {
+        let quantile = |quantile| stats.rtt.quantile_us(quantile);
+        Some(Rtt { p50: quantile(0.5)?, p90: quantile(0.9)?, p99: quantile(0.99)? })
+    }
+}
+
 impl<'a, W: Write> JsonLines<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`. `arguments` are kept in the start record as they are.
     pub fn new(out: W, show: Show, services: &'a Services, arguments: Vec<String>) -> Self {
@@ -129,6 +161,11 @@ fn write<W: Write>(out: &mut WholeLines<W>, record: &Record) -> io::Result<()> {
         serde_json::to_writer(&mut *line, record)?;
         line.write_all(b"\n")
     })
+}
+
+/// To six places: more would be noise.
+fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 /// RFC 3339, UTC, to the microsecond.
@@ -159,8 +196,12 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             addresses: begin.plan.addresses(),
             ports_per_address: begin.plan.ports_per_address(),
             warnings: begin.plan.warnings().iter().map(ToString::to_string).collect(),
-            timeout_us: begin.settings.timeout_us,
+            timeout_us: begin.settings.timeouts.fixed_us,
+            min_timeout_us: begin.settings.timeouts.min_us,
+            max_timeout_us: begin.settings.timeouts.max_us,
+            miss_rate: f64::from(begin.settings.miss_rate_ppm) / 1e6,
             max_retries: begin.settings.max_retries,
+            scan_silent: begin.settings.scan_silent,
             max_rate_per_s: rate.map(|rate| rate.per_s.get()),
             max_rate_public_only: rate.map(|rate| rate.public_only),
             limits: Limits {
@@ -216,6 +257,18 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             reasons: reasons.map(|(reason, count)| (reason.as_str(), count)).collect(),
             attempts: stats.attempts,
             retries: stats.retries,
+            lost: stats.lost,
+            loss: rounded(stats.loss()),
+            voided: stats.voided,
+            rtt_us: Rtt::of(stats),
+            missed_estimate: rounded(stats.missed.expected),
+            missed_at_most: stats.missed_at_most(),
+            hosts_answering: stats.hosts_answering,
+            hosts_silent: stats.hosts_silent,
+            hosts_all_open: stats.hosts_all_open,
+            all_open: stats.all_open.iter().map(|&host| super::ip_text(host)).collect(),
+            outages: stats.outages,
+            outage_us: stats.outage_us,
             self_connects: stats.self_connects,
             own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
             local_error: summary.local_error.as_deref(),

@@ -245,7 +245,7 @@ mod fixture {
         let at = |ms: u64| Time::from_us(ms * 1_000);
         let by = "192.0.2.254".parse().ok();
         let outcomes = [
-            Outcome::Connected { rtt_us: Some(41) },
+            Outcome::Connected { rtt_us: Some(41), syn_sent_again: false },
             Outcome::Refused,
             Outcome::Unreachable { reason: Reason::AdminProhibited, by },
             Outcome::Own(OwnError::ProcessDescriptors),
@@ -253,9 +253,9 @@ mod fixture {
             Outcome::Refused,
             Outcome::Refused,
             Outcome::Barred(Reason::NoLocalRoute),
-            Outcome::Connected { rtt_us: None },
+            Outcome::Connected { rtt_us: None, syn_sent_again: false },
             Outcome::Unreachable { reason: Reason::HostUnreach, by: None },
-            Outcome::Connected { rtt_us: Some(1_234_567) },
+            Outcome::Connected { rtt_us: Some(1_234_567), syn_sent_again: false },
         ];
         let slots: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();
         for (connect, outcome) in slots.iter().zip(outcomes) {

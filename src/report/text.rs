@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Begin, Exit, Progress, Show, Sink, Summary, WholeLines, grouped};
 use crate::plan::{Names, Order, Plan, Services};
-use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State};
+use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
 /// How a text report looks.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +141,56 @@ impl<'a, W: Write> Text<'a, W> {
         }
     }
 
+    /// What was learned of the network, and how sure that makes the answers.
+    fn learned(&self, text: &mut String, summary: &Summary) {
+        let stats = &summary.stats;
+        let quantile = |quantile| stats.rtt.quantile_us(quantile).map(milliseconds);
+        if let (Some(half), Some(most)) = (quantile(0.5), quantile(0.99)) {
+            let scanned = stats.planned - stats.in_state(State::Unscanned);
+            let each = (stats.attempts + stats.voided) as f64 / scanned.max(1) as f64;
+            let loss = percent(stats.loss());
+            let _ = writeln!(text, "Round trips: half within {half}, 99 % within {most}; {loss} lost; {each:.2} attempts a probe");
+        }
+        match stats.missed_at_most() {
+            Some(0) => {}
+            Some(at_most) => {
+                let missed = &stats.missed;
+                let _ = writeln!(
+                    text,
+                    "Open ports missed, by these losses: about {:.1}, at most {} (in 95 of 100 scans)",
+                    missed.expected,
+                    grouped(at_most)
+                );
+            }
+            None if stats.in_state(State::Filtered) > 0 => {
+                let _ = writeln!(text, "No port answered by itself, so how many open ones were missed cannot be said");
+            }
+            None => {}
+        }
+        if stats.hosts_silent > 0 {
+            let hosts = counted(stats.hosts_silent, "host", "hosts");
+            let _ =
+                writeln!(text, "{hosts} answered nothing on dozens of ports and were left out as silent-host; -Pn scans all their ports");
+        }
+        if stats.hosts_all_open > 0 {
+            let named: Vec<String> = stats.all_open.iter().map(|&host| super::ip_text(host)).collect();
+            let more = if stats.hosts_all_open > named.len() as u64 { " and others" } else { "" };
+            let _ = writeln!(
+                text,
+                "Open on nearly every port, and open again when asked twice: {}{more}. Something answers in their place (a SYN proxy, a tarpit); these open ports prove nothing",
+                named.join(", ")
+            );
+        }
+        if stats.outages > 0 {
+            let times = counted(stats.outages.into(), "time", "times");
+            let _ = writeln!(
+                text,
+                "The network went away {times}, {} in all; what was under way then was tried again",
+                milliseconds(stats.outage_us)
+            );
+        }
+    }
+
     fn sum(&self, text: &mut String, summary: &Summary) {
         let stats = &summary.stats;
         let untold = stats.planned - self.told;
@@ -178,6 +228,7 @@ impl<'a, W: Write> Text<'a, W> {
             grouped(summary.cap.into()),
             summary.cap_set_by.as_str(),
         );
+        self.learned(text, summary);
         if self.style.verbose {
             let growth = summary.tcp_memory_growth_bytes.map_or("not told by this system".into(), mebibytes);
             let estimate = mebibytes(summary.socket_memory_bytes());
@@ -212,6 +263,12 @@ impl<'a, W: Write> Text<'a, W> {
     }
 }
 
+/// `0.02 %`.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent == 0.0 || percent >= 1.0 { format!("{percent:.0} %") } else { format!("{percent:.2} %") }
+}
+
 /// `65,535 endpoints on 1 address in random order (--seed 7)`.
 pub fn described(plan: &Plan) -> String {
     let order = match plan.order() {
@@ -227,13 +284,16 @@ fn preamble(begin: &Begin) -> String {
     let mut text = String::new();
     let (plan, settings) = (begin.plan, begin.settings);
     let _ = writeln!(text, "Scanning {}", described(plan));
-    let retries = counted(settings.max_retries.into(), "retry", "retries");
+    let retries = format!("up to {}", counted(settings.max_retries.into(), "retry", "retries"));
+    let Timeouts { fixed_us, min_us, max_us } = settings.timeouts;
+    let timeout =
+        fixed_us.map_or_else(|| format!("from round-trip times, {} to {}", milliseconds(min_us), milliseconds(max_us)), milliseconds);
     let rate = match settings.rate {
         Some(rate) if rate.public_only => format!("at most {} attempts/s towards public addresses", grouped(rate.per_s.get().into())),
         Some(rate) => format!("at most {} attempts/s", grouped(rate.per_s.get().into())),
         None => "no rate limit".into(),
     };
-    let _ = writeln!(text, "Timeout {}, {retries}, {rate}", milliseconds(settings.timeout_us));
+    let _ = writeln!(text, "Timeout {timeout}; {retries}; {rate}");
     let _ = writeln!(text, "At most {} at once, set by {}:", counted(begin.cap.into(), "socket", "sockets"), begin.cap_set_by.as_str());
     explain(&mut text, &begin.limits, begin.cap_set_by);
     text

@@ -4,6 +4,10 @@
 //! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of virtual network in a second.
 
 mod budget;
+mod flow;
+mod hosts;
+mod loss;
+mod outage;
 mod pace;
 mod rtt;
 mod stats;
@@ -11,18 +15,24 @@ mod verdict;
 mod wheel;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
 use crate::plan::Plan;
 use budget::Budget;
+use flow::{Answered, CohortId, Flow};
+use hosts::{ASKED_AGAIN, HostId, Hosts, POOLED, Pool, SAMPLE, Suspicion, Turn};
+use loss::SharedLoss;
+use outage::Outages;
 use pace::Pacer;
-use rtt::Timeouts;
+use rtt::{Clocks, Rtt};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
+pub use loss::Missed;
 pub use pace::{Rate, is_public};
-pub use stats::Stats;
+pub use rtt::Timeouts;
+pub use stats::{RttHistogram, Stats};
 pub use verdict::{Finding, Outcome, OwnError, Reason, State, Time};
 pub use wheel::Wheel;
 
@@ -32,24 +42,31 @@ pub type Slot = u32;
 /// How a scan goes about its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How long one attempt may take, in microseconds; at least 1.
-    pub timeout_us: u64,
-    /// Further attempts at an endpoint that stays silent.
+    /// How long one attempt may take.
+    pub timeouts: Timeouts,
+    /// An endpoint stays silent until the chance that it answers all the same is below this many in a million.
+    pub miss_rate_ppm: u32,
+    /// Further attempts at an endpoint that stays silent, at most.
     pub max_retries: u8,
-    /// How fast attempts may begin; `None` for as fast as answers come.
+    /// How fast attempts may begin, the kernel's own repetitions included; `None` for as fast as answers come.
     pub rate: Option<Rate>,
-    /// Whether endpoints that were never taken up are told one by one when the scan is stopped, or only counted.
+    /// Whether all ports are scanned of hosts that answer nothing, too.
+    pub scan_silent: bool,
+    /// Whether endpoints that were never taken up are told one by one, or only counted.
     pub tell_unscanned: bool,
 }
 
-/// One second, one retry, 10,000 attempts per second on the public network.
+/// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
+/// second on the public network.
 impl Default for Settings {
     fn default() -> Self {
         let per_s = std::num::NonZeroU32::new(10_000);
         Settings {
-            timeout_us: 1_000_000,
-            max_retries: 1,
+            timeouts: Timeouts::default(),
+            miss_rate_ppm: 1_000,
+            max_retries: 10,
             rate: per_s.map(|per_s| Rate { per_s, public_only: true }),
+            scan_silent: false,
             tell_unscanned: false,
         }
     }
@@ -79,35 +96,105 @@ pub struct Scan {
     plan: Plan,
     settings: Settings,
     probes: Slab<Probe>,
-    /// Probes without a socket whose turn it is: retries, and at most one that was just taken up and waits for the pacer.
-    ready: VecDeque<Slot>,
+    hosts: Hosts,
     wheel: Wheel,
-    timeouts: Timeouts,
+    clocks: Clocks,
     pacer: Pacer,
+    /// The pace that the path to all hosts bears.
+    all: Flow,
+    shared_loss: SharedLoss,
+    /// Which share answers of the ports of hosts that are hardly known: of those that are there and of those that may not
+    /// be, ports chosen to be asked first and others.
+    pools: [Pool; 4],
+    outages: Outages,
     paced_until: Option<Time>,
     budget: Budget,
     findings: VecDeque<Finding>,
-    waiting_for_ports: usize,
+    /// Probes that wait for our own side to recover, except those that only lack a source port.
+    backing_off: u32,
+    /// Probes that ask an endpoint again that has its verdict.
+    second_looks: u64,
     /// Where attempts got no answer last.
     lately_silent: VecDeque<SocketAddr>,
     stats: Stats,
+    now: Time,
     stopped: Option<(Reason, Time)>,
 }
 
-/// The attempts at one endpoint.
+/// The attempts at one endpoint. There are many, so they are kept small.
 #[derive(Debug)]
 struct Probe {
-    endpoint: SocketAddr,
     started: Time,
+    /// How long the attempt may take, and how long before it the one before it began, in microseconds.
+    timeout_us: u32,
+    before_us: u32,
+    host: HostId,
+    rank: u16,
+    port: u16,
+    /// Which cohorts of the path's and the host's flow the attempt belongs to.
+    cohorts: (CohortId, CohortId),
+    /// The chance that the attempt brings an answer, where that is known.
+    expected: f32,
     attempts: u16,
     own_failures: u8,
+    /// Attempts that did not count.
+    voids: u8,
     avoid_self: u8,
+    /// Which rows of the pool and of the host's sample the first attempt belongs to, and which pool that was.
+    rows: (u8, u8),
+    pool: u8,
+    /// Whether what is expected is known from the host itself, and not from what others do.
+    is_telling: bool,
+    is_second_look: bool,
+    /// Whether the kernel will send its SYN again within a moment.
+    is_syn_due: bool,
     phase: Phase,
+}
+
+/// Nothing is known of what to expect.
+const UNKNOWN: f32 = -1.0;
+
+impl Probe {
+    fn new(host: HostId, rank: u32, port: u16, is_second_look: bool) -> Self {
+        Probe {
+            started: Time::default(),
+            timeout_us: 0,
+            before_us: 0,
+            host,
+            rank: rank as u16,
+            port,
+            cohorts: (0, 0),
+            expected: UNKNOWN,
+            attempts: 0,
+            own_failures: 0,
+            voids: 0,
+            avoid_self: 0,
+            rows: (0, 0),
+            pool: 0,
+            is_telling: false,
+            is_second_look,
+            is_syn_due: false,
+            phase: Phase::Ready,
+        }
+    }
+
+    fn deadline(&self) -> Time {
+        self.started.plus_us(self.timeout_us.into())
+    }
+
+    fn expected(&self) -> Option<f32> {
+        (self.expected >= 0.0).then_some(self.expected)
+    }
+
+    /// When the attempt before this one began.
+    fn started_before(&self) -> Time {
+        Time::from_us(self.started.us.saturating_sub(self.before_us.into()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// In the ready queue.
+    /// Waits for its host's turn.
     Ready,
     /// Has a socket, and a deadline in the wheel.
     InFlight,
@@ -122,14 +209,22 @@ const BACK_OFF_US: u64 = 10_000;
 const BACK_OFF_DOUBLINGS: u8 = 7;
 /// … and this often, about 14 s in all, before the endpoint is called unscanned.
 const OWN_FAILURES: u8 = 20;
-/// So many probes may wait for a source port without taking the places of others.
-const WAITING_FOR_PORTS: usize = 1_024;
+/// So many attempts at an endpoint may be lost to our own speed and not count.
+const MOST_VOIDS: u8 = 10;
+/// Probes under way for each socket that there may be, and besides: most wait for a slow host's turn.
+const PROBES_PER_SOCKET: usize = 2;
+const MORE_PROBES: usize = 1_024;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
 const LATELY_SILENT: usize = 2_048;
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
 /// The wheel's tick. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
 const TICK_US: u64 = 1_000;
+/// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
+const KERNEL_SYN_US: u64 = 1_000_000;
+/// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
+const MANY_WAITING: u32 = 256;
+const EARLY_US: u64 = 3_000_000;
 
 impl Scan {
     /// A scan of `plan` with at most `cap` sockets in flight (at least 1).
@@ -137,18 +232,24 @@ impl Scan {
         let cap = cap.max(1);
         Scan {
             stats: Stats::new(plan.len(), cap),
+            hosts: Hosts::new(&plan, !settings.scan_silent),
             plan,
             settings,
             probes: Slab::new(),
-            ready: VecDeque::new(),
             wheel: Wheel::default(),
-            timeouts: Timeouts::fixed(settings.timeout_us),
+            clocks: Clocks::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
+            all: Flow::default(),
+            shared_loss: SharedLoss::default(),
+            pools: [Pool::default(); 4],
+            outages: Outages::default(),
             paced_until: None,
             budget: Budget::new(cap),
             findings: VecDeque::new(),
-            waiting_for_ports: 0,
+            backing_off: 0,
+            second_looks: 0,
             lately_silent: VecDeque::new(),
+            now: Time::default(),
             stopped: None,
         }
     }
@@ -165,7 +266,7 @@ impl Scan {
 
     /// Whether every endpoint has its verdict and every finding was taken.
     pub fn is_finished(&self) -> bool {
-        self.probes.is_empty() && self.findings.is_empty() && self.stats.begun == self.plan.len()
+        self.probes.is_empty() && self.findings.is_empty() && self.stats.settled() == self.plan.len()
     }
 
     /// Why the scan was stopped, if it was.
@@ -177,90 +278,198 @@ impl Scan {
     pub fn poll_expired(&mut self, now: Time) -> Option<Slot> {
         let tick = if self.stopped.is_some() { u64::MAX } else { now.us / TICK_US };
         while let Some(slot) = self.wheel.pop_expired(tick) {
-            let phase = std::mem::replace(&mut self.probes[slot as usize].phase, Phase::Ready);
-            self.waiting_for_ports -= usize::from(phase == Phase::BackOffForPort);
-            match (phase, self.stopped) {
-                (Phase::InFlight, _) => {
-                    self.probes[slot as usize].phase = Phase::InFlight;
-                    return Some(slot);
+            let probe = &mut self.probes[slot as usize];
+            match (probe.phase, self.stopped) {
+                (Phase::InFlight, None) if probe.deadline().us > tick * TICK_US => self.expect_syn(slot, now),
+                (Phase::InFlight, _) => return Some(slot),
+                (phase, stopped) => {
+                    probe.phase = Phase::Ready;
+                    self.backing_off -= u32::from(phase == Phase::BackOff);
+                    match stopped {
+                        None => self.hosts.wait(self.probes[slot as usize].host, slot),
+                        Some((reason, _)) => self.settle(slot, reason, now),
+                    }
                 }
-                (_, None) => self.ready.push_back(slot),
-                (_, Some((reason, _))) => self.settle(slot, reason, now),
             }
         }
         None
     }
 
+    /// The kernel will soon send a SYN again, or does so now: that counts for the rate, too.
+    fn expect_syn(&mut self, slot: Slot, now: Time) {
+        let endpoint = self.endpoint_of(slot);
+        let probe = &mut self.probes[slot as usize];
+        probe.is_syn_due = !probe.is_syn_due;
+        if probe.is_syn_due {
+            self.pacer.announce(endpoint);
+        } else {
+            self.pacer.withdraw(endpoint);
+            self.pacer.begin(endpoint, now);
+        }
+        self.insert_deadline(slot, now);
+    }
+
+    /// An attempt waits for its deadline, or for the kernel's next SYN if that comes first, and for the moment before it.
+    fn insert_deadline(&mut self, slot: Slot, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let lasted_us = now.us_since(probe.started);
+        let ahead_us = if probe.is_syn_due { 0 } else { pace::WINDOW_US };
+        let syn = probe.started.plus_us(((lasted_us + ahead_us) / KERNEL_SYN_US + 1) * KERNEL_SYN_US);
+        let next = if syn <= probe.deadline() { Time::from_us(syn.us - ahead_us) } else { probe.deadline() };
+        // Rounded up, so that no attempt gets less than its time.
+        self.wheel.insert(slot, next.us.div_ceil(TICK_US));
+    }
+
     /// The next attempt to begin, if one may begin now.
     pub fn poll_connect(&mut self, now: Time) -> Option<Connect> {
+        self.paced_until = None;
         if self.stopped.is_some() {
             return None;
         }
-        self.paced_until = None;
         self.budget.grow(now);
         self.stats.cap = self.budget.cap();
         if self.stats.in_flight >= self.budget.cap() {
             return None;
         }
-        let slot = self.ready.front().copied().or_else(|| self.take_up())?;
-        let probe = &mut self.probes[slot as usize];
-        self.paced_until = self.pacer.wait_until(probe.endpoint, now);
+        self.paced_until = self.outages.wait_until(now).or_else(|| self.all.wait_until(now));
         if self.paced_until.is_some() {
             return None;
         }
-        self.ready.pop_front();
-        self.pacer.begin(probe.endpoint, now);
-        (probe.phase, probe.started) = (Phase::InFlight, now);
-        let deadline = now.plus_us(self.timeouts.attempt_us());
-        // Rounded up, so that no attempt gets less than its time.
-        self.wheel.insert(slot, deadline.us.div_ceil(TICK_US));
-        self.stats.in_flight += 1;
-        self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
-        Some(Connect { slot, endpoint: probe.endpoint, avoid_self: probe.avoid_self })
-    }
-
-    /// Puts the plan's next endpoint into the ready queue, unless as many probes are under way as may be.
-    fn take_up(&mut self) -> Option<Slot> {
-        let places_taken = self.probes.len() - self.waiting_for_ports.min(WAITING_FOR_PORTS);
-        if self.stats.begun == self.plan.len() || places_taken >= self.budget.cap() as usize {
+        let places = PROBES_PER_SOCKET * self.budget.cap() as usize + MORE_PROBES;
+        let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
+        let (id, turn) = self.hosts.turn(&self.plan, takes_up, now, TICK_US)?;
+        let endpoint = match turn {
+            Turn::Again(slot) => self.endpoint_of(slot),
+            Turn::Port(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
+        };
+        self.paced_until = self.pacer.wait_until(endpoint, now);
+        if self.paced_until.is_some() {
             return None;
         }
-        let endpoint = self.plan.endpoint(self.stats.begun);
-        self.stats.begun += 1;
-        let probe = Probe { endpoint, started: Time::default(), attempts: 0, own_failures: 0, avoid_self: 0, phase: Phase::Ready };
-        let slot = self.probes.insert(probe) as Slot;
-        self.ready.push_back(slot);
-        Some(slot)
+        self.hosts.take(id, turn);
+        let slot = match turn {
+            Turn::Again(slot) => slot,
+            Turn::Port(rank) => {
+                self.stats.begun += 1;
+                self.probes.insert(Probe::new(id, rank, endpoint.port(), false)) as Slot
+            }
+        };
+        self.begin(slot, now);
+        Some(Connect { slot, endpoint, avoid_self: self.probes[slot as usize].avoid_self })
+    }
+
+    /// The endpoint that a slot's probe is for.
+    fn endpoint_of(&self, slot: Slot) -> SocketAddr {
+        let probe = &self.probes[slot as usize];
+        let mut endpoint = self.hosts.get(probe.host).plan.address;
+        endpoint.set_port(probe.port);
+        endpoint
+    }
+
+    fn begin(&mut self, slot: Slot, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        let host = self.hosts.get_mut(probe.host);
+        let attempt = probe.attempts.saturating_add(1);
+        let (wait_all, wait) = (self.clocks.wait(self.clocks.all()), self.clocks.wait(host.rtt));
+        let is_chosen = host.is_chosen(probe.rank.into());
+        let is_present = host.answered > 0;
+        let which = u8::from(is_present) * 2 + u8::from(is_chosen);
+        // From what was asked first to what follows, from hosts that may not be there to those that are, and from all of
+        // these to one.
+        let (mut of_pool, answer_us) = (None, wait_all.answer_us);
+        let steps: &[u8] = if is_present { &[1, 3, 2] } else { &[which] };
+        for &step in &steps[..=steps.iter().position(|&step| step == which).unwrap_or(0)] {
+            of_pool = self.pools[usize::from(step)].share(POOLED, of_pool, answer_us, now);
+        }
+        let pool = &mut self.pools[usize::from(which)];
+        let of_host = host.sample.share(SAMPLE, of_pool.filter(|_| is_present && !is_chosen), wait.answer_us, now);
+        let is_fresh = attempt == 1 && probe.voids == 0;
+        probe.is_telling = is_fresh && of_host.is_some() && !is_chosen;
+        probe.rows = (0, 0);
+        let expected = match is_fresh {
+            _ if probe.is_second_look => Some(0.0),
+            true => {
+                probe.pool = which;
+                probe.rows = (pool.begin(POOLED, now), if is_chosen { 0 } else { host.sample.begin(SAMPLE, now) });
+                of_host.filter(|_| !is_chosen).or(of_pool)
+            }
+            false => Some(host.expected_again(of_host)),
+        };
+        probe.expected = expected.unwrap_or(UNKNOWN);
+        self.all.learn(of_pool, wait_all, now);
+        let of_all = self.all.begin(expected, now);
+        let of_host = host.flow.as_mut().map_or(0, |flow| {
+            flow.learn(of_host, wait, now);
+            flow.begin(expected, now)
+        });
+        probe.cohorts = (of_all, of_host);
+        probe.timeout_us = u32::try_from(self.clocks.attempt_us(host.plan.address, host.rtt, attempt)).unwrap_or(u32::MAX);
+        probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
+        (probe.phase, probe.started) = (Phase::InFlight, now);
+        self.pacer.begin(host.plan.address, now);
+        self.outages.begin(now);
+        self.insert_deadline(slot, now);
+        self.stats.in_flight += 1;
+        self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
     }
 
     /// The next thing found. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
     pub fn poll_finding(&mut self) -> Option<Finding> {
-        self.findings.pop_front().or_else(|| {
-            let (reason, at) = self.stopped.filter(|_| self.stats.begun < self.plan.len())?;
-            let endpoint = self.plan.endpoint(self.stats.begun);
-            self.stats.begun += 1;
-            self.stats.settle(reason, 1);
-            Some(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, at })
-        })
+        while self.findings.is_empty() && self.probes.is_empty() && self.stats.settled() < self.plan.len() {
+            let before = self.stats.settled();
+            self.tell_left();
+            if self.stats.settled() == before {
+                break;
+            }
+        }
+        self.findings.pop_front()
+    }
+
+    /// What is left when nothing is under way: silent hosts, and after a stop what was never begun.
+    fn tell_left(&mut self) {
+        let Some((stop_reason, at)) = self.stopped else {
+            while self.findings.is_empty()
+                && !self.hosts.want_turns()
+                && let Some(id) = self.hosts.poll_silent(true)
+            {
+                self.give_up_host(id, self.now);
+            }
+            return;
+        };
+        if let Some((id, is_silent)) = self.hosts.poll_held() {
+            return self.tell_held(id, if is_silent { Reason::SilentHost } else { Reason::NoResponse }, at);
+        }
+        let Some((host, rank, is_silent)) = self.hosts.poll_left(&self.plan) else { return };
+        let reason = if is_silent { Reason::SilentHost } else { stop_reason };
+        self.stats.begun += 1;
+        self.stats.settle(reason, 1);
+        let endpoint = self.plan.endpoint(&host, rank);
+        self.findings.push_back(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, at });
     }
 
     /// When [`poll_expired`](Self::poll_expired) or [`poll_connect`](Self::poll_connect) will have something again if
     /// no outcome comes first; `None` when there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let expires = self.wheel.next_tick().map(|tick| Time::from_us(tick * TICK_US));
-        let wants_more = !self.ready.is_empty() || self.stats.begun < self.plan.len();
-        let grows = self.budget.grows_at().filter(|_| wants_more && self.stopped.is_none());
-        [expires, grows, self.paced_until].into_iter().flatten().min()
+        let time_of = |tick: u64| Time::from_us(tick * TICK_US);
+        let expires = self.wheel.next_tick().map(time_of);
+        if self.stopped.is_some() {
+            return expires;
+        }
+        let grows = self.budget.grows_at().filter(|_| self.hosts.want_turns());
+        // A host may have its turn, but all others and the path hold it up, or all sockets are in use.
+        let is_full = self.stats.in_flight >= self.budget.cap();
+        let turns = self.hosts.next_tick().map(time_of).filter(|_| !is_full).map(|turn| turn.max(self.paced_until.unwrap_or(turn)));
+        [expires, grows, self.paced_until.or(turns)].into_iter().flatten().min()
     }
 
     /// Whether `slot` has an attempt in flight: events for others are stale and mean nothing.
     pub fn is_in_flight(&self, slot: Slot) -> bool {
-        self.endpoint(slot).is_some()
+        self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::InFlight)
     }
 
     /// Where the attempt at `slot` goes, if one is in flight.
     pub fn endpoint(&self, slot: Slot) -> Option<SocketAddr> {
-        self.probes.get(slot as usize).filter(|probe| probe.phase == Phase::InFlight).map(|probe| probe.endpoint)
+        self.is_in_flight(slot).then(|| self.endpoint_of(slot))
     }
 
     /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so before the next
@@ -269,7 +478,11 @@ impl Scan {
         if !self.is_in_flight(slot) {
             return;
         }
+        self.now = now;
         self.wheel.cancel(slot);
+        if std::mem::take(&mut self.probes[slot as usize].is_syn_due) {
+            self.pacer.withdraw(self.endpoint_of(slot));
+        }
         self.stats.in_flight -= 1;
         if let Outcome::Own(error) = outcome {
             return self.send_back(slot, error, now);
@@ -282,31 +495,231 @@ impl Scan {
         }
         let probe = &mut self.probes[slot as usize];
         probe.own_failures = 0;
-        probe.attempts = probe.attempts.saturating_add(1);
-        self.stats.attempts += 1;
-        self.stats.retries += u64::from(probe.attempts > 1);
-        let own_us = now.us_since(probe.started);
+        if outcome == Outcome::Silence {
+            return self.handle_silence(slot, now);
+        }
+        let lost = self.count_attempt(slot);
+        let own_us = now.us_since(self.probes[slot as usize].started);
         match outcome {
-            Outcome::Connected { rtt_us } => self.conclude(slot, Reason::SynAck, None, Some(rtt_us.map_or(own_us, u64::from)), now),
-            Outcome::Refused => self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now),
-            Outcome::Unreachable { reason, by } => self.conclude(slot, reason, by, Some(own_us), now),
-            _ => self.handle_silence(slot, now),
+            Outcome::Connected { rtt_us, syn_sent_again } => {
+                let rtt_us = rtt_us.map_or(own_us, u64::from);
+                let sample = (!syn_sent_again && rtt_us < KERNEL_SYN_US).then_some(rtt_us);
+                self.handle_answer(slot, lost + u16::from(syn_sent_again), true, sample, now);
+                self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now);
+            }
+            Outcome::Refused => {
+                // Karn's rule: from a second on it may belong to the kernel's own second SYN.
+                self.handle_answer(slot, lost, false, Some(own_us).filter(|&us| us < KERNEL_SYN_US), now);
+                self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
+            }
+            Outcome::Unreachable { reason, by } => {
+                self.handle_unreachable(slot, reason, now);
+                self.conclude(slot, reason, by, Some(own_us), now);
+            }
+            Outcome::Silence | Outcome::SelfConnected | Outcome::Barred(_) | Outcome::Own(_) => {}
+        }
+    }
+
+    /// Counts the attempt that has ended. Returns how many there were before it.
+    fn count_attempt(&mut self, slot: Slot) -> u16 {
+        let probe = &mut self.probes[slot as usize];
+        let before = probe.attempts;
+        probe.attempts = before.saturating_add(1);
+        self.stats.attempts += 1;
+        self.stats.retries += u64::from(before > 0);
+        before
+    }
+
+    /// The endpoint itself answered: what that tells of times, loss and speed.
+    fn handle_answer(&mut self, slot: Slot, lost: u16, is_open: bool, rtt_us: Option<u64>, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
+        let (started, expected, lost_at) = (probe.started, probe.expected(), Some(probe.started_before()).filter(|_| !is_first));
+        let ((of_all, of_host), rows, which) = (probe.cohorts, probe.rows, probe.pool);
+        if self.outages.answered(now) {
+            self.stats.outage_us = self.outages.lasted_us;
+            self.all.forget(now);
+            self.hosts.iter_mut().filter_map(|host| host.flow.as_mut()).for_each(|flow| flow.forget(now));
+        }
+        let host = self.hosts.get_mut(id);
+        let was_known = host.rtt.is_known();
+        match rtt_us {
+            Some(us) => {
+                host.rtt.sample(us);
+                self.clocks.sample(host.plan.address, us);
+                self.stats.rtt.count(us);
+            }
+            None => self.clocks.ambiguous(),
+        }
+        let rtt = host.rtt;
+        let answered = Answered { started, lost_at, expected };
+        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()));
+        if let Some(flow) = &mut host.flow {
+            flow.answered(&answered, of_host, self.clocks.wait(rtt));
+        }
+        if probe.is_second_look {
+            return;
+        }
+        if is_first {
+            self.pools[usize::from(which)].answered(rows.0);
+            host.sample.answered(rows.1);
+        }
+        self.stats.lost += u64::from(lost);
+        let is_last = lost >= u16::from(self.settings.max_retries);
+        host.answer(lost, is_last, is_open);
+        self.shared_loss.answered(&host.loss, lost > 0, is_last);
+        if !was_known && rtt.is_known() && (host.taken_up() >= MANY_WAITING || now.us < EARLY_US) {
+            self.shorten_waits(id, rtt, now);
+        }
+        self.hear(id, rank, now);
+        if self.hosts.get(id).becomes_suspicious() {
+            self.look_again(id);
+        }
+    }
+
+    /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells nothing of the speed.
+    fn handle_unreachable(&mut self, slot: Slot, reason: Reason, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank) = (probe.host, u32::from(probe.rank));
+        let host = self.hosts.get_mut(id);
+        if probe.attempts == 1 {
+            host.first_is_silent();
+        }
+        // "No such host" speaks for its absence, everything else for its presence.
+        match reason {
+            Reason::HostUnreach | Reason::NetUnreach | Reason::NoRoute | Reason::TimeExceeded => self.hosts.get_mut(id).silent += 1,
+            _ => self.hear(id, rank, now),
+        }
+    }
+
+    /// A host is there. What was held back until that was known is told.
+    fn hear(&mut self, id: HostId, rank: u32, now: Time) {
+        if self.hosts.heard(id, rank) {
+            self.tell_held(id, Reason::NoResponse, now);
+        }
+    }
+
+    /// Tells the verdict on a host's silent ports, which waited for whether it is there at all.
+    fn tell_held(&mut self, id: HostId, reason: Reason, now: Time) {
+        let host = self.hosts.get_mut(id);
+        let held = std::mem::take(&mut host.held);
+        let (plan, attempts) = (host.plan, host.silent_attempts);
+        self.stats.held -= held.len() as u64;
+        self.stats.settle(reason, held.len() as u64);
+        if reason == Reason::SilentHost && !self.settings.tell_unscanned {
+            return;
+        }
+        for rank in held {
+            let endpoint = self.plan.endpoint(&plan, rank.into());
+            self.findings.push_back(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, at: now });
+        }
+    }
+
+    /// The first answer of a host that many attempts wait for: they need not wait as long as for an unknown one.
+    fn shorten_waits(&mut self, id: HostId, rtt: Rtt, now: Time) {
+        let timeout_us = self.clocks.bounded_us(rtt);
+        let waiting = self.probes.iter().filter(|(_, probe)| probe.host == id && probe.phase == Phase::InFlight);
+        let slots: Vec<Slot> = waiting.map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            // Not the one whose answer this is.
+            if !self.wheel.holds(slot) {
+                continue;
+            }
+            let probe = &mut self.probes[slot as usize];
+            // At least until now: what is over is over in the next turn.
+            let least_us = now.us_since(probe.started).max(timeout_us);
+            probe.timeout_us = probe.timeout_us.min(u32::try_from(least_us).unwrap_or(u32::MAX));
+            self.wheel.cancel(slot);
+            self.insert_deadline(slot, now);
         }
     }
 
     fn handle_silence(&mut self, slot: Slot, now: Time) {
-        let probe = &mut self.probes[slot as usize];
+        let probe = &self.probes[slot as usize];
+        let (id, started, given_us) = (probe.host, probe.started, u64::from(probe.timeout_us));
+        let endpoint = self.endpoint_of(slot);
         if self.lately_silent.len() == LATELY_SILENT {
             self.lately_silent.pop_front();
         }
-        self.lately_silent.push_back(probe.endpoint);
-        match self.stopped {
-            Some((reason, _)) => self.settle(slot, reason, now),
-            None if probe.attempts > u16::from(self.settings.max_retries) => self.settle(slot, Reason::NoResponse, now),
-            None => {
-                probe.phase = Phase::Ready;
-                self.ready.push_back(slot);
-            }
+        self.lately_silent.push_back(endpoint);
+        if let Some((reason, _)) = self.stopped {
+            self.count_attempt(slot);
+            return self.settle(slot, reason, now);
+        }
+        let probe = &self.probes[slot as usize];
+        let expected = probe.expected().filter(|_| probe.is_telling).unwrap_or(0.0);
+        if self.outages.silent(expected, started, now) {
+            self.stats.outages = self.outages.count;
+            return self.void(slot);
+        }
+        // It may have been lost to our own speed: then it says nothing, either.
+        let flow = self.hosts.get(id).flow.as_ref();
+        if self.probes[slot as usize].voids < MOST_VOIDS
+            && (self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started)))
+        {
+            return self.void(slot);
+        }
+        // Meanwhile answers may have turned out to take longer than this attempt was given.
+        if given_us < self.clocks.least_us(self.hosts.get(id).rtt) {
+            return self.void(slot);
+        }
+        let before = self.count_attempt(slot);
+        let host = self.hosts.get_mut(id);
+        if before == 0 && !self.probes[slot as usize].is_second_look {
+            host.first_is_silent();
+        }
+        let needed = self.shared_loss.attempts_needed(&host.loss, host.odds(), f64::from(self.settings.miss_rate_ppm) / 1e6);
+        let needed = needed.min(u16::from(self.settings.max_retries) + 1);
+        if before + 1 < needed {
+            return self.wait(slot);
+        }
+        if !self.probes[slot as usize].is_second_look {
+            host.ended_silent(before + 1);
+        }
+        self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// The attempt says nothing about its endpoint: it is made again and does not count.
+    fn void(&mut self, slot: Slot) {
+        let voids = &mut self.probes[slot as usize].voids;
+        *voids = voids.saturating_add(1);
+        self.stats.voided += 1;
+        self.wait(slot);
+    }
+
+    /// The probe has to wait for its host's turn.
+    fn wait(&mut self, slot: Slot) {
+        let probe = &mut self.probes[slot as usize];
+        probe.phase = Phase::Ready;
+        self.hosts.wait(probe.host, slot);
+    }
+
+    /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may have been honest still.
+    fn look_again(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(id);
+        host.suspicion = Suspicion::Asking { asked: 0, open: 0 };
+        let (plan, first) = (host.plan, host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN));
+        for rank in first..first + u32::from(ASKED_AGAIN) {
+            let port = self.plan.endpoint(&plan, rank).port();
+            let slot = self.probes.insert(Probe::new(id, rank, port, true)) as Slot;
+            self.second_looks += 1;
+            self.hosts.ask_again(id);
+            self.hosts.wait(id, slot);
+        }
+    }
+
+    /// What a second look at an endpoint has shown.
+    fn handle_second_look(&mut self, id: HostId, is_open: bool) {
+        let host = self.hosts.get_mut(id);
+        let Suspicion::Asking { asked, open } = host.suspicion else { return };
+        let (asked, open) = (asked + 1, open + u8::from(is_open));
+        host.suspicion = match (asked, open) {
+            (ASKED_AGAIN, ASKED_AGAIN) => Suspicion::Confirmed,
+            (ASKED_AGAIN, _) => Suspicion::Cleared,
+            _ => Suspicion::Asking { asked, open },
+        };
+        if host.suspicion == Suspicion::Confirmed {
+            self.stats.host_is_all_open(host.plan.address);
         }
     }
 
@@ -331,7 +744,7 @@ impl Scan {
             None => {
                 let for_port = error.reason() == Reason::NoSourcePort;
                 probe.phase = if for_port { Phase::BackOffForPort } else { Phase::BackOff };
-                self.waiting_for_ports += usize::from(for_port);
+                self.backing_off += u32::from(!for_port);
                 let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
                 self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
             }
@@ -345,8 +758,7 @@ impl Scan {
         if probe.avoid_self > 2 * OWN_FAILURES || self.stopped.is_some() {
             return self.settle(slot, self.stopped().unwrap_or(Reason::NoSourcePort), now);
         }
-        probe.phase = Phase::Ready;
-        self.ready.push_front(slot);
+        self.wait(slot);
     }
 
     /// Whether a connection that comes from `local`, an address of this machine, may be one with an attempt of ours: one at
@@ -354,7 +766,7 @@ impl Scan {
     pub fn may_have_met(&self, local: SocketAddr) -> bool {
         // The unspecified address stands for this machine's own.
         let is_there = |at: SocketAddr| at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified());
-        self.probes.iter().any(|(_, probe)| is_there(probe.endpoint)) || self.lately_silent.iter().any(|&at| is_there(at))
+        self.probes.iter().any(|(slot, _)| is_there(self.endpoint_of(slot as Slot))) || self.lately_silent.iter().any(|&at| is_there(at))
     }
 
     /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
@@ -366,8 +778,11 @@ impl Scan {
         }
         self.stopped = Some((reason, now));
         self.paced_until = None;
-        for slot in std::mem::take(&mut self.ready) {
+        for slot in self.hosts.drain_waiting() {
             self.settle(slot, reason, now);
+        }
+        for host in self.hosts.iter() {
+            estimate_missed(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
         }
         if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
             self.stats.settle(reason, self.plan.len() - self.stats.begun);
@@ -379,23 +794,64 @@ impl Scan {
         self.conclude(slot, reason, None, None, now);
     }
 
-    fn conclude(&mut self, slot: Slot, reason: Reason, reason_ip: Option<std::net::IpAddr>, rtt_us: Option<u64>, now: Time) {
-        let probe = self.probes.remove(slot as usize);
-        self.stats.settle(reason, 1);
-        let Probe { endpoint, attempts, .. } = probe;
-        self.findings.push_back(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now });
+    fn conclude(&mut self, slot: Slot, reason: Reason, reason_ip: Option<IpAddr>, rtt_us: Option<u64>, now: Time) {
+        let endpoint = self.endpoint_of(slot);
+        let Probe { attempts, host: id, rank, is_second_look, .. } = self.probes.remove(slot as usize);
+        if is_second_look {
+            self.second_looks -= 1;
+            self.handle_second_look(id, reason == Reason::SynAck);
+        } else if reason == Reason::NoResponse && !self.hosts.get(id).is_present() {
+            self.hosts.get_mut(id).held.push(rank);
+            self.stats.held += 1;
+        } else {
+            self.stats.settle(reason, 1);
+            self.findings.push_back(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now });
+        }
+        if self.hosts.settled(id) {
+            self.finish_host(id, now);
+        }
+        while let Some(silent) = self.hosts.poll_silent(false) {
+            self.give_up_host(silent, now);
+        }
+    }
+
+    /// Every port of a host has its verdict.
+    fn finish_host(&mut self, id: HostId, now: Time) {
+        self.tell_held(id, Reason::NoResponse, now);
+        let host = self.hosts.remove(id);
+        self.stats.hosts_answering += u64::from(host.answered > 0);
+        if self.stopped.is_none() {
+            estimate_missed(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+        }
+    }
+
+    /// Nobody seems to be there: none of its ports was scanned as it should be.
+    fn give_up_host(&mut self, id: HostId, now: Time) {
+        self.tell_held(id, Reason::SilentHost, now);
+        let host = self.hosts.remove(id);
+        let (from, ports) = (host.taken_up(), host.plan.ports);
+        self.stats.hosts_silent += 1;
+        self.stats.begun += u64::from(ports - from);
+        self.stats.settle(Reason::SilentHost, u64::from(ports - from));
+        if self.settings.tell_unscanned {
+            self.findings.extend((from..ports).map(|rank| {
+                let endpoint = self.plan.endpoint(&host.plan, rank);
+                Finding { endpoint, reason: Reason::SilentHost, reason_ip: None, rtt_us: None, attempts: 0, at: now }
+            }));
+        }
     }
 
     /// Panics where the books do not balance, at whatever moment.
     pub fn check_invariants(&self) {
         let in_phase = |phase| self.probes.iter().filter(|(_, probe)| probe.phase == phase).count();
-        let (ready, in_flight, for_ports) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOffForPort));
-        let back_off = in_phase(Phase::BackOff) + for_ports;
-        assert_eq!(for_ports, self.waiting_for_ports, "waiting for ports is miscounted");
-        assert_eq!(ready, self.ready.len(), "the ready queue holds other probes than those that are ready");
+        let (ready, in_flight, back_off) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOff));
+        assert_eq!(back_off, self.backing_off as usize, "backing off is miscounted");
+        assert_eq!(ready, self.hosts.waiting(), "other probes wait for their turn than those that are ready");
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
-        assert_eq!(in_flight + back_off, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
-        assert_eq!(self.stats.settled() + self.probes.len() as u64, self.stats.begun, "an endpoint was lost or counted twice");
+        let timed = in_flight + back_off + in_phase(Phase::BackOffForPort);
+        assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
+        let known = self.stats.settled() + self.stats.held + self.probes.len() as u64 - self.second_looks;
+        assert_eq!(known, self.stats.begun, "an endpoint was lost or counted twice");
     }
 
     /// Panics where the scan would never wake up, or at once again. For the moment before the wait, when nothing more
@@ -408,6 +864,22 @@ impl Scan {
     }
 }
 
+/// Adds how many open ports of a host were probably taken for silent ones, and how many are on hosts like it that were never
+/// heard of.
+fn estimate_missed(host: &hosts::Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
+    let (open, answered) = (f64::from(host.open), f64::from(host.answered));
+    if host.answered == 0 {
+        return;
+    }
+    if host.silent > 0 {
+        let chances = [shared.chance(&host.loss), shared.bound(&host.loss)];
+        stats.missed.on_host(chances, host.silent_attempts, answered, f64::from(host.silent), open);
+    }
+    if let Some(asked) = silent_after.filter(|&asked| asked < host.plan.ports) {
+        stats.missed.with_hosts(host.answering_share(), asked, open);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,6 +888,10 @@ mod tests {
     fn scan(ports: std::ops::RangeInclusive<u16>, settings: Settings, cap: u32) -> Scan {
         let plan = Plan::builder().target(Target::parse("127.0.0.1").unwrap()).ports(ports.collect::<PortSet>()).order(Order::Sequential);
         Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, cap)
+    }
+
+    fn fixed(ms: u64, max_retries: u8) -> Settings {
+        Settings { timeouts: Timeouts { fixed_us: Some(ms * 1_000), ..Timeouts::default() }, max_retries, ..Settings::default() }
     }
 
     fn connect(scan: &mut Scan, ms: u64) -> Slot {
@@ -432,7 +908,7 @@ mod tests {
 
     #[test]
     fn silence_is_tried_again_and_then_filtered() {
-        let mut scan = scan(1..=1, Settings::default(), 10);
+        let mut scan = scan(1..=1, fixed(1_000, 1), 10);
         for ms in [0, 1_000] {
             let slot = connect(&mut scan, ms);
             let wakes_at = scan.poll_timeout().expect("a deadline");
@@ -506,13 +982,15 @@ mod tests {
     }
 
     #[test]
-    fn the_most_retries_there_are_end_too() {
-        let mut scan = scan(1..=1, Settings { max_retries: u8::MAX, ..Settings::default() }, 1);
-        for second in 0..=255 {
-            let slot = connect(&mut scan, second * 1_000);
-            scan.handle_outcome(slot, Outcome::Silence, at(second * 1_000 + 1_000));
+    fn retries_end_where_they_are_limited() {
+        for (max_retries, attempts) in [(0, 1), (1, 2), (100, 4)] {
+            let mut scan = scan(1..=1, Settings { miss_rate_ppm: 0, ..fixed(1_000, max_retries) }, 1);
+            for second in 0..attempts {
+                let slot = connect(&mut scan, second * 1_000);
+                scan.handle_outcome(slot, Outcome::Silence, at(second * 1_000 + 1_000));
+            }
+            assert_eq!(reasons(&mut scan), [Reason::NoResponse], "{max_retries} retries");
         }
-        assert_eq!(reasons(&mut scan), [Reason::NoResponse]);
     }
 
     #[test]
@@ -548,7 +1026,7 @@ mod tests {
         for tell_unscanned in [false, true] {
             let mut scan = scan(1..=100, Settings { tell_unscanned, ..Settings::default() }, 10);
             let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0))).map(|c| c.slot).collect();
-            scan.handle_outcome(slots[0], Outcome::Connected { rtt_us: Some(7) }, at(1));
+            scan.handle_outcome(slots[0], Outcome::Connected { rtt_us: Some(7), syn_sent_again: false }, at(1));
             scan.handle_outcome(slots[1], Outcome::Own(OwnError::Memory), at(1));
             scan.handle_stop(Reason::Interrupted, at(2));
             scan.handle_stop(Reason::LocalError, at(2));
@@ -568,7 +1046,7 @@ mod tests {
         let mut scan = scan(1..=2, Settings::default(), 10);
         let slot = connect(&mut scan, 0);
         scan.handle_outcome(slot, Outcome::Refused, at(0));
-        scan.handle_outcome(slot, Outcome::Connected { rtt_us: None }, at(0));
+        scan.handle_outcome(slot, Outcome::Connected { rtt_us: None, syn_sent_again: false }, at(0));
         scan.handle_outcome(77, Outcome::Refused, at(0));
         scan.check_invariants();
         assert_eq!(reasons(&mut scan), [Reason::ConnRefused]);
@@ -592,7 +1070,9 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_in_flight_costs_few_bytes() {
-        assert!(size_of::<Probe>() <= 48, "{} bytes", size_of::<Probe>());
+    fn what_is_under_way_costs_few_bytes() {
+        assert!(size_of::<Probe>() <= 56, "{} bytes", size_of::<Probe>());
+        assert!(size_of::<hosts::Host>() <= 240, "{} bytes", size_of::<hosts::Host>());
+        assert!(size_of::<Flow>() <= 480, "{} bytes", size_of::<Flow>());
     }
 }

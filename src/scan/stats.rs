@@ -1,9 +1,12 @@
 //! The counters of a scan. They add up: see [`Stats::settled`].
 
+use std::net::SocketAddr;
+
+use super::loss::Missed;
 use super::verdict::{OwnError, Reason, State};
 
 /// What has been counted so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stats {
     /// Endpoints in the plan.
     pub planned: u64,
@@ -15,6 +18,29 @@ pub struct Stats {
     pub attempts: u64,
     /// Attempts that were not an endpoint's first.
     pub retries: u64,
+    /// Attempts at endpoints that answered in the end, all but the one that was answered: as far as is known, the network
+    /// lost them.
+    pub lost: u64,
+    /// Attempts that do not count, because the network was away when their answers were due.
+    pub voided: u64,
+    /// How often the network went away.
+    pub outages: u32,
+    /// How long it was away in all, in microseconds, from the last answer before to the first one after.
+    pub outage_us: u64,
+    /// Round-trip times of all answers that belong to one SYN.
+    pub rtt: RttHistogram,
+    /// Open ports that were probably missed.
+    pub missed: Missed,
+    /// Hosts that answered on a port and are done with.
+    pub hosts_answering: u64,
+    /// Hosts that answered nothing on so many ports that the others were left out.
+    pub hosts_silent: u64,
+    /// Hosts of which everything seems to be open, and still was when asked again: up to [`MOST_NAMED`](Self::MOST_NAMED).
+    pub all_open: Vec<SocketAddr>,
+    /// How many of them there are.
+    pub hosts_all_open: u64,
+    /// Silent endpoints that have no verdict yet, because it depends on whether their host is there.
+    pub(super) held: u64,
     /// Connections to oneself that were seen through and probed again.
     pub self_connects: u64,
     /// Sockets in flight now.
@@ -28,6 +54,29 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Hosts that [`all_open`](Self::all_open) names at most.
+    pub const MOST_NAMED: usize = 64;
+
+    pub(super) fn host_is_all_open(&mut self, address: SocketAddr) {
+        self.hosts_all_open += 1;
+        if self.all_open.len() < Self::MOST_NAMED {
+            self.all_open.push(address);
+        }
+    }
+
+    /// No more open ports than this were missed, in at least 95 of 100 scans; `None` where nothing has answered, so that
+    /// nothing is known of the network.
+    pub fn missed_at_most(&self) -> Option<u64> {
+        let has_answers = self.in_state(State::Open) + self.with_reason(Reason::ConnRefused) > 0;
+        has_answers.then(|| self.missed.at_most())
+    }
+
+    /// The share of attempts at answering endpoints that was lost.
+    pub fn loss(&self) -> f64 {
+        let answered = self.in_state(State::Open) + self.with_reason(Reason::ConnRefused);
+        self.lost as f64 / (self.lost + answered).max(1) as f64
+    }
+
     pub(super) fn new(planned: u64, cap: u32) -> Self {
         Stats {
             planned,
@@ -36,6 +85,17 @@ impl Stats {
             own_errors: [0; OwnError::ALL.len()],
             attempts: 0,
             retries: 0,
+            lost: 0,
+            voided: 0,
+            outages: 0,
+            outage_us: 0,
+            rtt: RttHistogram::default(),
+            missed: Missed::default(),
+            hosts_answering: 0,
+            hosts_silent: 0,
+            all_open: Vec::new(),
+            hosts_all_open: 0,
+            held: 0,
             self_connects: 0,
             in_flight: 0,
             peak_in_flight: 0,
@@ -76,5 +136,64 @@ impl Stats {
 
     pub(super) fn own_error(&mut self, error: OwnError) {
         self.own_errors[error as usize] += 1;
+    }
+}
+
+/// How often which round-trip time was seen, in steps of a ninth at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RttHistogram([u64; BUCKETS]);
+
+/// Eight for each doubling, up to 2^26 microseconds: a minute.
+const BUCKETS: usize = 8 * 26;
+
+impl Default for RttHistogram {
+    fn default() -> Self {
+        RttHistogram([0; BUCKETS])
+    }
+}
+
+impl RttHistogram {
+    pub(super) fn count(&mut self, us: u64) {
+        self.0[Self::bucket(us)] += 1;
+    }
+
+    fn bucket(us: u64) -> usize {
+        let us = us.max(8);
+        let exponent = us.ilog2();
+        let step = (us >> (exponent - 3)) & 7;
+        ((exponent as usize - 3) * 8 + step as usize).min(BUCKETS - 1)
+    }
+
+    /// The time in microseconds that the share `quantile` of the samples does not exceed; `None` without samples.
+    pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
+        let total: u64 = self.0.iter().sum();
+        let wanted = ((total as f64 * quantile).ceil() as u64).max(1);
+        let mut seen = 0;
+        let bucket = self.0.iter().position(|&count| {
+            seen += count;
+            seen >= wanted
+        })?;
+        // The middle of the bucket.
+        let (exponent, step) = (bucket as u32 / 8, bucket as u64 % 8);
+        Some((17 + 2 * step) << exponent >> 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_a_ninth() {
+        let mut rtt = RttHistogram::default();
+        assert_eq!(rtt.quantile_us(0.5), None);
+        (0..1_000u64).for_each(|i| rtt.count(1_000 + i * 100));
+        for (quantile, us) in [(0.5, 51_000.0), (0.99, 100_000.0), (0.0, 1_000.0)] {
+            let found = rtt.quantile_us(quantile).expect("samples") as f64;
+            assert!((found / us - 1.0).abs() < 0.12, "{found} for {us}");
+        }
+        rtt.count(0);
+        rtt.count(u64::MAX);
+        assert_eq!(RttHistogram::bucket(u64::MAX), BUCKETS - 1);
     }
 }

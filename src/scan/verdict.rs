@@ -126,6 +126,8 @@ reasons! {
     NotAHost = Unscanned "not-a-host",
     /// The kernel refused for a reason that portreeve does not know; the report ends with the system's words.
     LocalError = Unscanned "local-error",
+    /// Its host answered nothing on many other ports, so nobody seems to be there.
+    SilentHost = Unscanned "silent-host",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
 }
@@ -177,6 +179,8 @@ pub enum Outcome {
     Connected {
         /// The kernel's own measure of the handshake, in microseconds, where it has one.
         rtt_us: Option<u32>,
+        /// Whether the kernel had to send its SYN again, where it tells.
+        syn_sent_again: bool,
     },
     /// The socket met itself or another of ours (TCP's simultaneous open): no answer.
     SelfConnected,

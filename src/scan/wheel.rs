@@ -66,9 +66,14 @@ impl Wheel {
         self.link(slot, deadline.clamp(self.now, LAST_TICK));
     }
 
+    /// Whether `slot` waits.
+    pub fn holds(&self, slot: u32) -> bool {
+        self.links.get(slot as usize).is_some_and(|link| link.prev != NONE)
+    }
+
     /// Takes `slot` out, if it waits.
     pub fn cancel(&mut self, slot: u32) {
-        if self.links.get(slot as usize).is_some_and(|link| link.prev != NONE) {
+        if self.holds(slot) {
             self.unlink(slot);
         }
     }

@@ -4,3 +4,5 @@
 pub mod command;
 pub mod namespace;
 pub mod network;
+pub mod town;
+pub mod virtual_time;

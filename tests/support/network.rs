@@ -4,17 +4,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::namespace::{check, skip};
+use super::town::{self, Town};
 
 /// What answers a SYN.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reply {
     /// Nothing.
     Silence,
@@ -36,8 +39,11 @@ pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0xff, 0, 0, 1);
 
 /// The network, answering until the process ends.
 pub struct Network {
-    syns: Arc<AtomicU64>,
+    counts: Arc<[AtomicU64; 2]>,
 }
+
+/// When an answer arrives, in microseconds since the network began, and what it is.
+type Answer = (u64, Reply);
 
 impl Network {
     /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and port.
@@ -47,35 +53,32 @@ impl Network {
 
     /// Sets the device up and answers each SYN as `behaviour` says, so much later.
     pub fn with_delays(behaviour: impl Fn(IpAddr, u16) -> (Reply, Duration) + Send + 'static) -> Self {
-        let mut device = open_device();
-        let syns = Arc::new(AtomicU64::new(0));
-        let count = syns.clone();
-        std::thread::spawn(move || {
-            let mut packet = [0; 2048];
-            let mut later: BinaryHeap<Reverse<(Instant, Vec<u8>)>> = BinaryHeap::new();
-            loop {
-                let now = Instant::now();
-                while let Some(Reverse((due, _))) = later.peek()
-                    && *due <= now
-                    && let Some(Reverse((_, answer))) = later.pop()
-                {
-                    // A full queue loses a packet, as networks do.
-                    let _ = device.write(&answer);
-                }
-                let next = later.peek().map(|Reverse((due, _))| due.saturating_duration_since(now));
-                if !readable(&device, next) {
-                    continue;
-                }
-                let Ok(length) = device.read(&mut packet) else { return };
-                let Some(syn) = Syn::parse(&packet[..length]) else { continue };
-                count.fetch_add(1, Ordering::Relaxed);
-                let (reply, delay) = behaviour(syn.to, syn.to_port);
-                if let Some(answer) = syn.answer(reply) {
-                    later.push(Reverse((Instant::now() + delay, answer)));
-                }
-            }
-        });
-        Network { syns }
+        Self::answering(move |to, now_us| {
+            let (reply, delay) = behaviour(to.ip(), to.port());
+            Some((now_us + delay.as_micros() as u64, reply))
+        })
+    }
+
+    /// Sets the device up and lets a town live behind it.
+    pub fn town(mut town: Town) -> Self {
+        Self::answering(move |to, now_us| {
+            let (at_us, answer) = town.syn(to, now_us)?;
+            let reply = match answer {
+                town::Answer::SynAck => Reply::Accept,
+                town::Answer::Rst => Reply::Refuse,
+                town::Answer::Prohibited if to.is_ipv4() => Reply::Icmp(3, 13),
+                town::Answer::Prohibited => Reply::Icmp(1, 1),
+            };
+            Some((at_us, reply))
+        })
+    }
+
+    fn answering(mut answer: impl FnMut(SocketAddr, u64) -> Option<Answer> + Send + 'static) -> Self {
+        let device = open_device();
+        let counts: Arc<[AtomicU64; 2]> = Arc::default();
+        let counted = counts.clone();
+        std::thread::spawn(move || respond(&device, &counted, &mut answer));
+        Network { counts }
     }
 
     /// Sets the device up as a detour: what is sent into it comes back as it was, except SYNs to the port that is dropped.
@@ -83,9 +86,11 @@ impl Network {
         let mut device = open_device();
         std::thread::spawn(move || {
             let mut packet = [0; 2048];
-            while let Ok(length) = device.read(&mut packet) {
+            while readable(&device, None)
+                && let Ok(length) = device.read(&mut packet)
+            {
                 let packet = &packet[..length];
-                if Syn::parse(packet).is_none_or(|syn| syn.to_port != dropped) {
+                if Syn::parse(packet).is_none_or(|syn| syn.to.port() != dropped) {
                     let _ = device.write(packet);
                 }
             }
@@ -99,20 +104,86 @@ impl Network {
 
     /// SYNs seen, the kernel's own repetitions included.
     pub fn syns(&self) -> u64 {
-        self.syns.load(Ordering::Relaxed)
+        self.counts[0].load(Ordering::Relaxed)
+    }
+
+    /// Those of them that the kernel sent by itself, because the first was not answered within a second.
+    pub fn repeated_syns(&self) -> u64 {
+        self.counts[1].load(Ordering::Relaxed)
     }
 }
 
-/// Whether a packet has come, waiting for one as long as `timeout` or for ever.
-fn readable(device: &File, timeout: Option<Duration>) -> bool {
-    let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1_000) as i32);
-    // SAFETY: the pointer is to one pollfd, as is said.
-    unsafe { libc::poll(&mut poll, 1, timeout_ms) > 0 }
+/// SYNs that came lately, to know the kernel's repetitions: by the hash of what names a connection, another part of that
+/// hash. It forgets where two hashes meet.
+struct Lately(Vec<u32>);
+
+impl Lately {
+    fn saw(&mut self, syn: &Syn) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (syn.to, syn.from_port, syn.sequence).hash(&mut hasher);
+        let hash = hasher.finish();
+        let at = hash as usize % self.0.len();
+        std::mem::replace(&mut self.0[at], (hash >> 32) as u32) == (hash >> 32) as u32
+    }
 }
 
+/// Packets taken from the device before answers that are due are given.
+const BATCH: usize = 64;
+
+fn respond(device: &File, counts: &[AtomicU64; 2], answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Answer>) {
+    let began = Instant::now();
+    let now_us = || began.elapsed().as_micros() as u64;
+    let mut lately = Lately(vec![0; 1 << 18]);
+    let mut later: BinaryHeap<Reverse<(u64, u64, Syn, Reply)>> = BinaryHeap::new();
+    let (mut packet, mut out, mut count) = ([0; 2048], Vec::with_capacity(128), 0);
+    loop {
+        while let Some(Reverse((due_us, _, syn, reply))) = later.peek().copied()
+            && due_us <= now_us()
+        {
+            later.pop();
+            syn.answer(reply, &mut out);
+            // A full queue loses a packet, as networks do.
+            let _ = if out.is_empty() { Ok(0) } else { (&*device).write(&out) };
+        }
+        let next_us = later.peek().map(|Reverse((due_us, ..))| due_us.saturating_sub(now_us()));
+        if !readable(device, next_us) {
+            continue;
+        }
+        for _ in 0..BATCH {
+            let length = match (&*device).read(&mut packet) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return,
+            };
+            let Some(syn) = Syn::parse(&packet[..length]) else { continue };
+            counts[0].fetch_add(1, Ordering::Relaxed);
+            if lately.saw(&syn) {
+                counts[1].fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some((at_us, reply)) = answer(syn.to, now_us()) {
+                count += 1;
+                later.push(Reverse((at_us, count, syn, reply)));
+            }
+        }
+    }
+}
+
+/// Whether a packet has come, waiting for one as long as `timeout_us` or for ever.
+fn readable(device: &File, timeout_us: Option<u64>) -> bool {
+    let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = timeout_us.map(|us| libc::timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1_000) as i64 });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the pointers are to one pollfd, as is said, and to a timespec that outlives the call or to none.
+    unsafe { libc::ppoll(&mut poll, 1, timeout, std::ptr::null()) > 0 }
+}
+
+/// Packets that wait in the device while the responder is not running.
+const QUEUE: libc::c_int = 20_000;
+/// netdevice(7).
+const SIOCSIFTXQLEN: libc::c_ulong = 0x8943;
+
 fn open_device() -> File {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
     let device = device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
     let name = b"town0";
     // SAFETY: each ioctl gets a zeroed request of the type that it takes, filled as netdevice(7) and ipv6(7) say.
@@ -136,6 +207,8 @@ fn open_device() -> File {
             request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_NOARP) as libc::c_short;
             check(libc::ioctl(v4, libc::SIOCSIFFLAGS, &request)).expect("the device up");
         }
+        request.ifr_ifru.ifru_metric = QUEUE;
+        check(libc::ioctl(v4, SIOCSIFTXQLEN, &request)).expect("a longer queue");
         check(libc::ioctl(v4, libc::SIOCGIFINDEX, &mut request)).expect("the device's index");
         let index = request.ifr_ifru.ifru_ifindex;
         libc::close(v4);
@@ -171,21 +244,22 @@ fn wait_for_addresses() {
     panic!("the addresses of town0 stay tentative");
 }
 
-/// A SYN as it came, with the packet for the ICMP errors that quote it.
-struct Syn<'a> {
-    packet: &'a [u8],
-    tcp: &'a [u8],
+/// What a SYN says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Syn {
     from: IpAddr,
-    to: IpAddr,
-    to_port: u16,
+    from_port: u16,
+    to: SocketAddr,
+    sequence: u32,
 }
 
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+const SYN: u8 = 0x02;
 
-impl<'a> Syn<'a> {
-    fn parse(packet: &'a [u8]) -> Option<Self> {
+impl Syn {
+    fn parse(packet: &[u8]) -> Option<Self> {
         let (from, to, protocol, tcp): (IpAddr, IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
             4 => {
                 let header = usize::from(packet[0] & 15) * 4;
@@ -198,76 +272,81 @@ impl<'a> Syn<'a> {
             }
             _ => return None,
         };
-        let only_syn = tcp.get(13)? & 0x17 == 0x02;
-        let to_port = u16::from_be_bytes([*tcp.get(2)?, *tcp.get(3)?]);
-        (protocol == TCP && only_syn).then_some(Syn { packet, tcp, from, to, to_port })
+        let port = |at: usize| Some(u16::from_be_bytes(*tcp.get(at..)?.first_chunk()?));
+        let sequence = u32::from_be_bytes(*tcp.get(4..)?.first_chunk()?);
+        let only_syn = tcp.get(13)? & 0x17 == SYN;
+        (protocol == TCP && only_syn).then_some(Syn { from, from_port: port(0)?, to: SocketAddr::new(to, port(2)?), sequence })
     }
 
-    fn answer(&self, reply: Reply) -> Option<Vec<u8>> {
+    /// The answer as a packet, into `out`.
+    fn answer(&self, reply: Reply, out: &mut Vec<u8>) {
+        out.clear();
+        let (from, to) = ((self.from, self.from_port), (self.to.ip(), self.to.port()));
         match reply {
-            Reply::Silence => None,
-            Reply::Accept => Some(self.tcp_answer(0x12)),
-            Reply::Refuse => Some(self.tcp_answer(0x14)),
-            Reply::Icmp(kind, code) => Some(self.icmp_answer(kind, code)),
+            Reply::Silence => {}
+            Reply::Accept => segment(to, from, [0x1234_5678, self.sequence.wrapping_add(1)], 0x12, out),
+            Reply::Refuse => segment(to, from, [0, self.sequence.wrapping_add(1)], 0x14, out),
+            Reply::Icmp(kind, code) => {
+                // An ICMP error quotes what it is about (RFC 792, RFC 4443).
+                let mut quoted = Vec::with_capacity(64);
+                segment(from, to, [self.sequence, 0], SYN, &mut quoted);
+                let (router, protocol) = if self.from.is_ipv4() { (ROUTER_V4.into(), ICMP) } else { (ROUTER_V6.into(), ICMPV6) };
+                packet(router, self.from, protocol, &[&[kind, code, 0, 0, 0, 0, 0, 0], &quoted[..]].concat(), 2, out);
+            }
         }
-    }
-
-    fn tcp_answer(&self, flags: u8) -> Vec<u8> {
-        let mut tcp = vec![0; 20];
-        tcp[0..2].copy_from_slice(&self.tcp[2..4]);
-        tcp[2..4].copy_from_slice(&self.tcp[0..2]);
-        tcp[4..8].copy_from_slice(&0x1234_5678u32.to_be_bytes());
-        let sequence = u32::from_be_bytes([self.tcp[4], self.tcp[5], self.tcp[6], self.tcp[7]]);
-        tcp[8..12].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
-        (tcp[12], tcp[13]) = (5 << 4, flags);
-        tcp[14..16].copy_from_slice(&64_000u16.to_be_bytes());
-        packet(self.to, self.from, TCP, tcp, 16)
-    }
-
-    fn icmp_answer(&self, kind: u8, code: u8) -> Vec<u8> {
-        let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
-        icmp.extend(self.packet);
-        let (router, protocol) = if self.to.is_ipv4() { (ROUTER_V4.into(), ICMP) } else { (ROUTER_V6.into(), ICMPV6) };
-        packet(router, self.from, protocol, icmp, 2)
     }
 }
 
-/// An IP packet around `payload`, whose checksum stands at `checksum_at`.
-fn packet(from: IpAddr, to: IpAddr, protocol: u8, mut payload: Vec<u8>, checksum_at: usize) -> Vec<u8> {
+/// A TCP segment without data.
+fn segment(from: (IpAddr, u16), to: (IpAddr, u16), numbers: [u32; 2], flags: u8, out: &mut Vec<u8>) {
+    let mut tcp = [0; 20];
+    tcp[0..2].copy_from_slice(&from.1.to_be_bytes());
+    tcp[2..4].copy_from_slice(&to.1.to_be_bytes());
+    tcp[4..8].copy_from_slice(&numbers[0].to_be_bytes());
+    tcp[8..12].copy_from_slice(&numbers[1].to_be_bytes());
+    (tcp[12], tcp[13]) = (5 << 4, flags);
+    tcp[14..16].copy_from_slice(&64_000u16.to_be_bytes());
+    packet(from.0, to.0, TCP, &tcp, 16, out);
+}
+
+/// An IP packet around `payload`, whose checksum stands at `checksum_at`, into `out`.
+fn packet(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8], checksum_at: usize, out: &mut Vec<u8>) {
     let length = payload.len() as u16;
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    let addresses = [octets(from), octets(to)].concat();
-    let pseudo_header = [&addresses[..], &u32::from(length).to_be_bytes(), &u32::from(protocol).to_be_bytes()].concat();
+    let mut sum = 0;
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            out.extend([0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
+            out[2..4].copy_from_slice(&(20 + length).to_be_bytes());
+            out.extend(from.octets());
+            out.extend(to.octets());
+            let header = folded(added(0, out));
+            out[10..12].copy_from_slice(&header.to_be_bytes());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            out.extend([0x60, 0, 0, 0, 0, 0, protocol, 64]);
+            out[4..6].copy_from_slice(&length.to_be_bytes());
+            out.extend(from.octets());
+            out.extend(to.octets());
+        }
+        _ => return,
+    }
     // ICMP over IPv4 is the one without a pseudo header (RFC 792).
-    let covered = if protocol == ICMP { payload.clone() } else { [&pseudo_header[..], &payload].concat() };
-    payload[checksum_at..checksum_at + 2].copy_from_slice(&checksum(&covered).to_be_bytes());
-    let mut header = match from {
-        IpAddr::V4(_) => {
-            let mut header = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
-            header[2..4].copy_from_slice(&(20 + length).to_be_bytes());
-            header.extend(&addresses);
-            let sum = checksum(&header);
-            header[10..12].copy_from_slice(&sum.to_be_bytes());
-            header
-        }
-        IpAddr::V6(_) => {
-            let mut header = vec![0x60, 0, 0, 0, 0, 0, protocol, 64];
-            header[4..6].copy_from_slice(&length.to_be_bytes());
-            header.extend(&addresses);
-            header
-        }
-    };
-    header.extend(payload);
-    header
+    if protocol != ICMP {
+        let addresses = if from.is_ipv4() { 12 } else { 8 };
+        sum = added(u32::from(length) + u32::from(protocol), &out[addresses..]);
+    }
+    let at = out.len();
+    out.extend(payload);
+    let sum = folded(added(sum, &out[at..]));
+    out[at + checksum_at..at + checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])));
-    let mut sum: u32 = words.sum();
+/// The sum of the Internet checksum (RFC 1071), of these bytes and others before.
+fn added(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.chunks(2).fold(sum, |sum, pair| sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
+}
+
+fn folded(mut sum: u32) -> u16 {
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -1,0 +1,134 @@
+//! Whole scans of simulated networks, in real time and with real sockets: portreeve beside the scanners that are installed.
+//! Each run has a network namespace of its own, with a TUN device and a town behind it (`tests/support/town.rs`).
+//!
+//!     cargo bench --bench town                          the five networks that scanners are compared on
+//!     cargo bench --bench town -- all                   all of them
+//!     cargo bench --bench town -- "very narrow" 7       one, with another seed
+//!     cargo bench --bench town -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
+//!
+//! The last form runs any command in the network, to try things by hand; `run sh` gives a shell. Times are wall time,
+//! start and end of the process included; how far to trust them depends on what else the machine does.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use portreeve::plan::{Plan, PortSet, Target};
+
+#[allow(dead_code)]
+#[path = "../tests/support/namespace.rs"]
+mod namespace;
+#[allow(dead_code)]
+#[path = "../tests/support/network.rs"]
+mod network;
+#[allow(dead_code)]
+#[path = "../tests/support/town.rs"]
+mod town;
+
+use town::{COMPARED, OTHERS, Scenario, Town, Truth};
+
+const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
+/// A scanner that takes longer is ended.
+const LONGEST_S: &str = "300";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let all = || COMPARED.iter().chain(&OTHERS);
+    let named = |name: &str| all().find(|scenario| scenario.name == name);
+    match words[..] {
+        // `cargo test --benches` only wants to see that it starts.
+        ["--test"] => {}
+        [] => COMPARED.iter().for_each(|scenario| compare(scenario, "1")),
+        ["all"] => all().for_each(|scenario| compare(scenario, "1")),
+        ["one", name, seed, tool] => one(named(name).expect("a network"), seed.parse().expect("a number"), tool),
+        [name, ref rest @ ..] => {
+            let Some(scenario) = named(name) else {
+                let names: Vec<&str> = all().map(|scenario| scenario.name).collect();
+                eprintln!("there is no network {name:?}; there are: {}", names.join(", "));
+                return ExitCode::FAILURE;
+            };
+            let seed = rest.first().copied().unwrap_or("1");
+            match rest {
+                [_, "run", command @ ..] if !command.is_empty() => by_hand(scenario, seed.parse().expect("a number"), command),
+                _ => compare(scenario, seed),
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Each tool in a process of its own: the network ends with it.
+fn compare(scenario: &Scenario, seed: &str) {
+    println!("{}: {} ports 1-{}, ideal {} s", scenario.name, scenario.targets, scenario.ports, scenario.ideal_s);
+    for tool in ["portreeve", "nmap", "rustscan"] {
+        let here = std::env::current_exe().expect("this program's file");
+        let status = Command::new(here).args(["one", scenario.name, seed, tool]).status().expect("it runs");
+        assert!(status.success(), "{tool} on {}", scenario.name);
+    }
+}
+
+fn start(scenario: &Scenario, seed: u64) -> (Town, network::Network) {
+    namespace::enter().expect("a network namespace, which needs root or user namespaces");
+    let town = Town::new(*scenario, seed);
+    (town.clone(), network::Network::town(town))
+}
+
+fn by_hand(scenario: &Scenario, seed: u64, command: &[&str]) {
+    let (_, network) = start(scenario, seed);
+    let status = Command::new(command[0]).args(&command[1..]).status();
+    println!("{status:?}; {} SYNs came, {} of them the kernel's repetitions", network.syns(), network.repeated_syns());
+}
+
+fn one(scenario: &Scenario, seed: u64, tool: &str) {
+    let targets = scenario.targets;
+    let ports = format!("1-{}", scenario.ports);
+    let arguments = match tool {
+        "portreeve" => format!("{PORTREEVE} {targets} -p {ports} -q"),
+        "nmap" => format!("nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}", if targets.contains(':') { "-6" } else { "" }),
+        _ => format!("rustscan -a {targets} -r {ports} -g --no-banner"),
+    };
+    let (town, network) = start(scenario, seed);
+    let began = Instant::now();
+    let output =
+        Command::new("timeout").arg(LONGEST_S).args(arguments.split_whitespace()).stdin(Stdio::null()).output().expect("timeout(1)");
+    let took_s = began.elapsed().as_secs_f64();
+    if matches!(output.status.code(), Some(124 | 126 | 127)) {
+        return println!("  {tool:10} is not installed, or took longer than {LONGEST_S} s");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found: HashSet<SocketAddr> = match tool {
+        "portreeve" => text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect(),
+        "nmap" => text.lines().flat_map(of_nmap).collect(),
+        _ => text.lines().flat_map(of_rustscan).collect(),
+    };
+    let plan = Plan::builder().target(Target::parse(targets).expect("a target")).ports((1..=scenario.ports).collect::<PortSet>());
+    let plan = plan.build(&mut |_| unreachable!("no names")).expect("a plan");
+    let open: HashSet<SocketAddr> = plan.endpoints().filter(|&endpoint| town.truth(endpoint) == Truth::Open).collect();
+    let hit = found.intersection(&open).count();
+    println!(
+        "  {tool:10} {took_s:7.2} s, {:5.2} x ideal; recall {:8.4} % ({hit} of {}), invented {}; {:.3} SYNs an endpoint, and {} of the kernel's own",
+        took_s / scenario.ideal_s,
+        100.0 * hit as f64 / open.len().max(1) as f64,
+        open.len(),
+        found.len() - hit,
+        (network.syns() - network.repeated_syns()) as f64 / plan.len() as f64,
+        network.repeated_syns(),
+    );
+}
+
+/// `Host: 10.9.1.2 ()  Ports: 7/open/tcp//echo///, 9/open/…`.
+fn of_nmap(line: &str) -> Vec<SocketAddr> {
+    let Some((host, ports)) = line.strip_prefix("Host: ").and_then(|line| line.split_once("Ports: ")) else { return Vec::new() };
+    let Some(ip) = host.split(' ').next().and_then(|ip| ip.parse().ok()) else { return Vec::new() };
+    let open = ports.split(", ").filter_map(|port| port.trim().split_once("/open/")?.0.parse().ok());
+    open.map(|port| SocketAddr::new(ip, port)).collect()
+}
+
+/// `10.9.1.2 -> [7,9]`.
+fn of_rustscan(line: &str) -> Vec<SocketAddr> {
+    let Some((ip, ports)) = line.split_once(" -> [") else { return Vec::new() };
+    let Ok(ip) = ip.trim().parse() else { return Vec::new() };
+    ports.trim_end().trim_end_matches(']').split(',').filter_map(|port| Some(SocketAddr::new(ip, port.trim().parse().ok()?))).collect()
+}

@@ -1,0 +1,577 @@
+//! The hosts that are being scanned: whose turn it is, who is there at all, and what is known of each. Hosts are taken
+//! from the plan a few thousand at a time and forgotten when they are done, so memory does not grow with the plan. It
+//! knows no sockets, and of a probe only what it is told.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::Slot;
+use super::flow::Flow;
+use super::loss::{LATELY, Loss};
+use super::rtt::Rtt;
+use super::verdict::Time;
+use super::wheel::Wheel;
+use crate::plan::{self, Plan};
+
+/// The number of a host's place.
+pub(super) type HostId = u32;
+
+/// So many hosts are scanned at once, each in its turn.
+const HOSTS_AT_ONCE: usize = 2_048;
+/// And so many are known at once, those included that only wait for their last answers.
+const HOSTS_KNOWN: usize = 8_192;
+/// A host with no more ports than this cannot be overrun, and needs no pace of its own.
+const FEW_PORTS: u32 = 64;
+/// With more addresses than this it pays to find out first who is there.
+const MANY_ADDRESSES: u64 = 16;
+/// So many ports of a host that has not answered yet are under way at once.
+const LOOKAHEAD: u32 = 64;
+/// A host is silent after no fewer silent ports than this …
+const SILENT_LEAST: u32 = 32;
+/// … and after this many times as many as the others needed for their first answer.
+const PATIENCE: u32 = 2;
+/// Then it gets one turn in so many: it may answer on an unusual port after all.
+const SILENT_SHARE: u32 = 8;
+/// So many ports in a row, at first, tell which share of a host's ports answers.
+pub(super) const SAMPLE: u32 = 32;
+/// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
+const MANY_OPEN: u32 = 64;
+
+/// Whether somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// Nothing has answered, and not much was asked.
+    Unknown,
+    /// Something has answered.
+    Present,
+    /// Nothing has answered so often that it is probably nobody.
+    Silent,
+}
+
+/// Where a host waits for its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the queue of those whose turn comes.
+    Queue,
+    /// In the wheel, until its flow lets it go on.
+    Wheel,
+    /// Nowhere: what is under way has to come back first, or nothing is left to take up.
+    Away,
+    /// In the queue of the silent ones.
+    SilentQueue,
+}
+
+/// A host under way.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub plan: plan::Host,
+    pub rtt: Rtt,
+    pub loss: Loss,
+    /// None where there are too few ports to overrun it.
+    pub flow: Option<Box<Flow>>,
+    /// Probes that wait for this host's turn, linked through [`Links`].
+    waiting_first: Slot,
+    waiting_last: Slot,
+    /// Its next port.
+    next: u32,
+    /// Ports taken up that have no verdict yet.
+    under_way: u32,
+    presence: Presence,
+    place: Place,
+    /// Ports that answered, those of them that are open, and those that ended silent.
+    pub answered: u32,
+    pub open: u32,
+    pub silent: u32,
+    /// Ports that have been silent at least once and have not answered since.
+    unheard: u32,
+    /// The fewest attempts after which a port ended silent.
+    pub silent_attempts: u16,
+    /// Ranks of ports that ended silent while nobody knew whether the host is there.
+    pub held: Vec<u16>,
+    /// Ports asked first because they are often open.
+    chosen: u32,
+    /// Which share of its ports answers at first.
+    pub sample: Pool,
+    /// Of a closed port that answered: for a second look at a host where everything seems open.
+    pub suspicion: Suspicion,
+}
+
+/// The share of first attempts that bring an answer, from so many in a row at a time. They are looked at when the last of
+/// them must have been answered, and not when it is given up, which takes longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pool {
+    /// Which row it is, so that a latecomer does not count for the next one.
+    row: u8,
+    begun: u32,
+    answered: u32,
+    last_begun: Time,
+    share: f32,
+    /// How many attempts the share comes from; 0 where it is not known.
+    weight: u32,
+}
+
+pub(super) const POOLED: u32 = 64;
+/// More attempts than this tell no more.
+const MOST_WEIGHT: u32 = 512;
+/// No row of any pool.
+const NO_ROW: u8 = 0;
+
+impl Pool {
+    /// A first attempt begins: which row it belongs to.
+    pub fn begin(&mut self, size: u32, now: Time) -> u8 {
+        if self.begun == size {
+            return NO_ROW;
+        }
+        if self.begun == 0 {
+            self.row = self.row.wrapping_add(1).max(NO_ROW + 1);
+        }
+        (self.begun, self.last_begun) = (self.begun + 1, now);
+        self.row
+    }
+
+    pub fn answered(&mut self, row: u8) {
+        self.answered += u32::from(row == self.row && row != NO_ROW);
+    }
+
+    /// The share, if it is known: as low as it may well be, since a few answers of many attempts may be chance. An answer
+    /// takes no longer than `answer_us`. `prior` is what others are like.
+    pub fn share(&mut self, size: u32, prior: Option<f32>, answer_us: u64, now: Time) -> Option<f32> {
+        if self.begun == size && (self.answered == size || now.us_since(self.last_begun) >= answer_us) {
+            let share = self.answered as f32 / size as f32;
+            let known = if self.weight > 0 { self.share } else { prior.unwrap_or(share) };
+            let weight = (self.weight + size).min(MOST_WEIGHT);
+            *self = Pool { row: self.row, share: learned(known, share), weight, ..Pool::default() };
+        }
+        if self.weight == 0 {
+            return prior;
+        }
+        let deviation = (self.share * (1.0 - self.share) / self.weight as f32).sqrt();
+        Some((self.share - 2.0 * deviation).max(0.0))
+    }
+}
+
+/// A share after another sample: later ones may be spoilt by our own speed, so more is believed sooner than less.
+fn learned(known: f32, share: f32) -> f32 {
+    known + (share - known) * if share > known { 0.5 } else { 0.25 }
+}
+
+/// How far the question is whether a host calls everything open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// No reason for it.
+    None,
+    /// So many of its ports are being asked again, and so many of those were open again.
+    Asking { asked: u8, open: u8 },
+    /// Nothing to it.
+    Cleared,
+    /// It does.
+    Confirmed,
+}
+
+/// So many ports are asked again.
+pub(super) const ASKED_AGAIN: u8 = 3;
+
+impl Host {
+    fn new(plan: plan::Host, chosen: u32, is_wanted_anyway: bool) -> Self {
+        Host {
+            plan,
+            rtt: Rtt::default(),
+            loss: Loss::default(),
+            flow: (plan.ports > FEW_PORTS).then(Box::default),
+            waiting_first: NOBODY,
+            waiting_last: NOBODY,
+            next: 0,
+            under_way: 0,
+            presence: if is_wanted_anyway { Presence::Present } else { Presence::Unknown },
+            place: Place::Away,
+            answered: 0,
+            open: 0,
+            silent: 0,
+            unheard: 0,
+            silent_attempts: u16::MAX,
+            held: Vec::new(),
+            chosen,
+            sample: Pool::default(),
+            suspicion: Suspicion::None,
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.next < self.plan.ports
+    }
+
+    /// Whether a port was chosen to be asked first, and is no fair sample of the others.
+    pub fn is_chosen(&self, rank: u32) -> bool {
+        rank < self.chosen
+    }
+
+    /// The chance that a port answers that was silent before, as far as the host is known.
+    pub fn expected_again(&self, share: Option<f32>) -> f32 {
+        // Of those that were silent once, as many as are missing in what should have answered.
+        let tried = (self.answered + self.unheard) as f32;
+        let missing = share.unwrap_or(0.0) * tried - self.answered as f32;
+        (missing / self.unheard.max(1) as f32).clamp(0.0, 1.0)
+    }
+
+    /// How many ports answered for each that was silent so far.
+    pub fn odds(&self) -> f64 {
+        (f64::from(self.answered) + 0.5) / (f64::from(self.unheard) + 0.5)
+    }
+
+    /// The share of ports that answer, of those that came to an end.
+    pub fn answering_share(&self) -> f64 {
+        (f64::from(self.answered) + 0.5) / (f64::from(self.answered + self.silent) + 1.0)
+    }
+
+    /// A port stayed silent to its end.
+    pub fn ended_silent(&mut self, attempts: u16) {
+        self.silent += 1;
+        self.silent_attempts = self.silent_attempts.min(attempts);
+    }
+
+    /// Whether it has answered.
+    pub fn is_present(&self) -> bool {
+        self.presence == Presence::Present
+    }
+
+    /// Ports that were taken up so far.
+    pub fn taken_up(&self) -> u32 {
+        self.next
+    }
+
+    /// A port's first attempt was not answered by the port.
+    pub fn first_is_silent(&mut self) {
+        self.unheard += 1;
+    }
+
+    /// A port answered, after attempts of which so many were lost, and at the last attempt that it would have had or not.
+    pub fn answer(&mut self, lost: u16, is_last: bool, is_open: bool) {
+        self.answered += 1;
+        self.open += u32::from(is_open);
+        self.unheard -= u32::from(lost > 0);
+        self.loss.answered(lost > 0, is_last, LATELY);
+    }
+
+    /// Whether nearly everything it answered was open, for the first time.
+    pub fn becomes_suspicious(&self) -> bool {
+        self.suspicion == Suspicion::None && self.open >= MANY_OPEN && self.open >= self.answered - self.answered / 16
+    }
+}
+
+/// All hosts under way, and those of the plan that follow.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    slab: Slab<Host>,
+    queue: VecDeque<HostId>,
+    silent: VecDeque<HostId>,
+    wheel: Wheel,
+    /// By slot: the probe that waits behind it, or itself where it is the last.
+    links: Vec<Slot>,
+    /// Probes that wait for their host's turn.
+    waiting: usize,
+    /// The plan's next address, and how many there are.
+    next: u64,
+    addresses: u64,
+    /// Hosts that have ports to be taken up, apart from the silent ones.
+    active: usize,
+    at_once: usize,
+    skips_silent: bool,
+    turns: u32,
+    /// How many ports it took until hosts first answered, at most.
+    latest_first_answer: u32,
+}
+
+/// Nobody's slot.
+const NOBODY: Slot = Slot::MAX;
+
+/// What a host whose turn it is should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Try a probe again that waits.
+    Again(Slot),
+    /// Take up the port of this rank.
+    Port(u32),
+}
+
+impl Hosts {
+    pub fn new(plan: &Plan, skips_silent: bool) -> Self {
+        let is_random = matches!(plan.order(), plan::Order::Random { .. });
+        Hosts {
+            slab: Slab::new(),
+            queue: VecDeque::new(),
+            silent: VecDeque::new(),
+            wheel: Wheel::default(),
+            links: Vec::new(),
+            waiting: 0,
+            next: 0,
+            addresses: plan.addresses(),
+            active: 0,
+            // In order means one after the other.
+            at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
+            skips_silent: skips_silent && is_random && plan.addresses() > MANY_ADDRESSES,
+            turns: 0,
+            latest_first_answer: 0,
+        }
+    }
+
+    pub fn get(&self, id: HostId) -> &Host {
+        &self.slab[id as usize]
+    }
+
+    pub fn get_mut(&mut self, id: HostId) -> &mut Host {
+        &mut self.slab[id as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Host> {
+        self.slab.iter().map(|(_, host)| host)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Host> {
+        self.slab.iter_mut().map(|(_, host)| host)
+    }
+
+    /// Probes that wait for their host's turn.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether anything waits for a turn: a probe, or a port that is to be taken up.
+    pub fn want_turns(&self) -> bool {
+        self.next < self.addresses || !self.queue.is_empty() || !self.wheel.is_empty()
+    }
+
+    /// The tick at which a host may go on that has to wait now.
+    pub fn next_tick(&self) -> Option<u64> {
+        self.wheel.next_tick()
+    }
+
+    /// The host whose turn it is and what it should do. Both stay the same until [`take`](Self::take). With `takes_up`
+    /// false no port is to be taken up.
+    pub fn turn(&mut self, plan: &Plan, takes_up: bool, now: Time, tick_us: u64) -> Option<(HostId, Turn)> {
+        while let Some(id) = self.wheel.pop_expired(now.us / tick_us) {
+            self.enqueue(id);
+        }
+        self.admit(plan);
+        if takes_up
+            && self.turns.is_multiple_of(SILENT_SHARE)
+            && !self.queue.is_empty()
+            && let Some(&id) = self.silent.front()
+        {
+            return Some((id, Turn::Port(self.get(id).next)));
+        }
+        for _ in 0..=self.queue.len() {
+            let &id = self.queue.front()?;
+            let host = &mut self.slab[id as usize];
+            if host.waiting_first == NOBODY && !takes_up {
+                self.queue.rotate_left(1);
+                continue;
+            }
+            let Some(until) = host.flow.as_mut().and_then(|flow| flow.wait_until(now)) else {
+                let turn = if host.waiting_first == NOBODY { Turn::Port(host.next) } else { Turn::Again(host.waiting_first) };
+                return Some((id, turn));
+            };
+            self.queue.pop_front();
+            self.slab[id as usize].place = Place::Wheel;
+            self.wheel.insert(id, until.us.div_ceil(tick_us));
+        }
+        None
+    }
+
+    /// The turn that was told is taken.
+    pub fn take(&mut self, id: HostId, turn: Turn) {
+        self.turns = self.turns.wrapping_add(1);
+        let is_silent = self.get(id).place == Place::SilentQueue;
+        if is_silent {
+            self.silent.pop_front()
+        } else {
+            self.queue.pop_front()
+        };
+        let host = &mut self.slab[id as usize];
+        host.place = Place::Away;
+        match turn {
+            Turn::Again(slot) => {
+                let next = self.links[slot as usize];
+                (host.waiting_first, host.waiting_last) = if next == slot { (NOBODY, NOBODY) } else { (next, host.waiting_last) };
+                self.waiting -= 1;
+            }
+            Turn::Port(_) => {
+                (host.next, host.under_way) = (host.next + 1, host.under_way + 1);
+                if !host.has_more() && !is_silent {
+                    self.active -= 1;
+                }
+            }
+        }
+        self.place(id);
+    }
+
+    /// A probe of this host waits for its turn.
+    pub fn wait(&mut self, id: HostId, slot: Slot) {
+        if slot as usize >= self.links.len() {
+            self.links.resize(slot as usize + 1, NOBODY);
+        }
+        self.links[slot as usize] = slot;
+        self.waiting += 1;
+        let host = &mut self.slab[id as usize];
+        let last = std::mem::replace(&mut host.waiting_last, slot);
+        if last == NOBODY {
+            host.waiting_first = slot;
+        } else {
+            self.links[last as usize] = slot;
+        }
+        self.place(id);
+    }
+
+    /// A port of the host is to be asked once more, besides those that have no verdict yet.
+    pub fn ask_again(&mut self, id: HostId) {
+        self.slab[id as usize].under_way += 1;
+    }
+
+    /// Puts a host where it belongs, if it is nowhere.
+    fn place(&mut self, id: HostId) {
+        let host = &mut self.slab[id as usize];
+        if host.place == Place::SilentQueue && host.waiting_first != NOBODY {
+            self.silent.retain(|&other| other != id);
+        } else if host.place != Place::Away {
+            return;
+        }
+        let may_take_up = host.has_more() && (host.presence != Presence::Unknown || host.under_way < LOOKAHEAD);
+        if host.waiting_first != NOBODY || (may_take_up && host.presence != Presence::Silent) {
+            self.enqueue(id);
+        } else if may_take_up {
+            host.place = Place::SilentQueue;
+            self.silent.push_back(id);
+        }
+    }
+
+    fn enqueue(&mut self, id: HostId) {
+        self.slab[id as usize].place = Place::Queue;
+        self.queue.push_back(id);
+    }
+
+    /// Takes further hosts from the plan as long as there is room.
+    fn admit(&mut self, plan: &Plan) {
+        while self.next < self.addresses && self.active < self.at_once && self.slab.len() < HOSTS_KNOWN {
+            let host = plan.host(self.next);
+            self.next += 1;
+            self.active += 1;
+            let chosen = plan.chosen_ports(&host);
+            let id = self.slab.insert(Host::new(host, chosen, !self.skips_silent)) as HostId;
+            self.enqueue(id);
+        }
+    }
+
+    /// Something answered for the host, at the port of this rank. Whether that is news: then what was silent before is
+    /// silent on a host that is there.
+    pub fn heard(&mut self, id: HostId, rank: u32) -> bool {
+        let host = &mut self.slab[id as usize];
+        let was = std::mem::replace(&mut host.presence, Presence::Present);
+        if was == Presence::Present {
+            return false;
+        }
+        if rank + 1 > self.latest_first_answer {
+            self.latest_first_answer = rank + 1;
+            self.reconsider();
+        }
+        let host = &mut self.slab[id as usize];
+        self.active += usize::from(was == Presence::Silent && host.has_more());
+        if host.place == Place::SilentQueue {
+            host.place = Place::Away;
+            self.silent.retain(|&other| other != id);
+        }
+        self.place(id);
+        true
+    }
+
+    /// Hosts were called silent too soon, as it turns out: some of them have a second chance.
+    fn reconsider(&mut self) {
+        let threshold = self.silent_after().unwrap_or(0);
+        for id in std::mem::take(&mut self.silent) {
+            let host = &mut self.slab[id as usize];
+            if host.silent < threshold && host.presence == Presence::Silent {
+                (host.presence, host.place) = (Presence::Unknown, Place::Away);
+                self.active += 1;
+                self.place(id);
+            } else {
+                self.silent.push_back(id);
+            }
+        }
+    }
+
+    /// How many ports have to be silent until a host is called silent.
+    pub fn silent_after(&self) -> Option<u32> {
+        self.skips_silent.then_some(SILENT_LEAST.max(PATIENCE * self.latest_first_answer))
+    }
+
+    /// A port of the host has its verdict. Whether the host is done with, and is to be [removed](Self::remove).
+    pub fn settled(&mut self, id: HostId) -> bool {
+        let threshold = self.silent_after();
+        let host = &mut self.slab[id as usize];
+        host.under_way -= 1;
+        if host.presence == Presence::Unknown && threshold.is_some_and(|threshold| host.silent >= threshold) && host.has_more() {
+            host.presence = Presence::Silent;
+            self.active -= 1;
+            match std::mem::replace(&mut host.place, Place::Away) {
+                Place::Queue => self.queue.retain(|&other| other != id),
+                Place::Wheel => self.wheel.cancel(id),
+                Place::Away | Place::SilentQueue => {}
+            }
+        }
+        self.place(id);
+        let host = &self.slab[id as usize];
+        host.under_way == 0 && !host.has_more()
+    }
+
+    /// Forgets a host.
+    pub fn remove(&mut self, id: HostId) -> Host {
+        self.silent.retain(|&other| other != id);
+        self.slab.remove(id as usize)
+    }
+
+    /// A silent host whose turns are over: others need its place, or nobody else is left.
+    pub fn poll_silent(&mut self, is_end: bool) -> Option<HostId> {
+        let is_full = self.silent.len() > HOSTS_AT_ONCE;
+        let is_idle = |id: &HostId| self.slab[*id as usize].under_way == 0;
+        if is_full || is_end { self.silent.iter().copied().find(is_idle) } else { None }
+    }
+
+    /// All probes that wait for their host's turn, for a stop.
+    pub fn drain_waiting(&mut self) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(self.waiting);
+        for (_, host) in &mut self.slab {
+            let mut at = std::mem::replace(&mut host.waiting_first, NOBODY);
+            host.waiting_last = NOBODY;
+            while at != NOBODY {
+                slots.push(at);
+                let next = self.links[at as usize];
+                at = if next == at { NOBODY } else { next };
+            }
+        }
+        self.waiting = 0;
+        slots
+    }
+
+    /// A host with silent ports whose verdict was held back, and whether it is a silent one.
+    pub fn poll_held(&self) -> Option<(HostId, bool)> {
+        let host = self.slab.iter().find(|(_, host)| !host.held.is_empty())?;
+        Some((host.0 as HostId, host.1.presence == Presence::Silent))
+    }
+
+    /// A port that was never taken up, its host, and whether that is a silent one; every one, call by call. For a stop,
+    /// when no probe is under way any more.
+    pub fn poll_left(&mut self, plan: &Plan) -> Option<(plan::Host, u32, bool)> {
+        loop {
+            if self.slab.is_empty() && self.next < self.addresses {
+                self.slab.insert(Host::new(plan.host(self.next), 0, true));
+                self.next += 1;
+            }
+            let key = self.slab.iter().next()?.0;
+            let host = &mut self.slab[key];
+            if host.has_more() {
+                host.next += 1;
+                return Some((host.plan, host.next - 1, host.presence == Presence::Silent));
+            }
+            self.slab.remove(key);
+        }
+    }
+}
