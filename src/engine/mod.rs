@@ -117,6 +117,8 @@ const LONGEST_WAIT_US: u64 = 100_000;
 /// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
 /// are taken before anything is given up.
 const OVERSLEPT_US: u64 = 5_000;
+/// And so much later that attempts may have run out of time without anybody looking.
+const GAP_US: u64 = 500_000;
 /// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
 /// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
 const OPENS_PER_TURN: usize = 32;
@@ -414,6 +416,9 @@ impl Scanner {
             other => other.map_err(Error::Poll)?,
         }
         self.read_clock();
+        if self.now.us_since(until) > GAP_US {
+            self.scan.handle_gap(self.now);
+        }
         // Not twice in a row: on a machine that is always late, time still has to run out.
         self.overslept = !self.overslept && self.now.us_since(until) > OVERSLEPT_US;
         Ok(())

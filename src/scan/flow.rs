@@ -26,6 +26,8 @@ pub(super) struct Flow {
     changed_at: Time,
     heard: u32,
     heard_late: u32,
+    /// Answers to repeated attempts of which the one before was lost at another rate.
+    heard_again: u32,
     cohorts: [Cohort; COHORTS],
     /// The number of the cohort that is being sent, counted from 0 for ever.
     sending: u32,
@@ -133,6 +135,7 @@ impl Default for Flow {
             changed_at: Time::default(),
             heard: 0,
             heard_late: 0,
+            heard_again: 0,
             cohorts: [Cohort::default(); COHORTS],
             sending: 0,
             judged: 0,
@@ -186,7 +189,8 @@ impl Flow {
         if started >= self.changed_at.plus_us(2 * wait.retry_us) {
             match lost_at {
                 None => self.heard += 1,
-                Some(at) => self.heard_late += u32::from(at >= self.changed_at),
+                Some(at) if at >= self.changed_at => self.heard_late += 1,
+                Some(_) => self.heard_again += 1,
             }
         }
         if self.sending - cohort < COHORTS as u32 {
@@ -253,10 +257,11 @@ impl Flow {
         }
         // Either way tells: answers that were expected of these attempts, and endpoints that had to be asked twice.
         let of_expected = (expected >= EXPECTED_LEAST).then(|| (answered as f32 / expected, expected));
-        let of_twice = (self.heard >= HEARD_LEAST).then(|| {
-            let heard = (self.heard + self.heard_late) as f32;
-            (self.heard as f32 / heard / self.usual.min(1.0), heard)
-        });
+        // Where hardly any first attempt is made, those count that were lost at another rate and are answered at this one.
+        let in_time = if self.heard >= HEARD_LEAST { self.heard } else { self.heard + self.heard_again };
+        let heard = (in_time + self.heard_late) as f32;
+        let of_twice = (in_time >= HEARD_LEAST / 2 && in_time + self.heard_late >= HEARD_LEAST)
+            .then(|| (in_time as f32 / heard / self.usual.min(1.0), heard));
         let Some((delivered, of)) = [of_expected, of_twice].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0)) else {
             if self.is_starting || now.us_since(self.changed_at) > UNCERTAIN_US {
                 self.grow(if self.is_starting { FIRST_GROWTH } else { GROWTH }, now);
@@ -300,7 +305,8 @@ impl Flow {
         self.per_s = per_s.clamp(LEAST_PER_S, MOST_PER_S);
         // What is due at the old rate need not wait longer than at the new one.
         self.due_ns = self.due_ns.min(now.us * 1_000 + self.interval_ns() as u64);
-        (self.was_limiting, self.heard, self.heard_late) = (false, 0, 0);
+        self.was_limiting = false;
+        (self.heard, self.heard_late, self.heard_again) = (0, 0, 0);
         // What was sent until now says nothing about the rate from now on.
         (self.changed, self.changed_at) = (self.sending + 1, now);
         self.next_cohort(now);
@@ -316,7 +322,7 @@ impl Flow {
         };
         self.is_starting = false;
         if failures >= 2 {
-            self.trial = None;
+            (self.trial, self.limit_per_s) = (None, MOST_PER_S);
             self.usual *= delivered.max(0.01);
             return self.change(before_per_s, now);
         }

@@ -107,6 +107,8 @@ pub(super) struct Pool {
     answered: u32,
     last_begun: Time,
     share: f32,
+    /// The share, as low as it may well be: a few answers of many attempts may be chance.
+    low_share: f32,
     /// How many attempts the share comes from; 0 where it is not known.
     weight: u32,
 }
@@ -134,20 +136,18 @@ impl Pool {
         self.answered += u32::from(row == self.row && row != NO_ROW);
     }
 
-    /// The share, if it is known: as low as it may well be, since a few answers of many attempts may be chance. An answer
-    /// takes no longer than `answer_us`. `prior` is what others are like.
+    /// The share, as low as it may well be; `prior`, what others are like, where it is not known. An answer takes no longer
+    /// than `answer_us`.
     pub fn share(&mut self, size: u32, prior: Option<f32>, answer_us: u64, now: Time) -> Option<f32> {
         if self.begun == size && (self.answered == size || now.us_since(self.last_begun) >= answer_us) {
             let share = self.answered as f32 / size as f32;
             let known = if self.weight > 0 { self.share } else { prior.unwrap_or(share) };
             let weight = (self.weight + size).min(MOST_WEIGHT);
-            *self = Pool { row: self.row, share: learned(known, share), weight, ..Pool::default() };
+            let share = learned(known, share);
+            let low_share = (share - 2.0 * (share * (1.0 - share) / weight as f32).sqrt()).max(0.0);
+            *self = Pool { row: self.row, share, low_share, weight, ..Pool::default() };
         }
-        if self.weight == 0 {
-            return prior;
-        }
-        let deviation = (self.share * (1.0 - self.share) / self.weight as f32).sqrt();
-        Some((self.share - 2.0 * deviation).max(0.0))
+        if self.weight == 0 { prior } else { Some(self.low_share) }
     }
 }
 

@@ -118,6 +118,7 @@ pub struct Scan {
     lately_silent: VecDeque<SocketAddr>,
     stats: Stats,
     now: Time,
+    gap_until: Time,
     stopped: Option<(Reason, Time)>,
 }
 
@@ -250,6 +251,7 @@ impl Scan {
             second_looks: 0,
             lately_silent: VecDeque::new(),
             now: Time::default(),
+            gap_until: Time::default(),
             stopped: None,
         }
     }
@@ -654,6 +656,9 @@ impl Scan {
         }
         // It may have been lost to our own speed: then it says nothing, either.
         let flow = self.hosts.get(id).flow.as_ref();
+        if started < self.gap_until && self.probes[slot as usize].voids < MOST_VOIDS {
+            return self.void(slot);
+        }
         if self.probes[slot as usize].voids < MOST_VOIDS
             && (self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started)))
         {
@@ -767,6 +772,12 @@ impl Scan {
         // The unspecified address stands for this machine's own.
         let is_there = |at: SocketAddr| at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified());
         self.probes.iter().any(|(slot, _)| is_there(self.endpoint_of(slot as Slot))) || self.lately_silent.iter().any(|&at| is_there(at))
+    }
+
+    /// This process, or the whole machine, has not run for a while before `now`: what was under way may have been answered
+    /// without anybody there to hear it, so its silence does not count.
+    pub fn handle_gap(&mut self, now: Time) {
+        self.gap_until = now;
     }
 
     /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
@@ -1039,6 +1050,19 @@ mod tests {
             scan.check_invariants();
             assert_eq!((scan.stats().in_state(State::Open), scan.stats().with_reason(Reason::Interrupted)), (1, 99));
         }
+    }
+
+    #[test]
+    fn silence_does_not_count_where_nobody_listened() {
+        let mut scan = scan(1..=1, fixed(1_000, 0), 10);
+        let slot = connect(&mut scan, 0);
+        scan.handle_gap(at(5_000));
+        scan.handle_outcome(slot, Outcome::Silence, at(5_000));
+        scan.check_invariants();
+        let slot = connect(&mut scan, 5_000);
+        scan.handle_outcome(slot, Outcome::Silence, at(6_000));
+        assert_eq!(reasons(&mut scan), [Reason::NoResponse]);
+        assert_eq!((scan.stats().attempts, scan.stats().voided), (1, 1));
     }
 
     #[test]

@@ -112,7 +112,18 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 17] = [
+pub const OTHERS: [Scenario; 20] = [
+    Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
+    Scenario {
+        name: "half limited",
+        ports: 2_000,
+        open: 0.1,
+        closed: 0.4,
+        host_limit: Some(Limit { per_s: 200.0, burst: 200.0 }),
+        ideal_s: 10.0,
+        ..PLAIN
+    },
+    Scenario { name: "limited 1000", ports: 10_000, host_limit: Some(Limit { per_s: 1000.0, burst: 100.0 }), ideal_s: 10.0, ..PLAIN },
     Scenario { name: "near", ports: 65_535, delay: Delay::Between(200, 300), ideal_s: 0.7, ..PLAIN },
     Scenario { name: "far", ports: 10_000, delay: Delay::Between(280_000, 320_000), ideal_s: 1.5, ..PLAIN },
     Scenario { name: "very far", ports: 2_000, delay: Delay::Between(1_200_000, 1_400_000), ideal_s: 5.0, ..PLAIN },
