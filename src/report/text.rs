@@ -146,8 +146,8 @@ impl<'a, W: Write> Text<'a, W> {
         let stats = &summary.stats;
         let quantile = |quantile| stats.rtt.quantile_us(quantile).map(milliseconds);
         if let (Some(half), Some(most)) = (quantile(0.5), quantile(0.99)) {
-            let scanned = stats.planned - stats.in_state(State::Unscanned);
-            let each = (stats.attempts + stats.voided) as f64 / scanned.max(1) as f64;
+            let tried = stats.attempts - stats.retries;
+            let each = (stats.attempts + stats.voided) as f64 / tried.max(1) as f64;
             let loss = percent(stats.loss());
             let _ = writeln!(text, "Round trips: half within {half}, 99 % within {most}; {loss} lost; {each:.2} attempts a probe");
         }
@@ -193,7 +193,8 @@ impl<'a, W: Write> Text<'a, W> {
 
     fn sum(&self, text: &mut String, summary: &Summary) {
         let stats = &summary.stats;
-        let untold = stats.planned - self.told;
+        // Silent hosts are told of as such, further down.
+        let untold = (stats.planned - self.told).saturating_sub(stats.with_reason(Reason::SilentHost));
         if untold > 0 && self.counts_hosts {
             let _ = writeln!(text, "\n{} never begun, and in no host's counts above", counted(untold, "endpoint was", "endpoints were"));
         }

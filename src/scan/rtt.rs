@@ -27,7 +27,7 @@ impl Default for Timeouts {
 const UNKNOWN_US: u64 = 300_000;
 /// The next ones. Below a second, at which the kernel sends a second SYN by itself.
 const UNKNOWN_AGAIN_US: u64 = 950_000;
-/// While nothing at all has answered, so many attempts wait longer: the network may be slower than that.
+/// While nothing at all has answered, so many first attempts wait longer: the network may be slower than that.
 const PATIENT: u32 = 32;
 const PATIENT_US: u64 = 2_000_000;
 
@@ -131,7 +131,7 @@ impl Clocks {
     }
 
     fn unknown_us(&mut self, attempt: u16) -> u64 {
-        let is_patient = !self.all.is_known() && self.patient < PATIENT;
+        let is_patient = attempt <= 1 && !self.all.is_known() && self.patient < PATIENT;
         self.patient += u32::from(is_patient);
         match attempt {
             _ if self.is_slow => self.timeouts.max_us,
