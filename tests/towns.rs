@@ -14,7 +14,7 @@ use portreeve::scan::{Finding, Rate, Reason, Settings, State};
 use support::namespace::in_namespace;
 use support::network::Network;
 use support::town::{COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town};
-use support::virtual_time::{Played, plan, play};
+use support::virtual_time::{Played, plan, play, play_until};
 
 /// As many sockets as a usual descriptor limit of 20,000 leaves.
 const CAP: u32 = 19_990;
@@ -125,6 +125,25 @@ fn an_outage_costs_its_time_and_no_answer() {
         assert!(run.stats.outages >= 1 && run.stats.outage_us > 2_500_000, "not noticed: {:?}", run.stats);
         let wrong = open[2] + closed[2];
         assert!(wrong * 1_000 <= open[0] + closed[1], "{wrong} called filtered for the outage of {from} s to {to} s");
+    }
+}
+
+#[test]
+fn a_network_that_does_not_come_back_is_no_firewall() {
+    let bottleneck = Some(Limit { per_s: 20_000.0, burst: 200.0 });
+    let run = played(&Scenario { targets: "10.9.1.0/26", bottleneck, outage_s: Some((2.0, 1e9)), ..PLAIN }, 1);
+    let [open, closed, ..] = run.score.said;
+    let (filtered, unscanned) = (open[2] + closed[2], run.stats.with_reason(Reason::NetworkAway));
+    assert!(unscanned > 20_000 && filtered * 1_000 < unscanned, "{filtered} called filtered, {unscanned} unscanned");
+    assert_eq!((run.stats.outages, run.stats.outage_us / 1_000_000), (1, 20));
+}
+
+#[test]
+fn a_stop_among_thousands_of_silent_hosts_adds_up() {
+    for (stop_s, tell_unscanned) in [(4, false), (6, false), (6, true), (8, false)] {
+        let town = Scenario { targets: "10.9.0.0/19", ports: 200, up: 0.0, ..PLAIN };
+        let run = play_until(&town, 1, Settings { tell_unscanned, ..Settings::default() }, CAP, stop_s);
+        assert_eq!(run.stats.settled(), 8_192 * 200, "stopped after {stop_s} s");
     }
 }
 

@@ -71,7 +71,7 @@ const COHORTS: usize = 8;
 const FIRST_PER_S: f32 = 5_000.0;
 const FIRST_BURST: f32 = 64.0;
 /// No slower and no faster than this; and no faster than this as long as nothing is known to answer.
-const LEAST_PER_S: f32 = 50.0;
+const LEAST_PER_S: f32 = 10.0;
 const MOST_PER_S: f32 = 10e6;
 const BLIND_PER_S: f32 = 100_000.0;
 /// Attempts may be so early: one wake-up of epoll's grain must not fall behind.

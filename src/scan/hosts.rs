@@ -31,6 +31,8 @@ const LOOKAHEAD: u32 = 64;
 const SILENT_LEAST: u32 = 32;
 /// … and after this many times as many as the others needed for their first answer.
 const PATIENCE: u32 = 2;
+/// … but no more than this: one host with one odd port must not make all others cost as if they were there.
+const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
 /// So many ports in a row, at first, tell which share of a host's ports answers.
@@ -245,12 +247,13 @@ impl Host {
         self.unheard += 1;
     }
 
-    /// A port answered, after attempts of which so many were lost, and at the last attempt that it would have had or not.
-    pub fn answer(&mut self, lost: u16, is_last: bool, is_open: bool) {
+    /// A port answered, after so many attempts that were silent. `is_late`: something was lost; `is_last`: at the last attempt
+    /// that it would have had.
+    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool) {
         self.answered += 1;
         self.open += u32::from(is_open);
-        self.unheard -= u32::from(lost > 0);
-        self.loss.answered(lost > 0, is_last, LATELY);
+        self.unheard -= u32::from(silent > 0);
+        self.loss.answered(is_late, is_last, LATELY);
     }
 
     /// Whether nearly everything it answered was open, for the first time.
@@ -500,7 +503,7 @@ impl Hosts {
 
     /// How many ports have to be silent until a host is called silent.
     pub fn silent_after(&self) -> Option<u32> {
-        self.skips_silent.then_some(SILENT_LEAST.max(PATIENCE * self.latest_first_answer))
+        self.skips_silent.then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
     }
 
     /// A port of the host has its verdict. Whether the host is done with, and is to be [removed](Self::remove).

@@ -24,7 +24,7 @@ use budget::Budget;
 use flow::{Answered, CohortId, Flow};
 use hosts::{ASKED_AGAIN, HostId, Hosts, POOLED, Pool, SAMPLE, Suspicion, Turn};
 use loss::SharedLoss;
-use outage::Outages;
+use outage::{Outage, Outages};
 use pace::Pacer;
 use rtt::{Clocks, Rtt};
 
@@ -506,12 +506,12 @@ impl Scan {
             Outcome::Connected { rtt_us, syn_sent_again } => {
                 let rtt_us = rtt_us.map_or(own_us, u64::from);
                 let sample = (!syn_sent_again && rtt_us < KERNEL_SYN_US).then_some(rtt_us);
-                self.handle_answer(slot, lost + u16::from(syn_sent_again), true, sample, now);
+                self.handle_answer(slot, lost, syn_sent_again, sample, true, now);
                 self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now);
             }
             Outcome::Refused => {
                 // Karn's rule: from a second on it may belong to the kernel's own second SYN.
-                self.handle_answer(slot, lost, false, Some(own_us).filter(|&us| us < KERNEL_SYN_US), now);
+                self.handle_answer(slot, lost, false, Some(own_us).filter(|&us| us < KERNEL_SYN_US), false, now);
                 self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
             }
             Outcome::Unreachable { reason, by } => {
@@ -533,7 +533,7 @@ impl Scan {
     }
 
     /// The endpoint itself answered: what that tells of times, loss and speed.
-    fn handle_answer(&mut self, slot: Slot, lost: u16, is_open: bool, rtt_us: Option<u64>, now: Time) {
+    fn handle_answer(&mut self, slot: Slot, silent: u16, syn_sent_again: bool, rtt_us: Option<u64>, is_open: bool, now: Time) {
         let probe = &self.probes[slot as usize];
         let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
         let (started, expected, lost_at) = (probe.started, probe.expected(), Some(probe.started_before()).filter(|_| !is_first));
@@ -566,15 +566,15 @@ impl Scan {
             self.pools[usize::from(which)].answered(rows.0);
             host.sample.answered(rows.1);
         }
-        self.stats.lost += u64::from(lost);
-        let is_last = lost >= u16::from(self.settings.max_retries);
-        host.answer(lost, is_last, is_open);
-        self.shared_loss.answered(&host.loss, lost > 0, is_last);
+        self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
+        let (is_late, is_last) = (silent > 0 || syn_sent_again, silent >= u16::from(self.settings.max_retries));
+        host.answer(silent, is_late, is_last, is_open);
+        self.shared_loss.answered(&host.loss, is_late, is_last);
         if !was_known && rtt.is_known() && (host.taken_up() >= MANY_WAITING || now.us < EARLY_US) {
             self.shorten_waits(id, rtt, now);
         }
         self.hear(id, rank, now);
-        if self.hosts.get(id).becomes_suspicious() {
+        if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
             self.look_again(id);
         }
     }
@@ -650,9 +650,16 @@ impl Scan {
         }
         let probe = &self.probes[slot as usize];
         let expected = probe.expected().filter(|_| probe.is_telling).unwrap_or(0.0);
-        if self.outages.silent(expected, started, now) {
-            self.stats.outages = self.outages.count;
-            return self.void(slot);
+        let outage = self.outages.silent(expected, started, now);
+        (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
+        match outage {
+            Outage::None => {}
+            Outage::Lasts => return self.void(slot),
+            Outage::TooLong => {
+                self.count_attempt(slot);
+                self.handle_stop(Reason::NetworkAway, now);
+                return self.settle(slot, Reason::NetworkAway, now);
+            }
         }
         // It may have been lost to our own speed: then it says nothing, either.
         let flow = self.hosts.get(id).flow.as_ref();
@@ -821,7 +828,10 @@ impl Scan {
         if self.hosts.settled(id) {
             self.finish_host(id, now);
         }
-        while let Some(silent) = self.hosts.poll_silent(false) {
+        // After a stop what they have left is counted already.
+        while self.stopped.is_none()
+            && let Some(silent) = self.hosts.poll_silent(false)
+        {
             self.give_up_host(silent, now);
         }
     }
@@ -1050,6 +1060,28 @@ mod tests {
             scan.check_invariants();
             assert_eq!((scan.stats().in_state(State::Open), scan.stats().with_reason(Reason::Interrupted)), (1, 99));
         }
+    }
+
+    #[test]
+    fn a_first_attempt_that_the_kernel_repeated_was_never_silent() {
+        let mut scan = scan(1..=2, fixed(3_000, 1), 10);
+        for _ in 0..2 {
+            let slot = connect(&mut scan, 0);
+            scan.handle_outcome(slot, Outcome::Connected { rtt_us: Some(9), syn_sent_again: true }, at(1_100));
+        }
+        assert_eq!((scan.stats().lost, scan.stats().attempts), (2, 2));
+        assert_eq!(reasons(&mut scan), [Reason::SynAck; 2]);
+    }
+
+    #[test]
+    fn nobody_is_asked_again_after_a_stop() {
+        let mut scan = scan(1..=200, Settings::default(), 200);
+        let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0))).map(|connect| connect.slot).collect();
+        assert!(slots.len() >= 64, "the first burst");
+        scan.handle_stop(Reason::Interrupted, at(1));
+        slots.iter().for_each(|&slot| scan.handle_outcome(slot, Outcome::Connected { rtt_us: Some(9), syn_sent_again: false }, at(1)));
+        assert_eq!(reasons(&mut scan).len(), slots.len());
+        assert!(scan.is_finished());
     }
 
     #[test]

@@ -9,19 +9,21 @@ pub(super) struct Outages {
     last_answer: Time,
     /// The answers that should have come since then.
     missing: f32,
-    state: State,
+    is_out: bool,
     next_beat: Time,
     pub count: u32,
     pub lasted_us: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
+/// What the silence of an attempt means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outage {
+    /// Nothing in particular.
     None,
-    Out,
-    /// It lasted too long: what is silent is taken for silent, until something answers.
-    GivenUp,
+    /// The network is away: the attempt says nothing about its endpoint.
+    Lasts,
+    /// And it does not come back.
+    TooLong,
 }
 
 /// With so many answers expected, none at all is no chance: e^-12.
@@ -34,7 +36,7 @@ const PATIENCE_US: u64 = 20_000_000;
 impl Outages {
     /// When the next attempt may begin, if there is an outage: otherwise at once.
     pub fn wait_until(&self, now: Time) -> Option<Time> {
-        (self.state == State::Out && self.next_beat > now).then_some(self.next_beat)
+        (self.is_out && self.next_beat > now).then_some(self.next_beat)
     }
 
     pub fn begin(&mut self, now: Time) {
@@ -43,31 +45,32 @@ impl Outages {
 
     /// An answer came. Whether it ends an outage: then what was learned of speed and loss before is worth nothing.
     pub fn answered(&mut self, now: Time) -> bool {
-        let ended = self.state != State::None;
-        if ended {
+        let was_out = std::mem::take(&mut self.is_out);
+        if was_out {
             self.lasted_us += now.us_since(self.last_answer);
         }
-        (self.last_answer, self.missing, self.state) = (now, 0.0, State::None);
-        ended
+        (self.last_answer, self.missing) = (now, 0.0);
+        was_out
     }
 
-    /// An attempt that began at `started` brought no answer, which it should have with the chance `expected`. Whether an
-    /// outage is the likelier reason: then the attempt says nothing about its endpoint.
-    pub fn silent(&mut self, expected: f32, started: Time, now: Time) -> bool {
+    /// An attempt that began at `started` brought no answer, which it should have with the chance `expected`.
+    pub fn silent(&mut self, expected: f32, started: Time, now: Time) -> Outage {
         if started > self.last_answer {
             self.missing += expected;
         }
-        match self.state {
-            State::None if self.missing >= MISSING => {
-                self.state = State::Out;
-                self.count += 1;
-                true
+        let lasted_us = now.us_since(self.last_answer);
+        match self.is_out {
+            false if self.missing < MISSING => Outage::None,
+            true if lasted_us > PATIENCE_US => {
+                self.lasted_us += lasted_us;
+                (self.is_out, self.missing) = (false, 0.0);
+                Outage::TooLong
             }
-            State::Out if now.us_since(self.last_answer) > PATIENCE_US => {
-                self.state = State::GivenUp;
-                false
+            is_known => {
+                self.count += u32::from(!is_known);
+                self.is_out = true;
+                Outage::Lasts
             }
-            state => state == State::Out,
         }
     }
 }
@@ -84,9 +87,9 @@ mod tests {
     fn an_outage_begins_where_silence_is_no_chance_and_ends_with_an_answer() {
         let mut outages = Outages::default();
         assert!(!outages.answered(at(100)));
-        assert!((0..100).all(|_| !outages.silent(1.0, at(50), at(150))), "they were sent before the last answer");
-        assert!((0..11).all(|_| !outages.silent(1.0, at(101), at(200))));
-        assert!(outages.silent(1.0, at(101), at(200)) && outages.silent(0.0, at(101), at(201)));
+        assert!((0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None), "they were sent before the last answer");
+        assert!((0..11).all(|_| outages.silent(1.0, at(101), at(200)) == Outage::None));
+        assert_eq!([1.0, 0.0].map(|expected| outages.silent(expected, at(101), at(200))), [Outage::Lasts; 2]);
         outages.begin(at(201));
         assert_eq!(outages.wait_until(at(202)), Some(at(251)));
         assert!(outages.answered(at(3_100)) && outages.wait_until(at(3_100)).is_none());
@@ -97,9 +100,9 @@ mod tests {
     fn patience_ends() {
         let mut outages = Outages::default();
         outages.answered(at(1));
-        assert!(outages.silent(20.0, at(2), at(200)));
-        assert!(outages.silent(1.0, at(2), at(20_000)));
-        assert!(!outages.silent(1.0, at(2), at(20_002)) && !outages.silent(1.0, at(2), at(30_000)));
-        assert!(outages.wait_until(at(30_000)).is_none());
+        assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
+        assert_eq!(outages.silent(1.0, at(2), at(20_000)), Outage::Lasts);
+        assert_eq!(outages.silent(1.0, at(2), at(20_002)), Outage::TooLong);
+        assert_eq!((outages.wait_until(at(20_002)), outages.count, outages.lasted_us), (None, 1, 20_001_000));
     }
 }

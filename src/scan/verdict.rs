@@ -128,6 +128,8 @@ reasons! {
     LocalError = Unscanned "local-error",
     /// Its host answered nothing on many other ports, so nobody seems to be there.
     SilentHost = Unscanned "silent-host",
+    /// The network stopped answering, and did not come back for as long as was waited.
+    NetworkAway = Unscanned "network-away",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
 }

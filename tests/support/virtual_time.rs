@@ -34,12 +34,17 @@ pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
     builder.build(&mut |_| unreachable!("no names")).expect("a plan")
 }
 
-/// Scans the town to the end; gives up after so many virtual seconds.
+/// Scans the town to the end.
 pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Played {
+    play_until(scenario, seed, Settings { tell_unscanned: true, ..settings }, cap, u64::MAX)
+}
+
+/// The same, stopped after so many virtual seconds.
+pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, stop_s: u64) -> Played {
     let mut town = Town::new(*scenario, seed);
     let plan = plan(scenario, seed);
     let planned = plan.len();
-    let mut scan = Scan::new(plan, Settings { tell_unscanned: true, ..settings }, cap);
+    let mut scan = Scan::new(plan, settings, cap);
     let (mut now_ns, mut attempts) = (0u64, 0u64);
     let mut turns = 0;
     let mut tenths: Vec<u32> = Vec::new();
@@ -56,6 +61,9 @@ pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Pla
     loop {
         assert!(now_ns < 3_600_000_000_000, "{}: the scan takes an hour; {:?}", scenario.name, scan.stats());
         let now = time(now_ns);
+        if now.us / 1_000_000 >= stop_s {
+            scan.handle_stop(Reason::Interrupted, now);
+        }
         while let Some(slot) = scan.poll_expired(now) {
             held[slot as usize] = 0;
             now_ns += SETTLE_NS;
