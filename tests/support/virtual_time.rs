@@ -39,8 +39,8 @@ pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Pla
     play_until(scenario, seed, Settings { tell_unscanned: true, ..settings }, cap, u64::MAX)
 }
 
-/// The same, stopped after so many virtual seconds.
-pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, stop_s: u64) -> Played {
+/// The same, stopped after so many virtual milliseconds.
+pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, stop_ms: u64) -> Played {
     let mut town = Town::new(*scenario, seed);
     let plan = plan(scenario, seed);
     let planned = plan.len();
@@ -61,7 +61,7 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
     loop {
         assert!(now_ns < 3_600_000_000_000, "{}: the scan takes an hour; {:?}", scenario.name, scan.stats());
         let now = time(now_ns);
-        if now.us / 1_000_000 >= stop_s {
+        if now.us / 1_000 >= stop_ms {
             scan.handle_stop(Reason::Interrupted, now);
         }
         while let Some(slot) = scan.poll_expired(now) {
