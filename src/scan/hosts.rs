@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::Slot;
+use super::expect::Sample;
 use super::flow::Flow;
 use super::loss::{LATELY, Loss};
 use super::rtt::Rtt;
@@ -35,8 +36,6 @@ const PATIENCE: u32 = 2;
 const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
-/// So many ports in a row, at first, tell which share of a host's ports answers.
-pub(super) const SAMPLE: u32 = 32;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
 const MANY_OPEN: u32 = 64;
 
@@ -94,68 +93,9 @@ pub(super) struct Host {
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
-    pub sample: Pool,
+    pub sample: Sample,
     /// Of a closed port that answered: for a second look at a host where everything seems open.
     pub suspicion: Suspicion,
-}
-
-/// The share of first attempts that bring an answer, from so many in a row at a time. They are looked at when the last of
-/// them must have been answered, and not when it is given up, which takes longer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pool {
-    /// Which row it is, so that a latecomer does not count for the next one.
-    row: u8,
-    begun: u32,
-    answered: u32,
-    last_begun: Time,
-    share: f32,
-    /// The share, as low as it may well be: a few answers of many attempts may be chance.
-    low_share: f32,
-    /// How many attempts the share comes from; 0 where it is not known.
-    weight: u32,
-}
-
-pub(super) const POOLED: u32 = 64;
-/// More attempts than this tell no more.
-const MOST_WEIGHT: u32 = 512;
-/// No row of any pool.
-const NO_ROW: u8 = 0;
-
-impl Pool {
-    /// A first attempt begins: which row it belongs to.
-    pub fn begin(&mut self, size: u32, now: Time) -> u8 {
-        if self.begun == size {
-            return NO_ROW;
-        }
-        if self.begun == 0 {
-            self.row = self.row.wrapping_add(1).max(NO_ROW + 1);
-        }
-        (self.begun, self.last_begun) = (self.begun + 1, now);
-        self.row
-    }
-
-    pub fn answered(&mut self, row: u8) {
-        self.answered += u32::from(row == self.row && row != NO_ROW);
-    }
-
-    /// The share, as low as it may well be; `prior`, what others are like, where it is not known. An answer takes no longer
-    /// than `answer_us`.
-    pub fn share(&mut self, size: u32, prior: Option<f32>, answer_us: u64, now: Time) -> Option<f32> {
-        if self.begun == size && (self.answered == size || now.us_since(self.last_begun) >= answer_us) {
-            let share = self.answered as f32 / size as f32;
-            let known = if self.weight > 0 { self.share } else { prior.unwrap_or(share) };
-            let weight = (self.weight + size).min(MOST_WEIGHT);
-            let share = learned(known, share);
-            let low_share = (share - 2.0 * (share * (1.0 - share) / weight as f32).sqrt()).max(0.0);
-            *self = Pool { row: self.row, share, low_share, weight, ..Pool::default() };
-        }
-        if self.weight == 0 { prior } else { Some(self.low_share) }
-    }
-}
-
-/// A share after another sample: later ones may be spoilt by our own speed, so more is believed sooner than less.
-fn learned(known: f32, share: f32) -> f32 {
-    known + (share - known) * if share > known { 0.5 } else { 0.25 }
 }
 
 /// How far the question is whether a host calls everything open.
@@ -194,7 +134,7 @@ impl Host {
             silent_attempts: u16::MAX,
             held: Vec::new(),
             chosen,
-            sample: Pool::default(),
+            sample: Sample::default(),
             suspicion: Suspicion::None,
         }
     }
@@ -208,12 +148,10 @@ impl Host {
         rank < self.chosen
     }
 
-    /// The chance that a port answers that was silent before, as far as the host is known.
-    pub fn expected_again(&self, share: Option<f32>) -> f32 {
-        // Of those that were silent once, as many as are missing in what should have answered.
+    /// Of the ports that were silent at least once, the share that would have to answer yet, if `share` of all do.
+    pub fn missing(&self, share: f32) -> f32 {
         let tried = (self.answered + self.unheard) as f32;
-        let missing = share.unwrap_or(0.0) * tried - self.answered as f32;
-        (missing / self.unheard.max(1) as f32).clamp(0.0, 1.0)
+        ((share * tried - self.answered as f32) / self.unheard.max(1) as f32).clamp(0.0, 1.0)
     }
 
     /// How many ports answered for each that was silent so far.

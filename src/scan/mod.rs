@@ -4,6 +4,7 @@
 //! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of virtual network in a second.
 
 mod budget;
+mod expect;
 mod flow;
 mod hosts;
 mod loss;
@@ -21,8 +22,9 @@ use slab::Slab;
 
 use crate::plan::Plan;
 use budget::Budget;
+use expect::{Expectations, Expected};
 use flow::{Answered, CohortId, Flow};
-use hosts::{ASKED_AGAIN, HostId, Hosts, POOLED, Pool, SAMPLE, Suspicion, Turn};
+use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
 use loss::SharedLoss;
 use outage::{Outage, Outages};
 use pace::Pacer;
@@ -103,9 +105,7 @@ pub struct Scan {
     /// The pace that the path to all hosts bears.
     all: Flow,
     shared_loss: SharedLoss,
-    /// Which share answers of the ports of hosts that are hardly known: of those that are there and of those that may not
-    /// be, ports chosen to be asked first and others.
-    pools: [Pool; 4],
+    expectations: Expectations,
     outages: Outages,
     paced_until: Option<Time>,
     budget: Budget,
@@ -134,26 +134,17 @@ struct Probe {
     port: u16,
     /// Which cohorts of the path's and the host's flow the attempt belongs to.
     cohorts: (CohortId, CohortId),
-    /// The chance that the attempt brings an answer, where that is known.
-    expected: f32,
+    expected: Expected,
     attempts: u16,
     own_failures: u8,
     /// Attempts that did not count.
     voids: u8,
     avoid_self: u8,
-    /// Which rows of the pool and of the host's sample the first attempt belongs to, and which pool that was.
-    rows: (u8, u8),
-    pool: u8,
-    /// Whether what is expected is known from the host itself, and not from what others do.
-    is_telling: bool,
     is_second_look: bool,
     /// Whether the kernel will send its SYN again within a moment.
     is_syn_due: bool,
     phase: Phase,
 }
-
-/// Nothing is known of what to expect.
-const UNKNOWN: f32 = -1.0;
 
 impl Probe {
     fn new(host: HostId, rank: u32, port: u16, is_second_look: bool) -> Self {
@@ -165,14 +156,11 @@ impl Probe {
             rank: rank as u16,
             port,
             cohorts: (0, 0),
-            expected: UNKNOWN,
+            expected: Expected::default(),
             attempts: 0,
             own_failures: 0,
             voids: 0,
             avoid_self: 0,
-            rows: (0, 0),
-            pool: 0,
-            is_telling: false,
             is_second_look,
             is_syn_due: false,
             phase: Phase::Ready,
@@ -181,10 +169,6 @@ impl Probe {
 
     fn deadline(&self) -> Time {
         self.started.plus_us(self.timeout_us.into())
-    }
-
-    fn expected(&self) -> Option<f32> {
-        (self.expected >= 0.0).then_some(self.expected)
     }
 
     /// When the attempt before this one began.
@@ -242,7 +226,7 @@ impl Scan {
             pacer: Pacer::new(settings.rate),
             all: Flow::default(),
             shared_loss: SharedLoss::default(),
-            pools: [Pool::default(); 4],
+            expectations: Expectations::default(),
             outages: Outages::default(),
             paced_until: None,
             budget: Budget::new(cap),
@@ -373,36 +357,14 @@ impl Scan {
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
         let (wait_all, wait) = (self.clocks.wait(self.clocks.all()), self.clocks.wait(host.rtt));
-        let is_chosen = host.is_chosen(probe.rank.into());
-        let is_present = host.answered > 0;
-        let which = u8::from(is_present) * 2 + u8::from(is_chosen);
-        // From what was asked first to what follows, from hosts that may not be there to those that are, and from all of
-        // these to one.
-        let (mut of_pool, answer_us) = (None, wait_all.answer_us);
-        let steps: &[u8] = if is_present { &[1, 3, 2] } else { &[which] };
-        for &step in &steps[..=steps.iter().position(|&step| step == which).unwrap_or(0)] {
-            of_pool = self.pools[usize::from(step)].share(POOLED, of_pool, answer_us, now);
-        }
-        let pool = &mut self.pools[usize::from(which)];
-        let of_host = host.sample.share(SAMPLE, of_pool.filter(|_| is_present && !is_chosen), wait.answer_us, now);
         let is_fresh = attempt == 1 && probe.voids == 0;
-        probe.is_telling = is_fresh && of_host.is_some() && !is_chosen;
-        probe.rows = (0, 0);
-        let expected = match is_fresh {
-            _ if probe.is_second_look => Some(0.0),
-            true => {
-                probe.pool = which;
-                probe.rows = (pool.begin(POOLED, now), if is_chosen { 0 } else { host.sample.begin(SAMPLE, now) });
-                of_host.filter(|_| !is_chosen).or(of_pool)
-            }
-            false => Some(host.expected_again(of_host)),
-        };
-        probe.expected = expected.unwrap_or(UNKNOWN);
-        self.all.learn(of_pool, wait_all, now);
-        let of_all = self.all.begin(expected, now);
+        let (expected, shares) = self.expectations.begin(host, probe.rank.into(), is_fresh, [wait_all, wait], now);
+        probe.expected = expected;
+        self.all.learn(shares.of_many, wait_all, now);
+        let of_all = self.all.begin(expected.chance(), now);
         let of_host = host.flow.as_mut().map_or(0, |flow| {
-            flow.learn(of_host, wait, now);
-            flow.begin(expected, now)
+            flow.learn(shares.of_host, wait, now);
+            flow.begin(expected.chance(), now)
         });
         probe.cohorts = (of_all, of_host);
         probe.timeout_us = u32::try_from(self.clocks.attempt_us(host.plan.address, host.rtt, attempt)).unwrap_or(u32::MAX);
@@ -536,8 +498,8 @@ impl Scan {
     fn handle_answer(&mut self, slot: Slot, silent: u16, syn_sent_again: bool, rtt_us: Option<u64>, is_open: bool, now: Time) {
         let probe = &self.probes[slot as usize];
         let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
-        let (started, expected, lost_at) = (probe.started, probe.expected(), Some(probe.started_before()).filter(|_| !is_first));
-        let ((of_all, of_host), rows, which) = (probe.cohorts, probe.rows, probe.pool);
+        let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
+        let (of_all, of_host) = probe.cohorts;
         if self.outages.answered(now) {
             self.stats.outage_us = self.outages.lasted_us;
             self.all.forget(now);
@@ -554,7 +516,7 @@ impl Scan {
             None => self.clocks.ambiguous(),
         }
         let rtt = host.rtt;
-        let answered = Answered { started, lost_at, expected };
+        let answered = Answered { started, lost_at, expected: expected.chance() };
         self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()));
         if let Some(flow) = &mut host.flow {
             flow.answered(&answered, of_host, self.clocks.wait(rtt));
@@ -563,8 +525,7 @@ impl Scan {
             return;
         }
         if is_first {
-            self.pools[usize::from(which)].answered(rows.0);
-            host.sample.answered(rows.1);
+            self.expectations.answered(&expected, host);
         }
         self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
         let (is_late, is_last) = (silent > 0 || syn_sent_again, silent >= u16::from(self.settings.max_retries));
@@ -648,8 +609,8 @@ impl Scan {
             self.count_attempt(slot);
             return self.settle(slot, reason, now);
         }
-        let probe = &self.probes[slot as usize];
-        let expected = probe.expected().filter(|_| probe.is_telling).unwrap_or(0.0);
+        let expected = self.probes[slot as usize].expected;
+        let expected = expected.chance().filter(|_| expected.is_telling).unwrap_or(0.0);
         let outage = self.outages.silent(expected, started, now);
         (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
         match outage {

@@ -1,0 +1,143 @@
+//! Which share of attempts brings an answer, as far as that is known: what `flow.rs` compares with what comes. It knows hosts
+//! and counts, no endpoint and no rate.
+//!
+//! A host's ports come in random order, so the first of them that are tried are a fair sample. Of hosts that are hardly
+//! known, others tell: those that are there and those that may not be apart, and ports that were chosen to be asked first
+//! apart from the others, because each of these has a share of its own.
+
+use super::flow::Wait;
+use super::hosts::Host;
+use super::verdict::Time;
+
+/// So many first attempts in a row are a sample, of one host and of many.
+const OF_HOST: u32 = 32;
+const OF_MANY: u32 = 64;
+
+/// What an attempt was expected to bring, and which samples it belongs to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    /// The chance of an answer; below 0 where nothing is known.
+    chance: f32,
+    /// Its rows in the sample of many and in the host's own.
+    rows: (u8, u8),
+    of_many: u8,
+    /// Whether the chance is the host's own, and not what others are like.
+    pub is_telling: bool,
+}
+
+impl Expected {
+    pub fn chance(&self) -> Option<f32> {
+        (self.chance >= 0.0).then_some(self.chance)
+    }
+}
+
+/// What first attempts bring, on all hosts and on one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shares {
+    pub of_many: Option<f32>,
+    pub of_host: Option<f32>,
+}
+
+/// The samples of many hosts: 1 for those that are not known to be there, 2 more for those that are; of each the first for
+/// ports like others and the second for chosen ones.
+#[derive(Debug, Default)]
+pub(super) struct Expectations {
+    of_many: [Sample; 4],
+}
+
+impl Expectations {
+    /// An attempt begins at the port of this rank. `is_fresh`: the first one there, which samples look at.
+    pub fn begin(&mut self, host: &mut Host, rank: u32, is_fresh: bool, [wait_all, wait]: [Wait; 2], now: Time) -> (Expected, Shares) {
+        let (is_chosen, is_present) = (host.is_chosen(rank), host.answered > 0);
+        let which = usize::from(is_present) * 2 + usize::from(is_chosen);
+        let of_many = self.share_of(which, wait_all.answer_us, now);
+        let others = of_many.filter(|_| is_present && !is_chosen);
+        let of_host = host.sample.share(OF_HOST, others, wait.answer_us, now);
+        let shares = Shares { of_many, of_host };
+        if !is_fresh {
+            // Of those that were silent before as many answer as are missing.
+            let chance = host.missing(of_host.unwrap_or(0.0));
+            return (Expected { chance, ..Expected::default() }, shares);
+        }
+        let own = of_host.filter(|_| !is_chosen);
+        let rows = (self.of_many[which].begin(OF_MANY, now), if is_chosen { NO_ROW } else { host.sample.begin(OF_HOST, now) });
+        let expected = Expected { chance: own.or(of_many).unwrap_or(-1.0), rows, of_many: which as u8, is_telling: own.is_some() };
+        (expected, shares)
+    }
+
+    /// What to expect of hosts like these before they were sampled themselves: of hosts that are there what chosen ports
+    /// brought, and of these what they brought where nobody was known to be there.
+    fn share_of(&mut self, which: usize, answer_us: u64, now: Time) -> Option<f32> {
+        let steps: &[usize] = match which {
+            2 => &[1, 3, 2],
+            3 => &[1, 3],
+            0 => &[0],
+            _ => &[1],
+        };
+        steps.iter().fold(None, |share, &step| self.of_many[step].share(OF_MANY, share, answer_us, now))
+    }
+
+    /// A fresh attempt was answered.
+    pub fn answered(&mut self, expected: &Expected, host: &mut Host) {
+        self.of_many[usize::from(expected.of_many)].answered(expected.rows.0);
+        host.sample.answered(expected.rows.1);
+    }
+}
+
+/// The share of first attempts that bring an answer, from so many in a row at a time. They are looked at when the last of
+/// them must have been answered, and not when it is given up, which takes longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sample {
+    /// Which row it is, so that a latecomer does not count for the next one.
+    row: u8,
+    begun: u32,
+    answered: u32,
+    last_begun: Time,
+    share: f32,
+    /// The share, as low as it may well be: a few answers of many attempts may be chance.
+    low_share: f32,
+    /// How many attempts the share comes from; 0 where it is not known.
+    weight: u32,
+}
+
+/// More attempts than this tell no more.
+const MOST_WEIGHT: u32 = 512;
+/// No row of any sample.
+const NO_ROW: u8 = 0;
+
+impl Sample {
+    /// A first attempt begins: which row it belongs to.
+    fn begin(&mut self, size: u32, now: Time) -> u8 {
+        if self.begun == size {
+            return NO_ROW;
+        }
+        if self.begun == 0 {
+            self.row = self.row.wrapping_add(1).max(NO_ROW + 1);
+        }
+        (self.begun, self.last_begun) = (self.begun + 1, now);
+        self.row
+    }
+
+    fn answered(&mut self, row: u8) {
+        self.answered += u32::from(row == self.row && row != NO_ROW);
+    }
+
+    /// The share, as low as it may well be; `prior`, what others are like, where it is not known. An answer takes no longer
+    /// than `answer_us`.
+    fn share(&mut self, size: u32, prior: Option<f32>, answer_us: u64, now: Time) -> Option<f32> {
+        if self.begun == size && (self.answered == size || now.us_since(self.last_begun) >= answer_us) {
+            let share = self.answered as f32 / size as f32;
+            let known = if self.weight > 0 { self.share } else { prior.unwrap_or(share) };
+            let weight = (self.weight + size).min(MOST_WEIGHT);
+            let share = learned(known, share);
+            let low_share = (share - 2.0 * (share * (1.0 - share) / weight as f32).sqrt()).max(0.0);
+            *self = Sample { row: self.row, share, low_share, weight, ..Sample::default() };
+        }
+        if self.weight == 0 { prior } else { Some(self.low_share) }
+    }
+}
+
+/// A share after another sample: later ones may be spoilt by our own speed, so more is believed sooner than less.
+fn learned(known: f32, share: f32) -> f32 {
+    known + (share - known) * if share > known { 0.5 } else { 0.25 }
+}
