@@ -264,7 +264,8 @@ impl Flow {
             .then(|| (in_time as f32 / heard / self.usual.min(1.0), heard));
         let Some((delivered, of)) = [of_expected, of_twice].into_iter().flatten().min_by(|a, b| a.0.total_cmp(&b.0)) else {
             if self.is_starting || now.us_since(self.changed_at) > UNCERTAIN_US {
-                self.grow(if self.is_starting { FIRST_GROWTH } else { GROWTH }, now);
+                let factor = if self.is_starting { FIRST_GROWTH } else { GROWTH };
+                self.grow(factor.min(BLIND_PER_S / self.per_s).max(1.0), now);
             }
             return;
         };
@@ -332,5 +333,92 @@ impl Flow {
         self.too_fast = (since, now);
         self.limit_per_s = sent_per_s;
         self.change((sent_per_s * delivered).max(sent_per_s / DEEPEST_CUT).min(self.per_s), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Wait = Wait { answer_us: 25_000, retry_us: 100_000 };
+
+    /// First attempts on a path that takes so many per second and answers after 20 ms, except the share that it always loses;
+    /// as many as the flow lets begin, for so many seconds. Returns the rate of the last second.
+    fn drive(flow: &mut Flow, capacity_per_s: f64, lost: f64, seconds: u64) -> f64 {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut answers: std::collections::VecDeque<(u64, Time, CohortId)> = std::collections::VecDeque::new();
+        let (mut room, mut last) = (0.0f64, 0);
+        for ms in 0..seconds * 1_000 {
+            let now = Time::from_us(ms * 1_000);
+            room = (room + capacity_per_s / 1e3).min(capacity_per_s / 100.0);
+            while answers.front().is_some_and(|&(at, ..)| at <= ms) {
+                let (_, started, cohort) = answers.pop_front().expect("it is there");
+                flow.answered(&Answered { started, lost_at: None, expected: Some(0.5) }, cohort, WAIT);
+            }
+            // No machine sends more than this in a millisecond.
+            for _ in 0..200 {
+                if flow.wait_until(now).is_some() {
+                    break;
+                }
+                flow.learn(None, WAIT, now);
+                let cohort = flow.begin(Some(0.5), now);
+                last += u64::from(ms >= (seconds - 1) * 1_000);
+                let passes = room >= 1.0;
+                room -= f64::from(u8::from(passes));
+                if passes && random.bool() && random.f64() >= lost {
+                    answers.push_back((ms + 20, now, cohort));
+                }
+            }
+        }
+        last as f64
+    }
+
+    #[test]
+    fn a_wide_path_is_filled_and_a_narrow_one_is_noticed() {
+        assert!(drive(&mut Flow::default(), 1e9, 0.0, 2) > 150_000.0);
+        // First attempts alone, half of which are never answered, are the hardest to tell from loss; what comes of it in whole
+        // scans is in tests/towns.txt.
+        let mut flow = Flow::default();
+        drive(&mut flow, 20_000.0, 0.0, 1);
+        assert!(!flow.is_starting && flow.limit_per_s > 20_000.0 && flow.limit_per_s < MOST_PER_S, "{flow:?}");
+    }
+
+    #[test]
+    fn what_is_always_lost_slows_nothing_down_for_good() {
+        assert!(drive(&mut Flow::default(), 1e9, 0.3, 10) > 100_000.0);
+    }
+
+    #[test]
+    fn silence_from_the_start_is_no_reason_to_stay_slow_nor_to_flood() {
+        let mut flow = Flow::default();
+        let begun = |flow: &mut Flow, from_ms: u64, to_ms: u64| -> u64 {
+            let times = (from_ms..to_ms).map(|ms| Time::from_us(ms * 1_000));
+            times
+                .map(|now| {
+                    (0..1_000)
+                        .take_while(|_| {
+                            flow.wait_until(now)
+                                .is_none()
+                                .then(|| {
+                                    flow.learn(None, WAIT, now);
+                                    flow.begin(None, now)
+                                })
+                                .is_some()
+                        })
+                        .count() as u64
+                })
+                .sum()
+        };
+        assert!((64..300).contains(&begun(&mut flow, 0, 20)), "the first burst, and little more");
+        let second = begun(&mut flow, 20, 1_020);
+        assert!((60_000..=101_000).contains(&second), "{second} attempts in the first second");
+    }
+
+    #[test]
+    fn attempts_at_a_rate_that_was_too_much_are_known() {
+        let mut flow = Flow::default();
+        drive(&mut flow, 500.0, 0.0, 1);
+        assert!(flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000), "{:?}", flow.too_fast);
+        assert!(!flow.was_too_fast(Time::from_us(2_000_000)));
     }
 }
