@@ -139,6 +139,11 @@ impl Host {
         }
     }
 
+    /// Whether a further port may be taken up: of a host that may not be there not too many at once.
+    fn may_take_up(&self) -> bool {
+        self.has_more() && (self.presence != Presence::Unknown || self.under_way < LOOKAHEAD)
+    }
+
     fn has_more(&self) -> bool {
         self.next < self.plan.ports
     }
@@ -309,8 +314,10 @@ impl Hosts {
                 continue;
             }
             let Some(until) = host.flow.as_mut().and_then(|flow| flow.wait_until(now)) else {
-                let turn = if host.waiting_first == NOBODY { Turn::Port(host.next) } else { Turn::Again(host.waiting_first) };
-                return Some((id, turn));
+                // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
+                let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
+                let takes_new = host.waiting_first == NOBODY || prefers_new;
+                return Some((id, if takes_new { Turn::Port(host.next) } else { Turn::Again(host.waiting_first) }));
             };
             self.queue.pop_front();
             self.slab[id as usize].place = Place::Wheel;
@@ -376,7 +383,7 @@ impl Hosts {
         } else if host.place != Place::Away {
             return;
         }
-        let may_take_up = host.has_more() && (host.presence != Presence::Unknown || host.under_way < LOOKAHEAD);
+        let may_take_up = host.may_take_up();
         if host.waiting_first != NOBODY || (may_take_up && host.presence != Presence::Silent) {
             self.enqueue(id);
         } else if may_take_up {
