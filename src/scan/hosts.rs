@@ -71,7 +71,7 @@ pub(super) struct Host {
     pub loss: Loss,
     /// None where there are too few ports to overrun it.
     pub flow: Option<Box<Flow>>,
-    /// Probes that wait for this host's turn, linked through [`Links`].
+    /// Probes that wait for its turn: the first and the last of a list linked through `Hosts::links`.
     waiting_first: Slot,
     waiting_last: Slot,
     /// Its next port.
@@ -94,7 +94,7 @@ pub(super) struct Host {
     chosen: u32,
     /// Which share of its ports answers at first.
     pub sample: Sample,
-    /// Of a closed port that answered: for a second look at a host where everything seems open.
+    /// Whether it seems to call everything open.
     pub suspicion: Suspicion,
 }
 
