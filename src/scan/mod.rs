@@ -622,14 +622,10 @@ impl Scan {
                 return self.settle(slot, Reason::NetworkAway, now);
             }
         }
-        // It may have been lost to our own speed: then it says nothing, either.
+        // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
         let flow = self.hosts.get(id).flow.as_ref();
-        if started < self.gap_until && self.probes[slot as usize].voids < MOST_VOIDS {
-            return self.void(slot);
-        }
-        if self.probes[slot as usize].voids < MOST_VOIDS
-            && (self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started)))
-        {
+        let is_lost = started < self.gap_until || self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started));
+        if is_lost && self.probes[slot as usize].voids < MOST_VOIDS {
             return self.void(slot);
         }
         // Meanwhile answers may have turned out to take longer than this attempt was given.
