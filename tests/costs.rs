@@ -32,19 +32,21 @@ fn counted(arguments: &str) -> (f64, String) {
 fn three_system_calls_a_refused_port_and_two_a_silent_attempt() {
     in_namespace("three_system_calls_a_refused_port_and_two_a_silent_attempt", || {
         let _network = Network::start(|to, _| if to.to_string().ends_with(".2") { Reply::Refuse } else { Reply::Silence });
-        let check = |arguments: &str, attempts: f64, at_most: f64| {
+        let check = |arguments: &str, at_most: f64| {
             let (calls, stdout) = counted(arguments);
             let end = end_record(&stdout);
-            assert_eq!(end["attempts"].as_f64(), Some(attempts), "{arguments}: {end}");
+            // Hardly more than one attempt each: a few go to ports that have answered, to see what the rate does.
+            let attempts = end["attempts"].as_f64().expect("a number");
+            assert!((65_535.0..66_000.0).contains(&attempts), "{arguments}: {end}");
             let each = calls / attempts;
             assert!(each <= at_most, "{arguments}: {each:.3} system calls an attempt, {at_most} are allowed");
         };
-        check("127.0.0.1 -p- --json", 65_535.0, 3.1);
+        check("127.0.0.1 -p- --json", 3.1);
         // How many answers one wait brings depends on what else the machine does.
-        check("10.9.1.2 -p- --json --max-retries 0 --timeout 60 --max-fds 100", 65_535.0, 3.5);
+        check("10.9.1.2 -p- --json --max-retries 0 --timeout 60 --max-fds 100", 3.5);
         // On 400 sockets: what it costs to open these is 1 % of it. With fewer attempts a socket the four calls of opening
         // and closing one weigh more.
-        check("10.9.1.3 -p- --json --max-retries 0 --timeout 10ms --max-fds 400", 65_535.0, 2.1);
+        check("10.9.1.3 -p- --json --max-retries 0 --timeout 10ms --max-fds 400", 2.1);
     });
 }
 
@@ -61,6 +63,7 @@ const AT_MOST_KIB: u64 = if cfg!(debug_assertions) { 8_704 } else { 6_144 };
 fn six_megabytes_hold_any_scan() {
     in_namespace("six_megabytes_hold_any_scan", || {
         Network::silent();
+        stays_small("10.9.1.2 -p- --json --max-fds 19000", Some(19_000));
         stays_small("10.9.1.2 -p- --json --max-fds 19000 --max-retries 0 --timeout 2s", Some(19_000));
         stays_small("127.0.0.0/8 --json", None);
     });

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::Slot;
 use super::expect::Sample;
-use super::flow::Flow;
+use super::flow::{Flow, TELLING};
 use super::loss::{LATELY, Loss};
 use super::rtt::Rtt;
 use super::verdict::Time;
@@ -36,6 +36,9 @@ const PATIENCE: u32 = 2;
 const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
+/// After so many of them one goes to a port that is known to answer; sooner as long as nobody knows what the rate does.
+const CONTROL_EVERY: u8 = 24;
+const CONTROL_SOON: u8 = 4;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
 const MANY_OPEN: u32 = 64;
 
@@ -69,11 +72,13 @@ pub(super) struct Host {
     pub plan: plan::Host,
     pub rtt: Rtt,
     pub loss: Loss,
-    /// None where there are too few ports to overrun it.
+    /// None where there are too few ports to overrun it, or where the path has no other host.
     pub flow: Option<Box<Flow>>,
     /// Probes that wait for its turn: the first and the last of a list linked through `Hosts::links`.
     waiting_first: Slot,
     waiting_last: Slot,
+    /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
+    parked: VecDeque<u16>,
     /// Its next port.
     next: u32,
     /// Ports taken up that have no verdict yet.
@@ -90,6 +95,11 @@ pub(super) struct Host {
     pub silent_attempts: u16,
     /// Ranks of ports that ended silent while nobody knew whether the host is there.
     pub held: Vec<u16>,
+    /// The port that refused last, by its rank: that it answers is known. And the attempts since it was asked again, of those that
+    /// tell little themselves.
+    control: Option<u16>,
+    since_control: u8,
+    controls: u8,
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
@@ -115,14 +125,15 @@ pub(super) enum Suspicion {
 pub(super) const ASKED_AGAIN: u8 = 3;
 
 impl Host {
-    fn new(plan: plan::Host, chosen: u32, is_wanted_anyway: bool) -> Self {
+    fn new(plan: plan::Host, chosen: u32, is_alone: bool, is_wanted_anyway: bool) -> Self {
         Host {
             plan,
             rtt: Rtt::default(),
             loss: Loss::default(),
-            flow: (plan.ports > FEW_PORTS).then(Box::default),
+            flow: (plan.ports > FEW_PORTS && !is_alone).then(Box::default),
             waiting_first: NOBODY,
             waiting_last: NOBODY,
+            parked: VecDeque::new(),
             next: 0,
             under_way: 0,
             presence: if is_wanted_anyway { Presence::Present } else { Presence::Unknown },
@@ -133,6 +144,9 @@ impl Host {
             unheard: 0,
             silent_attempts: u16::MAX,
             held: Vec::new(),
+            control: None,
+            since_control: 0,
+            controls: 0,
             chosen,
             sample: Sample::default(),
             suspicion: Suspicion::None,
@@ -175,6 +189,12 @@ impl Host {
         self.silent_attempts = self.silent_attempts.min(attempts);
     }
 
+    /// So many ports that had ended silent are asked again.
+    pub fn reopened(&mut self, ports: u32) {
+        self.silent -= ports;
+        self.silent_attempts = u16::MAX;
+    }
+
     /// Whether it has answered.
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present
@@ -192,11 +212,32 @@ impl Host {
 
     /// A port answered, after so many attempts that were silent. `is_late`: something was lost; `is_last`: at the last attempt
     /// that it would have had.
-    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool) {
+    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
         self.answered += 1;
         self.open += u32::from(is_open);
+        if !is_open {
+            self.control = Some(rank as u16);
+        }
         self.unheard -= u32::from(silent > 0);
         self.loss.answered(is_late, is_last, LATELY);
+    }
+
+    /// An attempt begins that brings an answer with this chance, if that is known.
+    pub fn begins(&mut self, chance: Option<f32>, is_control: bool) {
+        if is_control {
+            (self.since_control, self.controls) = (0, self.controls.wrapping_add(1));
+        } else if chance.is_none_or(|chance| chance < TELLING) {
+            self.since_control = self.since_control.saturating_add(1);
+        }
+    }
+
+    /// Whether it is time to ask a port again that is known to answer, and which.
+    fn control_due(&self, often: bool) -> Option<u32> {
+        let often = often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain());
+        let every = if often { CONTROL_SOON } else { CONTROL_EVERY };
+        // At uneven distances, or they may all fall into the gaps of a limit that passes every so many.
+        let after = every / 2 + self.controls.wrapping_mul(0x9D) % every;
+        self.control.filter(|_| self.since_control >= after).map(u32::from)
     }
 
     /// Whether nearly everything it answered was open, for the first time.
@@ -214,8 +255,9 @@ pub(super) struct Hosts {
     wheel: Wheel,
     /// By slot: the probe that waits behind it, or itself where it is the last.
     links: Vec<Slot>,
-    /// Probes that wait for their host's turn.
+    /// Probes that wait for their host's turn, and ports that were parked.
     waiting: usize,
+    parked: usize,
     /// The plan's next address, and how many there are.
     next: u64,
     addresses: u64,
@@ -238,6 +280,10 @@ pub(super) enum Turn {
     Again(Slot),
     /// Take up the port of this rank.
     Port(u32),
+    /// Try the port of this rank again, which was parked.
+    Parked(u32),
+    /// Ask the port of this rank again, which answered before.
+    Control(u32),
 }
 
 impl Hosts {
@@ -250,6 +296,7 @@ impl Hosts {
             wheel: Wheel::default(),
             links: Vec::new(),
             waiting: 0,
+            parked: 0,
             next: 0,
             addresses: plan.addresses(),
             active: 0,
@@ -293,8 +340,9 @@ impl Hosts {
     }
 
     /// The host whose turn it is and what it should do. Both stay the same until [`take`](Self::take). With `takes_up`
-    /// false no port is to be taken up.
-    pub fn turn(&mut self, plan: &Plan, takes_up: bool, now: Time, tick_us: u64) -> Option<(HostId, Turn)> {
+    /// false no port is to be taken up. `controls`: whether ports that answered before are to be asked again, and if so,
+    /// whether often.
+    pub fn turn(&mut self, plan: &Plan, takes_up: bool, controls: Option<bool>, now: Time, tick_us: u64) -> Option<(HostId, Turn)> {
         while let Some(id) = self.wheel.pop_expired(now.us / tick_us) {
             self.enqueue(id);
         }
@@ -314,10 +362,18 @@ impl Hosts {
                 continue;
             }
             let Some(until) = host.flow.as_mut().and_then(|flow| flow.wait_until(now)) else {
+                if let Some(rank) = controls.and_then(|often| host.control_due(often)) {
+                    return Some((id, Turn::Control(rank)));
+                }
                 // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
                 let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
-                let takes_new = host.waiting_first == NOBODY || prefers_new;
-                return Some((id, if takes_new { Turn::Port(host.next) } else { Turn::Again(host.waiting_first) }));
+                let turn = match host.parked.front() {
+                    _ if prefers_new => Turn::Port(host.next),
+                    _ if host.waiting_first != NOBODY => Turn::Again(host.waiting_first),
+                    Some(&rank) => Turn::Parked(rank.into()),
+                    None => Turn::Port(host.next),
+                };
+                return Some((id, turn));
             };
             self.queue.pop_front();
             self.slab[id as usize].place = Place::Wheel;
@@ -343,6 +399,11 @@ impl Hosts {
                 (host.waiting_first, host.waiting_last) = if next == slot { (NOBODY, NOBODY) } else { (next, host.waiting_last) };
                 self.waiting -= 1;
             }
+            Turn::Parked(_) => {
+                host.parked.pop_front();
+                self.parked -= 1;
+            }
+            Turn::Control(_) => host.under_way += 1,
             Turn::Port(_) => {
                 (host.next, host.under_way) = (host.next + 1, host.under_way + 1);
                 if !host.has_more() && !is_silent {
@@ -370,6 +431,24 @@ impl Hosts {
         self.place(id);
     }
 
+    /// The port of this rank was silent once. As long as nobody knows how long an answer takes there may be very many of them.
+    pub fn park(&mut self, id: HostId, rank: u16) {
+        self.slab[id as usize].parked.push_back(rank);
+        self.parked += 1;
+        self.place(id);
+    }
+
+    /// Ports that were silent once and have no probe.
+    pub fn parked(&self) -> usize {
+        self.parked
+    }
+
+    /// All of them, for a stop.
+    pub fn drain_parked(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
+        self.parked = 0;
+        self.slab.iter_mut().map(|(id, host)| (id as HostId, std::mem::take(&mut host.parked))).collect()
+    }
+
     /// A port of the host is to be asked once more, besides those that have no verdict yet.
     pub fn ask_again(&mut self, id: HostId) {
         self.slab[id as usize].under_way += 1;
@@ -378,13 +457,14 @@ impl Hosts {
     /// Puts a host where it belongs, if it is nowhere.
     fn place(&mut self, id: HostId) {
         let host = &mut self.slab[id as usize];
-        if host.place == Place::SilentQueue && host.waiting_first != NOBODY {
+        let waits = host.waiting_first != NOBODY || !host.parked.is_empty();
+        if host.place == Place::SilentQueue && waits {
             self.silent.retain(|&other| other != id);
         } else if host.place != Place::Away {
             return;
         }
         let may_take_up = host.may_take_up();
-        if host.waiting_first != NOBODY || (may_take_up && host.presence != Presence::Silent) {
+        if waits || (may_take_up && host.presence != Presence::Silent) {
             self.enqueue(id);
         } else if may_take_up {
             host.place = Place::SilentQueue;
@@ -404,7 +484,7 @@ impl Hosts {
             self.next += 1;
             self.active += 1;
             let chosen = plan.chosen_ports(&host);
-            let id = self.slab.insert(Host::new(host, chosen, !self.skips_silent)) as HostId;
+            let id = self.slab.insert(Host::new(host, chosen, self.addresses == 1, !self.skips_silent)) as HostId;
             self.enqueue(id);
         }
     }
@@ -510,7 +590,7 @@ impl Hosts {
     pub fn poll_left(&mut self, plan: &Plan) -> Option<(plan::Host, u32, bool)> {
         loop {
             if self.slab.is_empty() && self.next < self.addresses {
-                self.slab.insert(Host::new(plan.host(self.next), 0, true));
+                self.slab.insert(Host::new(plan.host(self.next), 0, true, true));
                 self.next += 1;
             }
             let key = self.slab.iter().next()?.0;

@@ -15,6 +15,8 @@ const PRIOR_LOSS: f32 = 0.005;
 pub(super) const LATELY: u32 = 64;
 /// A host tells the others no more than this many answers' worth.
 const SHARED: u32 = 32;
+/// What all share is that of so many attempts lately.
+const SHARED_LATELY: u32 = 512;
 /// Loss on fewer hosts than this is theirs and not the path's.
 const HOSTS_FOR_A_PATH: u32 = 3;
 
@@ -51,7 +53,7 @@ impl SharedLoss {
     pub fn answered(&mut self, host: &Loss, is_late: bool, is_last: bool) {
         self.lossy_hosts += u32::from(is_late && host.late == 1);
         if host.answers <= SHARED {
-            self.loss.answered(is_late, is_last, u32::MAX / 4);
+            self.loss.answered(is_late, is_last, SHARED_LATELY);
         }
     }
 

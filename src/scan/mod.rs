@@ -23,7 +23,7 @@ use slab::Slab;
 use crate::plan::Plan;
 use budget::Budget;
 use expect::{Expectations, Expected};
-use flow::{Answered, CohortId, Flow};
+use flow::{Answered, CohortId, Flow, Hope};
 use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
 use loss::SharedLoss;
 use outage::{Outage, Outages};
@@ -112,8 +112,8 @@ pub struct Scan {
     findings: VecDeque<Finding>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
-    /// Probes that ask an endpoint again that has its verdict.
-    second_looks: u64,
+    /// Probes at endpoints that have their verdict.
+    without_verdict: u64,
     /// Where attempts got no answer last.
     lately_silent: VecDeque<SocketAddr>,
     stats: Stats,
@@ -140,14 +140,14 @@ struct Probe {
     /// Attempts that did not count.
     voids: u8,
     avoid_self: u8,
-    is_second_look: bool,
+    purpose: Purpose,
     /// Whether the kernel will send its SYN again within a moment.
     is_syn_due: bool,
     phase: Phase,
 }
 
 impl Probe {
-    fn new(host: HostId, rank: u32, port: u16, is_second_look: bool) -> Self {
+    fn new(host: HostId, rank: u32, port: u16, purpose: Purpose) -> Self {
         Probe {
             started: Time::default(),
             timeout_us: 0,
@@ -161,7 +161,7 @@ impl Probe {
             own_failures: 0,
             voids: 0,
             avoid_self: 0,
-            is_second_look,
+            purpose,
             is_syn_due: false,
             phase: Phase::Ready,
         }
@@ -171,10 +171,29 @@ impl Probe {
         self.started.plus_us(self.timeout_us.into())
     }
 
+    /// What its attempt is to bring.
+    fn hope(&self) -> Hope {
+        match self.purpose {
+            Purpose::Control => Hope::Certain,
+            _ => self.expected.chance().map_or(Hope::Unknown, Hope::Chance),
+        }
+    }
+
     /// When the attempt before this one began.
     fn started_before(&self) -> Time {
         Time::from_us(self.started.us.saturating_sub(self.before_us.into()))
     }
+}
+
+/// What a probe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A verdict.
+    Verdict,
+    /// Whether the host calls everything open.
+    SecondLook,
+    /// Whether answers still come at this rate: one attempt at a port that is known to answer.
+    Control,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +216,7 @@ const OWN_FAILURES: u8 = 20;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
 const MOST_VOIDS: u8 = 10;
 /// Probes under way for each socket that there may be, and besides: most wait for a slow host's turn.
-const PROBES_PER_SOCKET: usize = 2;
+const PROBES_PER_SOCKET: usize = 1;
 const MORE_PROBES: usize = 1_024;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
 const LATELY_SILENT: usize = 2_048;
@@ -207,6 +226,10 @@ const TOLD_UNSCANNED: u64 = 1 << 20;
 const TICK_US: u64 = 1_000;
 /// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
+/// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
+const CONTROLS_FROM: u64 = 64;
+/// A port of a host that has not answered is asked this often at most, until it has.
+const ATTEMPTS_AT_NOBODY: u16 = 2;
 /// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
 const MANY_WAITING: u32 = 256;
 const EARLY_US: u64 = 3_000_000;
@@ -232,7 +255,7 @@ impl Scan {
             budget: Budget::new(cap),
             findings: VecDeque::new(),
             backing_off: 0,
-            second_looks: 0,
+            without_verdict: 0,
             lately_silent: VecDeque::new(),
             now: Time::default(),
             gap_until: Time::default(),
@@ -323,10 +346,11 @@ impl Scan {
         }
         let places = PROBES_PER_SOCKET * self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
-        let (id, turn) = self.hosts.turn(&self.plan, takes_up, now, TICK_US)?;
+        let controls = (self.stats.begun >= CONTROLS_FROM).then(|| self.all.is_uncertain());
+        let (id, turn) = self.hosts.turn(&self.plan, takes_up, controls, now, TICK_US)?;
         let endpoint = match turn {
             Turn::Again(slot) => self.endpoint_of(slot),
-            Turn::Port(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
+            Turn::Port(rank) | Turn::Parked(rank) | Turn::Control(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
         };
         self.paced_until = self.pacer.wait_until(endpoint, now);
         if self.paced_until.is_some() {
@@ -337,7 +361,12 @@ impl Scan {
             Turn::Again(slot) => slot,
             Turn::Port(rank) => {
                 self.stats.begun += 1;
-                self.probes.insert(Probe::new(id, rank, endpoint.port(), false)) as Slot
+                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict)) as Slot
+            }
+            Turn::Parked(rank) => self.resume(id, rank, 1),
+            Turn::Control(rank) => {
+                self.without_verdict += 1;
+                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Control)) as Slot
             }
         };
         self.begin(slot, now);
@@ -357,14 +386,18 @@ impl Scan {
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
         let (wait_all, wait) = (self.clocks.wait(self.clocks.all()), self.clocks.wait(host.rtt));
-        let is_fresh = attempt == 1 && probe.voids == 0;
+        let is_control = probe.purpose == Purpose::Control;
+        let is_fresh = attempt == 1 && probe.voids == 0 && !is_control;
         let (expected, shares) = self.expectations.begin(host, probe.rank.into(), is_fresh, [wait_all, wait], now);
         probe.expected = expected;
-        self.all.learn(shares.of_many, wait_all, now);
-        let of_all = self.all.begin(expected.chance(), now);
+        host.begins(expected.chance(), is_control);
+        self.all.learn(shares.of_many, wait_all, None, now);
+        let path = self.all.as_path();
+        let hope = probe.hope();
+        let of_all = self.all.begin(hope, now);
         let of_host = host.flow.as_mut().map_or(0, |flow| {
-            flow.learn(shares.of_host, wait, now);
-            flow.begin(expected.chance(), now)
+            flow.learn(shares.of_host, wait, Some(&path), now);
+            flow.begin(hope, now)
         });
         probe.cohorts = (of_all, of_host);
         probe.timeout_us = u32::try_from(self.clocks.attempt_us(host.plan.address, host.rtt, attempt)).unwrap_or(u32::MAX);
@@ -516,12 +549,12 @@ impl Scan {
             None => self.clocks.ambiguous(),
         }
         let rtt = host.rtt;
-        let answered = Answered { started, lost_at, expected: expected.chance() };
+        let answered = Answered { started, lost_at, hope: probe.hope() };
         self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()));
         if let Some(flow) = &mut host.flow {
             flow.answered(&answered, of_host, self.clocks.wait(rtt));
         }
-        if probe.is_second_look {
+        if probe.purpose != Purpose::Verdict {
             return;
         }
         if is_first {
@@ -529,7 +562,7 @@ impl Scan {
         }
         self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
         let (is_late, is_last) = (silent > 0 || syn_sent_again, silent >= u16::from(self.settings.max_retries));
-        host.answer(silent, is_late, is_last, is_open);
+        host.answer(silent, is_late, is_last, is_open, rank);
         self.shared_loss.answered(&host.loss, is_late, is_last);
         if !was_known && rtt.is_known() && (host.taken_up() >= MANY_WAITING || now.us < EARLY_US) {
             self.shorten_waits(id, rtt, now);
@@ -557,8 +590,32 @@ impl Scan {
 
     /// A host is there. What was held back until that was known is told.
     fn hear(&mut self, id: HostId, rank: u32, now: Time) {
-        if self.hosts.heard(id, rank) {
+        if !self.hosts.heard(id, rank) {
+            return;
+        }
+        if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some() {
             self.tell_held(id, Reason::NoResponse, now);
+        } else {
+            self.reopen_held(id);
+        }
+    }
+
+    /// A new probe for a port of which so many attempts were silent.
+    fn resume(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
+        let port = self.plan.endpoint(&self.hosts.get(id).plan, rank).port();
+        self.probes.insert(Probe { attempts, ..Probe::new(id, rank, port, Purpose::Verdict) }) as Slot
+    }
+
+    /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
+    fn reopen_held(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(id);
+        let (held, attempts) = (std::mem::take(&mut host.held), host.silent_attempts);
+        host.reopened(held.len() as u32);
+        self.stats.held -= held.len() as u64;
+        for rank in held {
+            let slot = self.resume(id, rank.into(), attempts);
+            self.hosts.ask_again(id);
+            self.hosts.wait(id, slot);
         }
     }
 
@@ -614,6 +671,10 @@ impl Scan {
         let outage = self.outages.silent(expected, started, now);
         (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
         match outage {
+            Outage::None if self.probes[slot as usize].purpose == Purpose::Control => {
+                self.count_attempt(slot);
+                return self.settle(slot, Reason::NoResponse, now);
+            }
             Outage::None => {}
             Outage::Lasts => return self.void(slot),
             Outage::TooLong => {
@@ -634,18 +695,27 @@ impl Scan {
         }
         let before = self.count_attempt(slot);
         let host = self.hosts.get_mut(id);
-        if before == 0 && !self.probes[slot as usize].is_second_look {
+        if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
             host.first_is_silent();
         }
-        let needed = self.shared_loss.attempts_needed(&host.loss, host.odds(), f64::from(self.settings.miss_rate_ppm) / 1e6);
-        let needed = needed.min(u16::from(self.settings.max_retries) + 1);
+        let is_present = host.is_present();
+        let needed = self.attempts_needed(id);
+        // To find out whether anybody is there new ports are worth more than further attempts.
+        let needed = if is_present { needed } else { needed.min(ATTEMPTS_AT_NOBODY) };
         if before + 1 < needed {
-            return self.wait(slot);
+            return self.wait_or_park(slot);
         }
-        if !self.probes[slot as usize].is_second_look {
-            host.ended_silent(before + 1);
+        if self.probes[slot as usize].purpose == Purpose::Verdict {
+            self.hosts.get_mut(id).ended_silent(before + 1);
         }
         self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// So many attempts at a port of this host have to stay silent.
+    fn attempts_needed(&self, id: HostId) -> u16 {
+        let host = self.hosts.get(id);
+        let needed = self.shared_loss.attempts_needed(&host.loss, host.odds(), f64::from(self.settings.miss_rate_ppm) / 1e6);
+        needed.min(u16::from(self.settings.max_retries) + 1)
     }
 
     /// The attempt says nothing about its endpoint: it is made again and does not count.
@@ -663,6 +733,17 @@ impl Scan {
         self.hosts.wait(probe.host, slot);
     }
 
+    /// The same; but a probe of which nothing is to be remembered gives up its place.
+    fn wait_or_park(&mut self, slot: Slot) {
+        let &Probe { host: id, rank, attempts, purpose, .. } = &self.probes[slot as usize];
+        let host = self.hosts.get(id);
+        if attempts > 1 || purpose != Purpose::Verdict || !host.is_present() || host.rtt.is_known() {
+            return self.wait(slot);
+        }
+        self.probes.remove(slot as usize);
+        self.hosts.park(id, rank);
+    }
+
     /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may have been honest still.
     fn look_again(&mut self, id: HostId) {
         let host = self.hosts.get_mut(id);
@@ -670,8 +751,8 @@ impl Scan {
         let (plan, first) = (host.plan, host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN));
         for rank in first..first + u32::from(ASKED_AGAIN) {
             let port = self.plan.endpoint(&plan, rank).port();
-            let slot = self.probes.insert(Probe::new(id, rank, port, true)) as Slot;
-            self.second_looks += 1;
+            let slot = self.probes.insert(Probe::new(id, rank, port, Purpose::SecondLook)) as Slot;
+            self.without_verdict += 1;
             self.hosts.ask_again(id);
             self.hosts.wait(id, slot);
         }
@@ -756,6 +837,12 @@ impl Scan {
         for slot in self.hosts.drain_waiting() {
             self.settle(slot, reason, now);
         }
+        for (id, ranks) in self.hosts.drain_parked() {
+            for rank in ranks {
+                let slot = self.resume(id, rank.into(), 1);
+                self.settle(slot, reason, now);
+            }
+        }
         for host in self.hosts.iter() {
             estimate_missed(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
         }
@@ -771,16 +858,19 @@ impl Scan {
 
     fn conclude(&mut self, slot: Slot, reason: Reason, reason_ip: Option<IpAddr>, rtt_us: Option<u64>, now: Time) {
         let endpoint = self.endpoint_of(slot);
-        let Probe { attempts, host: id, rank, is_second_look, .. } = self.probes.remove(slot as usize);
-        if is_second_look {
-            self.second_looks -= 1;
-            self.handle_second_look(id, reason == Reason::SynAck);
-        } else if reason == Reason::NoResponse && !self.hosts.get(id).is_present() {
-            self.hosts.get_mut(id).held.push(rank);
-            self.stats.held += 1;
-        } else {
-            self.stats.settle(reason, 1);
-            self.findings.push_back(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now });
+        let Probe { attempts, host: id, rank, purpose, .. } = self.probes.remove(slot as usize);
+        self.without_verdict -= u64::from(purpose != Purpose::Verdict);
+        match purpose {
+            Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
+            Purpose::Control => {}
+            Purpose::Verdict if reason == Reason::NoResponse && !self.hosts.get(id).is_present() => {
+                self.hosts.get_mut(id).held.push(rank);
+                self.stats.held += 1;
+            }
+            Purpose::Verdict => {
+                self.stats.settle(reason, 1);
+                self.findings.push_back(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now });
+            }
         }
         if self.hosts.settled(id) {
             self.finish_host(id, now);
@@ -828,7 +918,7 @@ impl Scan {
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
         let timed = in_flight + back_off + in_phase(Phase::BackOffForPort);
         assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
-        let known = self.stats.settled() + self.stats.held + self.probes.len() as u64 - self.second_looks;
+        let known = self.stats.settled() + self.stats.held + (self.probes.len() + self.hosts.parked()) as u64 - self.without_verdict;
         assert_eq!(known, self.stats.begun, "an endpoint was lost or counted twice");
     }
 

@@ -120,7 +120,7 @@ pub const OTHERS: [Scenario; 20] = [
         open: 0.1,
         closed: 0.4,
         host_limit: Some(Limit { per_s: 200.0, burst: 200.0 }),
-        ideal_s: 10.0,
+        ideal_s: 14.0,
         ..PLAIN
     },
     Scenario { name: "limited 1000", ports: 10_000, host_limit: Some(Limit { per_s: 1000.0, burst: 100.0 }), ideal_s: 10.0, ..PLAIN },
