@@ -215,8 +215,7 @@ const BACK_OFF_DOUBLINGS: u8 = 7;
 const OWN_FAILURES: u8 = 20;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
 const MOST_VOIDS: u8 = 10;
-/// Probes under way for each socket that there may be, and besides: most wait for a slow host's turn.
-const PROBES_PER_SOCKET: usize = 1;
+/// So many more probes than sockets may be under way: they wait for a slow host's turn.
 const MORE_PROBES: usize = 1_024;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
 const LATELY_SILENT: usize = 2_048;
@@ -344,7 +343,7 @@ impl Scan {
         if self.paced_until.is_some() {
             return None;
         }
-        let places = PROBES_PER_SOCKET * self.budget.cap() as usize + MORE_PROBES;
+        let places = self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
         let controls = (self.stats.begun >= CONTROLS_FROM).then(|| self.all.is_uncertain());
         let (id, turn) = self.hosts.turn(&self.plan, takes_up, controls, now, TICK_US)?;
@@ -523,6 +522,7 @@ impl Scan {
         let before = probe.attempts;
         probe.attempts = before.saturating_add(1);
         self.stats.attempts += 1;
+        self.stats.controls += u64::from(probe.purpose == Purpose::Control);
         self.stats.retries += u64::from(before > 0);
         before
     }

@@ -23,6 +23,8 @@ pub struct Stats {
     pub lost: u64,
     /// Attempts that do not count, because the network was away when their answers were due.
     pub voided: u64,
+    /// Attempts at ports that had answered before, to see whether answers get lost at this rate; among `attempts`.
+    pub controls: u64,
     /// How often the network went away.
     pub outages: u32,
     /// How long it was away in all, in microseconds, from the last answer before to the first one after.
@@ -87,6 +89,7 @@ impl Stats {
             retries: 0,
             lost: 0,
             voided: 0,
+            controls: 0,
             outages: 0,
             outage_us: 0,
             rtt: RttHistogram::default(),
