@@ -597,7 +597,7 @@ mod tests {
                     None => (Hope::Chance(0.5), random.bool()),
                 };
                 let cohort = flow.begin(hope, now);
-                let is_late = ms >= (seconds - 5) * 1_000;
+                let is_late = ms >= seconds.saturating_sub(5) * 1_000;
                 last += u32::from(is_late);
                 let passes = room >= 1.0;
                 room -= f64::from(u8::from(passes));
