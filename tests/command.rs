@@ -273,8 +273,29 @@ fn progress_is_told_when_asked_and_not_otherwise() {
 }
 
 #[test]
+fn limits_say_what_a_scan_would_have() {
+    let Ran { code, stdout, stderr } = run(portreeve("limits"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.starts_with("At most ") && stdout.contains("sysctl -w fs.file-max=N"), "{stdout}");
+    let limits = |arguments: &str, nofile| {
+        let Ran { code, stdout, .. } = run(with_descriptor_limit(portreeve(arguments), nofile));
+        assert_eq!((code, stdout.lines().count()), (Some(0), 1), "{arguments}: {stdout}");
+        serde_json::from_str::<Value>(&stdout).expect("one object")
+    };
+    let few = limits("limits --json", 64);
+    assert_eq!((&few["type"], &few["cap_set_by"]), (&"limits".into(), &"RLIMIT_NOFILE".into()));
+    // A scan finds a few descriptors more open than this does: its poll, its outputs.
+    let scan = json_lines(&run(with_descriptor_limit(portreeve("127.0.0.1 -p 1 --json"), 64)).stdout);
+    let difference = few["cap"].as_u64().expect("a cap") - scan[0]["limits"]["cap"].as_u64().expect("a cap");
+    assert!(difference <= 8, "{few} {}", scan[0]);
+    assert_eq!(limits("limits --json --max-fds 3", 64)["cap"], 3);
+    let Ran { code, stderr, .. } = run(portreeve("limits 127.0.0.1"));
+    assert!(code == Some(2) && stderr.contains("127.0.0.1"), "{stderr}");
+}
+
+#[test]
 fn a_closed_pipe_ends_quietly() {
-    for arguments in ["127.0.0.1 -p- --show all", "127.0.0.1 -p- --show all --json", "127.0.0.0/8 -p- --dry-run -v", "--help"] {
+    for arguments in ["127.0.0.1 -p- --show all", "127.0.0.1 -p- --show all --json", "127.0.0.0/8 -p- --dry-run -v", "limits", "--help"] {
         let mut child = portreeve(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         drop(child.stdout.take());
         assert_eq!(wait(&mut child), Some(0), "{arguments}");
@@ -302,11 +323,12 @@ fn a_full_disk_is_an_error_with_the_files_name() {
         assert_eq!(code, Some(4), "{arguments}: {stderr}");
         assert!(stderr.contains("/dev/full cannot be written: No space left on device"), "{stderr}");
     }
-    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-    let output = portreeve("127.0.0.1 -p 1 --json").stdout(full).output().expect("it runs");
-    let Ran { code, stderr, .. } = ran(output);
-    assert_eq!(code, Some(4));
-    assert!(stderr.contains("standard output cannot be written"), "{stderr}");
+    for arguments in ["127.0.0.1 -p 1 --json", "limits"] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let Ran { code, stderr, .. } = ran(portreeve(arguments).stdout(full).output().expect("it runs"));
+        assert_eq!(code, Some(4), "{arguments}");
+        assert!(stderr.contains("standard output cannot be written"), "{stderr}");
+    }
 }
 
 #[test]

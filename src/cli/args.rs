@@ -6,13 +6,16 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use portreeve::scan::State;
 
 /// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread, without root.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges (10.0-1.1,3.*), host names,
     /// or URLs (the host, and its port unless -p is given)
     #[arg(value_name = "TARGET")]
@@ -145,6 +148,20 @@ Exit codes:
   4    the scan could not begin, or a report could not be written
   130  interrupted
 A target that cannot be looked up is left out of the plan, with a warning.";
+
+/// What else the command does than scanning.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what this machine allows, what limits the number of sockets, and what to type to change it
+    Limits {
+        /// As one JSON object (docs/OUTPUT.md describes it)
+        #[arg(long)]
+        json: bool,
+        /// As if a scan were given this
+        #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true)]
+        max_fds: Option<u32>,
+    },
+}
 
 /// A state to list, or all.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -297,6 +314,14 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_of_a_command_is_a_host_behind_an_option() {
+        let args = |words: &str| Args::try_parse_from(words.split(' ')).expect("it parses");
+        assert!(matches!(args("portreeve limits").command, Some(Command::Limits { json: false, max_fds: None })));
+        let scan = args("portreeve -p 1 limits");
+        assert!(scan.command.is_none() && scan.targets == ["limits"]);
     }
 
     fn spelled(words: &str) -> String {

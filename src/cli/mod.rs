@@ -17,7 +17,7 @@ use portreeve::report::text::described;
 use portreeve::report::{Exit, Summary};
 use portreeve::scan::State;
 
-use args::Args;
+use args::{Args, Command};
 use exit::{Code, Failure};
 use request::Request;
 
@@ -44,6 +44,9 @@ pub fn main() -> Code {
 }
 
 fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
+    if let Some(Command::Limits { json, max_fds }) = args.command {
+        return limits(json, max_fds);
+    }
     let Request { plan, options, services } = request::from_args(&args)?;
     if !args.quiet {
         plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
@@ -65,6 +68,17 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
         return Err(Failure::ClosedPipe);
     }
     Ok(code(&summary))
+}
+
+/// Prints what this machine allows.
+fn limits(json: bool, max_fds: Option<u32>) -> Result<Code, Failure> {
+    let found = engine::nofile().map_err(|error| Failure::Engine(engine::Error::Limits(error)))?;
+    // As a scan would begin.
+    let _ = engine::raise_descriptor_limit();
+    let machine = engine::machine(found, max_fds).map_err(|error| Failure::Engine(engine::Error::Limits(error)))?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = if json { machine.write_json(&mut out) } else { machine.write_text(&mut out) };
+    written.and_then(|()| out.flush()).map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
 }
 
 fn code(summary: &Summary) -> Code {

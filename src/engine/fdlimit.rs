@@ -32,6 +32,15 @@ fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {
     hard
 }
 
+/// RLIMIT_NOFILE, soft and hard; `u64::MAX` for no limit.
+///
+/// # Errors
+/// What getrlimit(2) says.
+pub fn nofile() -> io::Result<(u64, u64)> {
+    let limit = descriptor_limit()?;
+    Ok((plain(limit.rlim_cur), plain(limit.rlim_max)))
+}
+
 fn descriptor_limit() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit only writes the struct behind the pointer, which outlives the call.
@@ -62,6 +71,12 @@ pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
 /// themselves. `None` where the system does not tell.
 pub(super) fn tcp_used_bytes() -> Option<u64> {
     memory::tcp_used_bytes()
+}
+
+/// TCP's marks of memory, in bytes; see tcp(7), tcp_mem. `None` where the system does not tell.
+#[cfg(feature = "cli")]
+pub(super) fn tcp_mem_bytes() -> Option<[u64; 3]> {
+    memory::tcp_mem_bytes()
 }
 
 /// How many descriptors are open. The system's list of them is the quick way; where there is none, or no descriptor is
@@ -103,11 +118,16 @@ mod memory {
         Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     }
 
-    /// What TCP may take before the kernel feels pressure (tcp(7), tcp_mem), less what it has.
+    /// What TCP may take before the kernel feels pressure, less what it has.
     pub fn tcp_available_bytes() -> Option<u64> {
-        let marks = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
-        let pressure: u64 = marks.split_whitespace().nth(1)?.parse().ok()?;
-        Some((pressure * page_bytes()).saturating_sub(tcp_used_bytes()?))
+        Some(tcp_mem_bytes()?[1].saturating_sub(tcp_used_bytes()?))
+    }
+
+    /// TCP's marks (tcp(7), tcp_mem): all is well below the first, pressure from the second, nothing more from the third.
+    pub fn tcp_mem_bytes() -> Option<[u64; 3]> {
+        let text = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
+        let marks: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        Some(<[u64; 3]>::try_from(marks).ok()?.map(|pages| pages.saturating_mul(page_bytes())))
     }
 
     /// TCP's own account (/proc/net/sockstat).
@@ -138,6 +158,10 @@ mod memory {
     }
 
     pub fn tcp_available_bytes() -> Option<u64> {
+        None
+    }
+
+    pub fn tcp_mem_bytes() -> Option<[u64; 3]> {
         None
     }
 

@@ -6,6 +6,8 @@
 
 mod fdlimit;
 mod icmp;
+#[cfg(feature = "cli")]
+mod machine;
 mod socket;
 
 use std::io;
@@ -20,7 +22,9 @@ use crate::plan::Plan;
 use crate::report::{Begin, Exit, Progress, Sink, Summary};
 use crate::scan::{Connect, Finding, Limits, Outcome, Reason, Scan, SetBy, Settings, Slot, State, Time};
 
-pub use fdlimit::raise_descriptor_limit;
+pub use fdlimit::{nofile, raise_descriptor_limit};
+#[cfg(feature = "cli")]
+pub use machine::machine;
 use socket::{Answer, Socket, SocketOptions};
 
 /// How sockets are made and how many there may be.

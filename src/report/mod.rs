@@ -4,6 +4,8 @@
 #[cfg(feature = "cli")]
 pub mod json;
 #[cfg(feature = "cli")]
+pub mod limits;
+#[cfg(feature = "cli")]
 pub mod text;
 
 use std::io;

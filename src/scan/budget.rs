@@ -63,17 +63,23 @@ impl SetBy {
 impl Limits {
     /// How many sockets may be in flight at most, at least 1, and which limit says so.
     pub fn cap(&self) -> (u32, SetBy) {
-        let reserve: u64 = RESERVE.iter().map(|&(_, count)| count).sum();
-        let of_memory = |bytes: Option<u64>, each| bytes.map_or(u64::MAX, |bytes| bytes / MEMORY_SHARE / each);
-        let limits = [
-            (self.nofile.saturating_sub(self.already_open).saturating_sub(reserve), SetBy::Nofile),
-            (self.max_fds.map_or(u64::MAX, u64::from), SetBy::MaxFds),
-            (of_memory(self.available_bytes, SOCKET_BYTES), SetBy::Memory),
-            (of_memory(self.tcp_available_bytes, SOCKET_TCP_BYTES), SetBy::TcpMemory),
-            (ENOUGH, SetBy::Enough),
-        ];
-        let (cap, set_by) = limits.into_iter().min_by_key(|&(cap, _)| cap).unwrap_or((1, SetBy::Enough));
+        let all = [SetBy::Nofile, SetBy::MaxFds, SetBy::Memory, SetBy::TcpMemory, SetBy::Enough];
+        let known = all.into_iter().filter_map(|set_by| Some((self.sockets(set_by)?, set_by)));
+        let (cap, set_by) = known.min_by_key(|&(cap, _)| cap).unwrap_or((1, SetBy::Enough));
         (cap.clamp(1, ENOUGH) as u32, set_by)
+    }
+
+    /// How many sockets this limit alone allows; `None` where it is not known, or there is none.
+    pub fn sockets(&self, limit: SetBy) -> Option<u64> {
+        let reserve: u64 = RESERVE.iter().map(|&(_, count)| count).sum();
+        match limit {
+            SetBy::Nofile if self.nofile == u64::MAX => None,
+            SetBy::Nofile => Some(self.nofile.saturating_sub(self.already_open).saturating_sub(reserve)),
+            SetBy::MaxFds => self.max_fds.map(u64::from),
+            SetBy::Memory => self.available_bytes.map(|bytes| bytes / MEMORY_SHARE / SOCKET_BYTES),
+            SetBy::TcpMemory => self.tcp_available_bytes.map(|bytes| bytes / MEMORY_SHARE / SOCKET_TCP_BYTES),
+            SetBy::Enough => Some(ENOUGH),
+        }
     }
 }
 
