@@ -130,8 +130,11 @@ const CERTAIN: f32 = 0.98;
 pub(super) const TELLING: f32 = 0.6;
 /// The rate is too high when rather this share of the expected answers comes than all of them.
 const OVERLOADED: f32 = 0.85;
-/// The logarithms of the odds at which that is believed, or its contrary, and that a cut has helped, or not.
+/// The logarithms of the odds at which that is believed (more for one of many hosts, since some would be cut by chance, and much more
+/// where it was not held to its rate), or its contrary, and that a cut has helped, or not.
 const TOO_FAST: f32 = 6.0;
+const TOO_FAST_FOR_HOST: f32 = 9.0;
+const TOO_FAST_UNHELD: f32 = 20.0;
 const FINE: f32 = 1.3;
 const HELPED: f32 = 4.0;
 const NO_HELP: f32 = 6.0;
@@ -146,11 +149,12 @@ const RELIEVED: f32 = 0.9;
 const BAD: f32 = 0.75;
 /// So much of the attempts before a cut confirms it.
 const CONFIRMED: f32 = 3.0;
-/// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is still there:
-/// after so many times the time of an answer, doubled each time that it was found, and found not to be it above this.
+/// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is there, or still
+/// there: after so many times the time of an answer, doubled each time that it was found, and found not to be it above this.
 const FIRST_GROWTH: f32 = 2.0;
 const GROWTH: f32 = 1.5;
 const BELOW: f32 = 0.92;
+const FIRST_PROBE: f32 = 1.25;
 const PROBE: f32 = 1.1;
 const PROBE_AFTER: u64 = 8;
 const MOST_CONFIRMED: u8 = 3;
@@ -301,12 +305,13 @@ impl Flow {
         &mut self.cohorts[id as usize % COHORTS]
     }
 
-    /// An answer came to an attempt.
-    pub fn answered(&mut self, answered: &Answered, id: CohortId, wait: Wait) {
+    /// An answer came to an attempt; `path` is what is known of the way to a host.
+    pub fn answered(&mut self, answered: &Answered, id: CohortId, wait: Wait, path: Option<&Path>) {
         let &Answered { started, lost_at, hope } = answered;
         self.answers += 1;
-        // Only if both attempts, this one and one that was lost before, could be ones at this rate.
-        if started >= self.changed_at.plus_us(2 * wait.retry_us) && lost_at.is_none_or(|at| at >= self.changed_at) {
+        // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path.
+        let since = self.changed_at.max(path.map_or(Time::default(), |path| path.cut_at));
+        if started >= since.plus_us(2 * wait.retry_us) && lost_at.is_none_or(|at| at >= since) {
             self.asked_again.ask(CERTAIN * self.usual);
             self.asked_again.answered += u32::from(lost_at.is_none());
         }
@@ -363,7 +368,7 @@ impl Flow {
 
     /// What hosts at the end of this path have to know of it.
     pub fn as_path(&self) -> Path {
-        Path { usual: self.usual, is_suspect: self.trial.is_some() || self.against > FINE, cut_at: self.too_fast.1 }
+        Path { usual: self.usual, is_suspect: self.trial.is_some() || self.against > FINE || self.is_probing(), cut_at: self.too_fast.1 }
     }
 
     fn next_cohort(&mut self, now: Time) {
@@ -412,7 +417,12 @@ impl Flow {
         }
         self.against = (self.against + odds).max(0.0);
         self.against_heard.add(&said);
-        if self.against > TOO_FAST {
+        let enough = match (path, cohort.was_held) {
+            (None, _) => TOO_FAST,
+            (Some(_), true) => TOO_FAST_FOR_HOST,
+            (Some(_), false) => TOO_FAST_UNHELD,
+        };
+        if self.against > enough {
             self.slow_down(cohort, &certain, now);
         } else if self.in_favour > FINE {
             self.is_fine(cohort, wait, now);
@@ -442,11 +452,16 @@ impl Flow {
         } else if self.per_s < 0.99 * below_per_s {
             self.grow(GROWTH.min(below_per_s / self.per_s), now);
         } else if now.us_since(self.changed_at) >= patience_us {
-            self.grow(PROBE, now);
+            self.grow(if self.confirmed == 0 { FIRST_PROBE } else { PROBE }, now);
             if self.per_s > FORGET * self.limit_per_s {
                 (self.limit_per_s, self.confirmed) = (MOST_PER_S, 0);
             }
         }
+    }
+
+    /// Whether the rate is one to see whether a limit is still there.
+    fn is_probing(&self) -> bool {
+        self.per_s > (1.0 + BELOW) / 2.0 * self.limit_per_s
     }
 
     /// Goes faster, unless it was not the rate that held attempts back.
@@ -470,12 +485,11 @@ impl Flow {
 
     /// Witnesses miss answers: what follows depends on where the rate is.
     fn slow_down(&mut self, cohort: &Cohort, certain: &Evidence, now: Time) {
-        let is_probing = self.per_s > (1.0 + BELOW) / 2.0 * self.limit_per_s;
         if !cohort.was_held && cohort.sent_per_s() < self.fine_per_s / 2.0 {
             // It was faster before, and that was fine.
             self.learn_usual(certain, USUAL_AFTER_TRIAL);
             self.against = 0.0;
-        } else if is_probing {
+        } else if self.is_probing() {
             let through_per_s = cohort.sent_per_s() * self.against_heard.delivered();
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt();
             self.confirmed = (self.confirmed + 1).min(MOST_CONFIRMED);
@@ -581,7 +595,7 @@ mod tests {
             room = (room + capacity_per_s / 1e3).min((capacity_per_s / 100.0).max(10.0));
             while answers.front().is_some_and(|&(at, ..)| at <= ms) {
                 let (_, answered, cohort) = answers.pop_front().expect("it is there");
-                flow.answered(&answered, cohort, WAIT);
+                flow.answered(&answered, cohort, WAIT, None);
             }
             // No machine sends more than this in a millisecond.
             for _ in 0..200 {

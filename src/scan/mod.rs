@@ -550,9 +550,9 @@ impl Scan {
         }
         let rtt = host.rtt;
         let answered = Answered { started, lost_at, hope: probe.hope() };
-        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()));
+        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
         if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.clocks.wait(rtt));
+            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path()));
         }
         if probe.purpose != Purpose::Verdict {
             return;
