@@ -46,8 +46,11 @@ const WIDTH: usize = 25;
 const COLUMN: usize = WIDTH - 2;
 const NOT_TOLD: &str = "not told by this system";
 
+/// Numbers so large stand for no limit (systemd sets fs.file-max to 2^63 - 1), and no JSON reader keeps them.
+const NO_LIMIT: u64 = 1 << 53;
+
 fn limited(number: u64) -> Option<u64> {
-    (number != u64::MAX).then_some(number)
+    (number < NO_LIMIT).then_some(number)
 }
 
 fn or_unlimited(number: u64) -> String {
@@ -63,9 +66,9 @@ impl Machine {
         let Machine { limits, nofile: (soft, hard), .. } = *self;
         let reserve: u64 = RESERVE.iter().map(|(_, count)| count).sum();
         let both = |pair: Option<(u64, u64)>, names: [&'static str; 2]| {
-            vec![(names[0], pair.map(|(used, _)| used)), (names[1], pair.map(|(_, most)| most))]
+            vec![(names[0], pair.map(|(used, _)| used)), (names[1], pair.and_then(|(_, most)| limited(most)))]
         };
-        let of = |pair: Option<(u64, u64)>| pair.map(|(used, most)| format!("{} of {}", grouped(used), grouped(most)));
+        let of = |pair: Option<(u64, u64)>| pair.map(|(used, most)| format!("{} of {}", grouped(used), or_unlimited(most)));
         let raised = if soft < limits.nofile { format!(", raised from {}", grouped(soft)) } else { String::new() };
         vec![
             Row {
@@ -152,6 +155,13 @@ impl Machine {
                 words: self.epoll_watches.map(|most| format!("{} for one user, one a socket", grouped(most))),
                 change: "sysctl -w fs.epoll.max_user_watches=N",
             },
+            Row {
+                name: "built-in maximum",
+                values: Vec::new(),
+                sockets: limits.sockets(SetBy::Enough),
+                words: Some("as many as a host has ports; more would gain nothing".into()),
+                change: "nothing",
+            },
         ]
     }
 
@@ -161,7 +171,8 @@ impl Machine {
     /// What writing fails with.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let (cap, set_by) = self.limits.cap();
-        let mut text = format!("At most {} sockets at once; {} decides that (*).\n\n", grouped(cap.into()), set_by.as_str());
+        let sockets = if cap == 1 { "1 socket".into() } else { format!("{} sockets", grouped(cap.into())) };
+        let mut text = format!("At most {sockets} at once, and at least one; {} decides that (*).\n\n", set_by.as_str());
         for row in self.rows() {
             let mark = if row.name == name_of(set_by) { '*' } else { ' ' };
             let mut lines: Vec<String> = row.words.as_deref().unwrap_or(NOT_TOLD).split("; ").map(str::to_owned).collect();
@@ -195,7 +206,7 @@ fn name_of(set_by: SetBy) -> &'static str {
         SetBy::MaxFds => "--max-fds",
         SetBy::Memory => "memory",
         SetBy::TcpMemory => "TCP memory",
-        SetBy::Enough => "",
+        SetBy::Enough => "built-in maximum",
     }
 }
 
@@ -233,8 +244,19 @@ mod tests {
         let golden = include_str!("golden/limits.txt");
         assert_eq!(text(&MACHINE), golden);
         let few = Machine { limits: Limits { max_fds: Some(7), ..LIMITS }, ..MACHINE };
-        assert!(text(&few).starts_with("At most 7 sockets at once; --max-fds decides that"), "{}", text(&few));
+        assert!(text(&few).starts_with("At most 7 sockets at once, and at least one; --max-fds decides that"), "{}", text(&few));
         assert!(text(&few).contains("\n* --max-fds              7\n") && !text(&few).contains("* descriptors"));
+    }
+
+    #[test]
+    fn no_limit_is_no_large_number() {
+        let machine = Machine {
+            files: Some((5, i64::MAX as u64)),
+            limits: Limits { nofile: u64::MAX, available_bytes: None, tcp_available_bytes: None, ..LIMITS },
+            ..MACHINE
+        };
+        assert!(text(&machine).contains("5 of unlimited\n") && text(&machine).contains("\n* built-in maximum"), "{}", text(&machine));
+        assert_eq!(json(&machine)["limits"][4]["values"]["max"], serde_json::Value::Null);
     }
 
     #[test]
@@ -262,7 +284,7 @@ mod tests {
         let json = json(&MACHINE);
         assert_eq!((json["cap"].as_u64(), json["cap_set_by"].as_str()), (Some(19_992), Some("RLIMIT_NOFILE")));
         let rows = json["limits"].as_array().unwrap();
-        assert_eq!(rows.len(), 8);
+        assert_eq!(rows.len(), 9);
         assert_eq!((&rows[0]["name"], rows[0]["sockets"].as_u64()), (&"descriptors".into(), Some(19_992)));
         assert!(rows.iter().all(|row| row["change"].as_str().is_some_and(|change| !change.is_empty())));
     }

@@ -138,8 +138,9 @@ const TOO_FAST_UNHELD: f32 = 20.0;
 const FINE: f32 = 1.3;
 const HELPED: f32 = 4.0;
 const NO_HELP: f32 = 6.0;
-/// With so many answers expected a trial has taken long enough: then the more likely is believed.
+/// With so many answers expected, or after so long, a trial has taken long enough: then the more likely is believed.
 const TRIAL_MOST: f32 = 60.0;
+const TRIAL_LONGEST_US: u64 = 5_000_000;
 /// The rate of a trial, as a share of what got through: an estimate that is too high must not look like a loss that stays. But
 /// it is no less than this share of what was sent, and then not all of the loss is predicted to go away.
 const TRIAL: f32 = 0.5;
@@ -311,6 +312,7 @@ impl Flow {
         self.answers += 1;
         // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path.
         let since = self.changed_at.max(path.map_or(Time::default(), |path| path.cut_at));
+        // A control that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
         if started >= since.plus_us(2 * wait.retry_us) && lost_at.is_none_or(|at| at >= since) {
             self.asked_again.ask(CERTAIN * self.usual);
             self.asked_again.answered += u32::from(lost_at.is_none());
@@ -392,7 +394,7 @@ impl Flow {
         certain.add(&std::mem::take(&mut self.asked_again));
         if let Some(path) = path {
             if path.is_suspect || cohort.began <= path.cut_at {
-                (self.against, self.against_heard) = (0.0, Evidence::default());
+                (self.against, self.in_favour) = (0.0, 0.0);
                 return;
             }
             certain.expected *= (path.usual / self.usual).min(1.0);
@@ -488,7 +490,7 @@ impl Flow {
         if !cohort.was_held && cohort.sent_per_s() < self.fine_per_s / 2.0 {
             // It was faster before, and that was fine.
             self.learn_usual(certain, USUAL_AFTER_TRIAL);
-            self.against = 0.0;
+            (self.against, self.in_favour) = (0.0, 0.0);
         } else if self.is_probing() {
             let through_per_s = cohort.sent_per_s() * self.against_heard.delivered();
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt();
@@ -506,10 +508,12 @@ impl Flow {
         let delivered = heard.delivered().min(1.0);
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
+        // Where it was cut already and not by enough, what was before that counts.
+        let before = self.trial.map_or((self.per_s, self.is_starting), |trial| (trial.per_s, trial.was_starting));
         self.trial = Some(Trial {
-            per_s: self.per_s,
+            per_s: before.0,
             through_per_s,
-            was_starting: self.is_starting,
+            was_starting: before.1,
             predicted: (delivered / share).min(1.0),
             same: 0.0,
             is_second: false,
@@ -541,7 +545,7 @@ impl Flow {
     fn try_out(&mut self, cohort: &Cohort, said: &Evidence, now: Time) {
         let Some(trial) = &mut self.trial else { return };
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
-        let is_over = self.heard.expected > TRIAL_MOST;
+        let is_over = self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
         let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
         let trial = *trial;
         if !is_same && !is_over && trial.same > -HELPED {
@@ -561,6 +565,8 @@ impl Flow {
         if is_same {
             self.learn_usual(&certain, USUAL_AFTER_TRIAL);
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, trial.was_starting);
+            // What was lost before the trial was not lost to the rate, either.
+            self.too_fast = (Time::default(), Time::default());
             self.change(trial.per_s, now);
         } else {
             let usual = self.usual;

@@ -39,6 +39,8 @@ const SILENT_SHARE: u32 = 8;
 /// After so many of them one goes to a port that is known to answer; sooner as long as nobody knows what the rate does.
 const CONTROL_EVERY: u8 = 24;
 const CONTROL_SOON: u8 = 4;
+/// At an open port the distance doubles after so many.
+const CONTROLS_AT_OPEN: u16 = 8;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
 const MANY_OPEN: u32 = 64;
 
@@ -95,11 +97,12 @@ pub(super) struct Host {
     pub silent_attempts: u16,
     /// Ranks of ports that ended silent while nobody knew whether the host is there.
     pub held: Vec<u16>,
-    /// The port that refused last, by its rank: that it answers is known. And the attempts since it was asked again, of those that
-    /// tell little themselves.
+    /// The port that refused last, by its rank, or an open one where none does: that it answers is known. And the attempts since it
+    /// was asked again, of those that tell little themselves.
     control: Option<u16>,
-    since_control: u8,
-    controls: u8,
+    is_control_open: bool,
+    since_control: u16,
+    controls: u16,
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
@@ -145,6 +148,7 @@ impl Host {
             silent_attempts: u16::MAX,
             held: Vec::new(),
             control: None,
+            is_control_open: true,
             since_control: 0,
             controls: 0,
             chosen,
@@ -215,8 +219,8 @@ impl Host {
     pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
         self.answered += 1;
         self.open += u32::from(is_open);
-        if !is_open {
-            self.control = Some(rank as u16);
+        if !is_open || self.is_control_open {
+            (self.control, self.is_control_open) = (Some(rank as u16), is_open);
         }
         self.unheard -= u32::from(silent > 0);
         self.loss.answered(is_late, is_last, LATELY);
@@ -235,9 +239,12 @@ impl Host {
     fn control_due(&self, often: bool) -> Option<u32> {
         let often = often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain());
         let every = if often { CONTROL_SOON } else { CONTROL_EVERY };
+        // A service notices: that is done less and less often.
+        let doublings = if self.is_control_open { self.controls / CONTROLS_AT_OPEN } else { 0 };
+        let every = u32::from(every) << doublings.min(12);
         // At uneven distances, or they may all fall into the gaps of a limit that passes every so many.
-        let after = every / 2 + self.controls.wrapping_mul(0x9D) % every;
-        self.control.filter(|_| self.since_control >= after).map(u32::from)
+        let after = every / 2 + u32::from(self.controls).wrapping_mul(0x9D) % every;
+        self.control.filter(|_| u32::from(self.since_control) >= after).map(u32::from)
     }
 
     /// Whether nearly everything it answered was open, for the first time.

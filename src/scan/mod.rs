@@ -577,9 +577,11 @@ impl Scan {
     fn handle_unreachable(&mut self, slot: Slot, reason: Reason, now: Time) {
         let probe = &self.probes[slot as usize];
         let (id, rank) = (probe.host, u32::from(probe.rank));
-        let host = self.hosts.get_mut(id);
+        if probe.purpose != Purpose::Verdict {
+            return;
+        }
         if probe.attempts == 1 {
-            host.first_is_silent();
+            self.hosts.get_mut(id).first_is_silent();
         }
         // "No such host" speaks for its absence, everything else for its presence.
         match reason {
@@ -666,8 +668,11 @@ impl Scan {
             self.count_attempt(slot);
             return self.settle(slot, reason, now);
         }
-        let expected = self.probes[slot as usize].expected;
-        let expected = expected.chance().filter(|_| expected.is_telling).unwrap_or(0.0);
+        let probe = &self.probes[slot as usize];
+        let expected = match probe.purpose {
+            Purpose::Control => 1.0,
+            _ => probe.expected.chance().filter(|_| probe.expected.is_telling).unwrap_or(0.0),
+        };
         let outage = self.outages.silent(expected, started, now);
         (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
         match outage {
@@ -691,6 +696,9 @@ impl Scan {
         }
         // Meanwhile answers may have turned out to take longer than this attempt was given.
         if given_us < self.clocks.least_us(self.hosts.get(id).rtt) {
+            return self.void(slot);
+        }
+        if self.clocks.is_deaf(now) && self.probes[slot as usize].attempts > 0 {
             return self.void(slot);
         }
         let before = self.count_attempt(slot);

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::flow::Wait;
+use super::verdict::Time;
 
 /// The bounds of an attempt's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,11 @@ impl Clocks {
         self.is_slow = true;
     }
 
+    /// Nothing was heard at all yet, and the attempts that wait longest for it have not ended: silence proves nothing.
+    pub fn is_deaf(&self, now: Time) -> bool {
+        self.timeouts.fixed_us.is_none() && !self.all.is_known() && !self.is_slow && now.us < PATIENT_US.min(self.timeouts.max_us)
+    }
+
     pub fn all(&self) -> Rtt {
         self.all
     }
@@ -155,7 +161,9 @@ impl Clocks {
 
     /// What a flow has to know.
     pub fn wait(&self, rtt: Rtt) -> Wait {
-        let retry_us = self.bounded_us(rtt);
+        // Answers that take longer than a second are no samples: they may take as long as any.
+        let is_unmeasured = self.is_slow && !rtt.is_known() && self.timeouts.fixed_us.is_none();
+        let retry_us = if is_unmeasured { self.timeouts.max_us } else { self.bounded_us(rtt) };
         let answer_us = rtt.smoothed_us() + (4 * u64::from(rtt.variation_us)).max(QUICK_US);
         Wait { answer_us: if rtt.is_known() { answer_us.min(retry_us) } else { retry_us }, retry_us }
     }

@@ -112,7 +112,7 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 20] = [
+pub const OTHERS: [Scenario; 22] = [
     Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
     Scenario {
         name: "half limited",
@@ -127,6 +127,14 @@ pub const OTHERS: [Scenario; 20] = [
     Scenario { name: "near", ports: 65_535, delay: Delay::Between(200, 300), ideal_s: 0.7, ..PLAIN },
     Scenario { name: "far", ports: 10_000, delay: Delay::Between(280_000, 320_000), ideal_s: 1.5, ..PLAIN },
     Scenario { name: "very far", ports: 2_000, delay: Delay::Between(1_200_000, 1_400_000), ideal_s: 5.0, ..PLAIN },
+    Scenario {
+        name: "very far hosts",
+        targets: "10.9.1.0/27",
+        ports: 200,
+        delay: Delay::Between(1_400_000, 1_600_000),
+        ideal_s: 5.0,
+        ..PLAIN
+    },
     Scenario { name: "very lossy", targets: "10.9.1.0/28", loss: 0.2, ideal_s: 1.5, ..PLAIN },
     Scenario { name: "lossy and filtered", targets: "10.9.1.0/28", open: 0.02, closed: 0.08, loss: 0.05, ideal_s: 1.0, ..PLAIN },
     Scenario {
@@ -183,6 +191,18 @@ pub const OTHERS: [Scenario; 20] = [
         ..PLAIN
     },
     Scenario { name: "rejecting", ports: 10_000, open: 0.001, closed: 0.0, rejected: 0.5, ideal_s: 0.5, ..PLAIN },
+    Scenario {
+        name: "narrow, rejecting",
+        targets: "10.9.0.0/23",
+        ports: 32,
+        open: 0.36,
+        closed: 0.0,
+        rejected: 0.64,
+        loss: 0.05,
+        bottleneck: Some(Limit { per_s: 901.0, burst: 50.0 }),
+        ideal_s: 20.0,
+        ..PLAIN
+    },
     Scenario { name: "all open", ports: 5_000, open: 1.0, closed: 0.0, ideal_s: 0.3, ..PLAIN },
     Scenario {
         name: "away for 3 s",
