@@ -56,8 +56,8 @@ fn peak_kib(child: &Child) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
 }
 
-/// The release command is to stay below 6 MiB. Unoptimized code alone takes 2 MiB more; `.ci/run` tests both.
-const AT_MOST_KIB: u64 = if cfg!(debug_assertions) { 8_704 } else { 6_144 };
+/// The release command is to stay below 6 MiB. Unoptimized code alone takes 3 MiB more; `.ci/run` tests both.
+const AT_MOST_KIB: u64 = if cfg!(debug_assertions) { 9_216 } else { 6_144 };
 
 #[test]
 fn six_megabytes_hold_any_scan() {
