@@ -273,6 +273,11 @@ impl Plan {
         self.groups.iter().any(|group| if v6 { !group.addresses.v6.is_empty() } else { !group.addresses.v4.is_empty() })
     }
 
+    /// Whether all addresses are loopback ones, this machine's own (RFC 1122 3.2.1.3, RFC 4291 2.5.3).
+    pub fn is_loopback(&self) -> bool {
+        self.groups.iter().all(|group| group.addresses.is_loopback())
+    }
+
     /// The address whose turn comes `index`-th. `index` must be below [`addresses`](Self::addresses).
     pub fn host(&self, index: u64) -> Host {
         let at = match self.order {
@@ -595,6 +600,20 @@ mod tests {
     fn endpoints(builder: PlanBuilder) -> Vec<String> {
         let plan = builder.order(Order::Sequential).build(&mut no_names).unwrap();
         plan.endpoints().map(|endpoint| endpoint.to_string()).collect()
+    }
+
+    #[test]
+    fn loopback_is_known_when_it_is_all_there_is() {
+        for (targets, is_loopback) in [
+            (&["127.0.0.0/30", "127.255.0.1", "::1"][..], true),
+            (&["127.0.0.1", "192.0.2.1"], false),
+            (&["126.255.255.255"], false),
+            (&["::1", "::2"], false),
+        ] {
+            let targets: Vec<Target> = targets.iter().map(|text| Target::parse(text).unwrap()).collect();
+            let plan = Plan::builder().targets(targets.clone()).build(&mut |_| Ok(Vec::new())).unwrap();
+            assert_eq!(plan.is_loopback(), is_loopback, "{targets:?}");
+        }
     }
 
     #[test]

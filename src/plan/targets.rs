@@ -457,6 +457,12 @@ pub(super) struct AddressSet {
 }
 
 impl AddressSet {
+    pub fn is_loopback(&self) -> bool {
+        let v4 = |&(first, last): &(u32, u32)| first >> 24 == 127 && last >> 24 == 127;
+        let v6 = |&(first, last): &((u32, u128), (u32, u128))| (first.1, last.1) == (1, 1);
+        self.v4.list.iter().all(v4) && self.v6.list.iter().all(v6)
+    }
+
     /// These addresses less `other`'s. An IPv6 address without a zone means that address in every zone.
     pub fn without(&self, other: &Self) -> Self {
         let mut zones: Vec<u32> = self.v6.list.iter().map(|(first, _)| first.0).collect();

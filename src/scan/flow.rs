@@ -266,6 +266,11 @@ impl Default for Flow {
 }
 
 impl Flow {
+    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing to feel one's way into.
+    pub fn of_this_machine() -> Self {
+        Flow { per_s: BLIND_PER_S, ..Flow::default() }
+    }
+
     /// When the next attempt may begin: `None` for at once.
     pub fn wait_until(&mut self, now: Time) -> Option<Time> {
         let burst_ns = if self.sending == 0 { (FIRST_BURST * self.interval_ns()) as u64 } else { BURST_NS };

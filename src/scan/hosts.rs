@@ -133,7 +133,8 @@ impl Host {
             plan,
             rtt: Rtt::default(),
             loss: Loss::default(),
-            flow: (plan.ports > FEW_PORTS && !is_alone).then(Box::default),
+            // Nothing between us and ourselves loses anything.
+            flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback()).then(Box::default),
             waiting_first: NOBODY,
             waiting_last: NOBODY,
             parked: VecDeque::new(),

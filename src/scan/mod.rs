@@ -240,13 +240,12 @@ impl Scan {
         Scan {
             stats: Stats::new(plan.len(), cap),
             hosts: Hosts::new(&plan, !settings.scan_silent),
-            plan,
             settings,
             probes: Slab::new(),
             wheel: Wheel::default(),
             clocks: Clocks::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
-            all: Flow::default(),
+            all: if plan.is_loopback() { Flow::of_this_machine() } else { Flow::default() },
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
             outages: Outages::default(),
@@ -259,6 +258,7 @@ impl Scan {
             now: Time::default(),
             gap_until: Time::default(),
             stopped: None,
+            plan,
         }
     }
 
@@ -998,6 +998,17 @@ mod tests {
         assert_eq!((finding.reason, finding.attempts, finding.rtt_us), (Reason::NoResponse, 2, None));
         assert!(scan.is_finished());
         assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
+    }
+
+    #[test]
+    fn this_machine_is_not_felt_out() {
+        let begun_in_10_ms = |target: &str| {
+            let plan = Plan::builder().target(Target::parse(target).unwrap()).ports((1..=5_000).collect());
+            let settings = Settings { rate: None, ..Settings::default() };
+            let mut scan = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, 10_000);
+            (0..100).map(|tenth| std::iter::from_fn(|| scan.poll_connect(Time::from_us(tenth * 100))).count()).sum::<usize>()
+        };
+        assert!(begun_in_10_ms("127.0.0.1") >= 990 && begun_in_10_ms("192.0.2.1") <= 120);
     }
 
     #[test]
