@@ -62,3 +62,5 @@ pub mod scan;
 
 pub mod engine;
 pub mod report;
+
+mod trace;

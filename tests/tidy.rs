@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom, by the first folder or file below `src/`.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("plan", &[]),
     ("scan", &["plan"]),
     ("report", &["plan", "scan"]),
-    ("engine", &["plan", "scan", "report"]),
+    ("trace", &["scan"]),
+    ("engine", &["plan", "scan", "report", "trace"]),
     ("cli", &["plan", "scan", "report", "engine"]),
 ];
 

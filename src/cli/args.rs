@@ -121,6 +121,9 @@ pub struct Args {
     /// Only a line for each listed finding
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
+    /// Measure how long each phase of the loop takes, and report it at the end
+    #[arg(long, help_heading = "Looking into it")]
+    pub profile: bool,
     /// Say how much would be probed, and send no probe; names are looked up all the same
     #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "quiet"], help_heading = "Output")]
     pub dry_run: bool,

@@ -55,6 +55,7 @@ pub fn from_args(args: &Args) -> Result<Request, Failure> {
         device: args.device.clone(),
         polite_close: args.polite_close,
         fresh_sockets: args.fresh_sockets,
+        profile: args.profile,
     };
     Ok(Request { plan, options, services })
 }

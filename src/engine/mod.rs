@@ -8,6 +8,7 @@ mod fdlimit;
 mod icmp;
 #[cfg(feature = "cli")]
 mod machine;
+mod profile;
 mod socket;
 
 use std::io;
@@ -19,12 +20,14 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Events, Poll, Token};
 
 use crate::plan::Plan;
-use crate::report::{Begin, Exit, Progress, Sink, Summary};
-use crate::scan::{Connect, Finding, Limits, Outcome, Reason, Scan, SetBy, Settings, Slot, State, Time};
+use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
+use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Reason, Scan, SetBy, Settings, Slot, State, Time};
+use crate::trace;
 
 pub use fdlimit::{nofile, raise_descriptor_limit};
 #[cfg(feature = "cli")]
 pub use machine::machine;
+use profile::Stopwatch;
 use socket::{Answer, Socket, SocketOptions};
 
 /// How sockets are made and how many there may be.
@@ -42,6 +45,8 @@ pub struct Options {
     pub polite_close: bool,
     /// Open a new socket for each attempt, where the system could use one again.
     pub fresh_sockets: bool,
+    /// Measure how long each phase of the loop takes: five more readings of the clock a turn.
+    pub profile: bool,
 }
 
 /// Why a scan could not begin, or could not go on.
@@ -93,6 +98,17 @@ impl SocketCounts {
     }
 }
 
+/// What one turn of the loop did, and the one before it left behind.
+#[derive(Debug)]
+struct Turn {
+    opened: u32,
+    expired: u32,
+    /// What the wheel's time, the cap and the pace were when that was last traced.
+    at: Time,
+    cap: u32,
+    pace: Pace,
+}
+
 /// The kernel's account of TCP memory, looked at ten times a second.
 #[derive(Clone, Copy, Debug)]
 struct TcpMemory {
@@ -118,6 +134,8 @@ impl StopHandle {
 
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
+/// What the wheel's tick is, for traces.
+const TICK_US: u64 = 1_000;
 /// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
 /// are taken before anything is given up.
 const OVERSLEPT_US: u64 = 5_000;
@@ -150,6 +168,10 @@ pub struct Scanner {
     started: bool,
     now: Time,
     turns: u64,
+    events_taken: u64,
+    late: Histogram,
+    turn: Turn,
+    stopwatch: Option<Stopwatch>,
     stale_events: u64,
     tcp_memory: Option<TcpMemory>,
     next_look: Time,
@@ -170,8 +192,10 @@ impl Scanner {
         let socket_options = socket_options(&plan, &options)?;
         let limits = fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
         let cap = limits.cap();
+        let scan = Scan::new(plan, options.settings, cap.0);
         Ok(Scanner {
-            scan: Scan::new(plan, options.settings, cap.0),
+            turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace() },
+            scan,
             poll,
             events: Events::with_capacity(SETTLED_PER_TURN),
             sockets: Vec::new(),
@@ -186,6 +210,9 @@ impl Scanner {
             started: false,
             now: Time::default(),
             turns: 0,
+            events_taken: 0,
+            late: Histogram::default(),
+            stopwatch: None,
             stale_events: 0,
             tcp_memory: fdlimit::tcp_used_bytes().map(|bytes| TcpMemory { before_bytes: bytes, peak_bytes: bytes }),
             next_look: Time::default(),
@@ -235,6 +262,9 @@ impl Scanner {
             sockets_opened: self.counts.total,
             tcp_memory_growth_bytes: self.tcp_memory.map(|memory| memory.peak_bytes - memory.before_bytes),
             turns: self.turns,
+            events: self.events_taken,
+            late: self.late.clone(),
+            profile: self.stopwatch.as_ref().map(Stopwatch::profile),
             stale_events: self.stale_events,
             local_error: self.local_error.clone(),
         }
@@ -288,6 +318,7 @@ impl Scanner {
     fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
             self.epoch = Instant::now();
+            self.stopwatch = self.options.profile.then(Stopwatch::start);
         }
     }
 
@@ -304,8 +335,9 @@ impl Scanner {
         if self.now >= self.next_look {
             self.next_look = self.now.plus_us(LONGEST_WAIT_US);
             self.look_at_memory();
-            sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now })?;
+            sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now, pace: self.scan.pace() })?;
         }
+        self.lap(Phase::Tell);
         Ok(())
     }
 
@@ -315,8 +347,11 @@ impl Scanner {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }
+        (self.turn.opened, self.turn.expired) = (0, 0);
         let more_to_expire = self.expire();
+        self.lap(Phase::Expire);
         self.more_to_do = self.open() || more_to_expire;
+        self.lap(Phase::Open);
         if cfg!(debug_assertions) {
             self.scan.check_invariants();
         }
@@ -328,9 +363,40 @@ impl Scanner {
             self.check_before_wait();
         }
         self.turns += 1;
-        self.wait()?;
-        self.settle();
+        self.trace_changes();
+        let wait_ns = self.wait()?;
+        self.lap(Phase::Wait);
+        let events = self.settle();
+        self.lap(Phase::Settle);
+        self.events_taken += u64::from(events);
+        trace::turn(events, self.turn.opened, self.turn.expired, wait_ns);
         Ok(())
+    }
+
+    /// A phase of the turn is over.
+    fn lap(&mut self, phase: Phase) {
+        if let Some(stopwatch) = &mut self.stopwatch {
+            stopwatch.lap(phase);
+        }
+    }
+
+    /// Traces what this turn has changed, and what the wait is for.
+    fn trace_changes(&mut self) {
+        let ticks = self.now.us / TICK_US - self.turn.at.us / TICK_US;
+        if ticks > 0 {
+            trace::wheel_advance(ticks, self.turn.expired);
+        }
+        let (cap, pace) = (self.scan.stats().cap, self.scan.pace());
+        if cap > self.turn.cap {
+            trace::cap_change(self.turn.cap, cap, "recovered");
+        }
+        if pace != self.turn.pace {
+            trace::pace_change(self.turn.pace, pace);
+        }
+        if let Some(until) = self.scan.paced_until() {
+            trace::rate_wait(until.us_since(self.now));
+        }
+        self.turn = Turn { at: self.now, cap, pace, ..self.turn };
     }
 
     /// Gives up attempts whose time is over, up to a turn's worth; says whether that was the bound.
@@ -345,7 +411,8 @@ impl Scanner {
             if !kept {
                 self.release(slot);
             }
-            self.scan.handle_outcome(slot, Outcome::Silence, self.now);
+            self.turn.expired += 1;
+            self.conclude(slot, Outcome::Silence, None);
         }
         true
     }
@@ -354,6 +421,7 @@ impl Scanner {
     fn open(&mut self) -> bool {
         for _ in 0..OPENS_PER_TURN {
             let Some(connect) = self.scan.poll_connect(self.now) else { return false };
+            self.turn.opened += 1;
             if let Err((outcome, error)) = self.begin(connect) {
                 self.release(connect.slot);
                 // What idle sockets hold is what is missing, unless it is a source port.
@@ -367,25 +435,38 @@ impl Scanner {
     }
 
     fn begin(&mut self, Connect { slot, endpoint, avoid_self }: Connect) -> Result<(), (Outcome, io::Error)> {
+        let made = self.provide_socket(slot, endpoint, avoid_self);
+        let socket = self.sockets[slot as usize].as_ref();
+        let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
+        trace::probe_start(endpoint, slot, socket.map_or(-1, Socket::fd), number);
+        made.map_err(|error| (socket::failure_to_begin(&error), error))?;
+        socket.map_or(Ok(()), |socket| socket.connect(endpoint))
+    }
+
+    /// Sees to it that a slot has a socket for an attempt at `endpoint`.
+    fn provide_socket(&mut self, slot: Slot, endpoint: SocketAddr, avoid_self: u8) -> io::Result<()> {
         let at = slot as usize;
         if at >= self.sockets.len() {
             self.sockets.resize_with(at + 1, || None);
         }
-        if self.sockets[at].as_ref().is_some_and(|kept| !kept.fits(endpoint, avoid_self)) {
-            self.release(slot);
-        }
-        if self.sockets[at].is_none() {
-            if self.counts.held >= self.scan.stats().cap {
-                // Others are kept for slots that nobody has now.
-                self.release_idle();
+        match &self.sockets[at] {
+            Some(kept) if kept.fits(endpoint, avoid_self) => {
+                trace::socket_kept(kept.fd(), slot);
+                return Ok(());
             }
-            let failed = |error: io::Error| (socket::failure_to_begin(&error), error);
-            let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self).map_err(failed)?;
-            socket.register(self.poll.registry(), Token(at)).map_err(failed)?;
-            self.sockets[at] = Some(socket);
-            self.counts.opened();
+            Some(_) => drop(self.release(slot)),
+            None => {}
         }
-        self.sockets[at].as_ref().map_or(Ok(()), |socket| socket.connect(endpoint))
+        if self.counts.held >= self.scan.stats().cap {
+            // Others are kept for slots that nobody has now.
+            self.release_idle();
+        }
+        let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self)?;
+        socket.register(self.poll.registry(), Token(at))?;
+        trace::socket_opened(socket.fd(), slot);
+        self.sockets[at] = Some(socket);
+        self.counts.opened();
+        Ok(())
     }
 
     /// Whether a socket may stay open for the next probe: not when more are held than may be.
@@ -396,6 +477,7 @@ impl Scanner {
     /// Closes a slot's socket, if it has one.
     fn release(&mut self, slot: Slot) -> Option<Socket> {
         let socket = self.sockets[slot as usize].take()?;
+        trace::socket_closed(socket.fd(), slot);
         self.counts.held -= 1;
         Some(socket)
     }
@@ -409,30 +491,38 @@ impl Scanner {
         }
     }
 
-    /// Waits for events until something else is due, and reads the clock: the only time in a turn.
-    fn wait(&mut self) -> Result<(), Error> {
+    /// Waits for events until something else is due, and reads the clock: the only time in a turn, unless somebody measures.
+    /// Returns how many nanoseconds it waited, if the loop is built to be traced.
+    fn wait(&mut self) -> Result<u64, Error> {
         let longest = self.now.plus_us(if self.more_to_do { 0 } else { LONGEST_WAIT_US });
         let until = self.scan.poll_timeout().map_or(longest, |next| next.clamp(self.now, longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
+        let began = cfg!(feature = "usdt").then(Instant::now);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             // A signal: whoever handles it may have set the stop flag.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             other => other.map_err(Error::Poll)?,
         }
+        let waited_ns = began.map_or(0, |began| began.elapsed().as_nanos() as u64);
         self.read_clock();
-        if self.now.us_since(until) > GAP_US {
+        let late_us = self.now.us_since(until);
+        if late_us > GAP_US {
             self.scan.handle_gap(self.now);
         }
+        if self.events.is_empty() && !timeout.is_zero() {
+            self.late.count(late_us);
+        }
         // Not twice in a row: on a machine that is always late, time still has to run out.
-        self.overslept = !self.overslept && self.now.us_since(until) > OVERSLEPT_US;
-        Ok(())
+        self.overslept = !self.overslept && late_us > OVERSLEPT_US;
+        Ok(waited_ns)
     }
 
     fn read_clock(&mut self) {
         self.now = Time::from_us(self.epoch.elapsed().as_micros() as u64);
     }
 
-    fn settle(&mut self) {
+    /// Looks into what happened; returns how many events there were.
+    fn settle(&mut self) -> u32 {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut count = 0;
         for event in &events {
@@ -454,8 +544,9 @@ impl Scanner {
             let Answer { outcome, error, .. } = answer;
             self.conclude(slot, outcome, error);
         }
-        self.more_to_settle = count == SETTLED_PER_TURN || self.overslept;
+        self.more_to_settle = count as usize == SETTLED_PER_TURN || self.overslept;
         self.events = events;
+        count
     }
 
     fn close(&mut self, slot: Slot, outcome: Outcome) {
@@ -484,10 +575,35 @@ impl Scanner {
     }
 
     fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
+        trace::probe_outcome(|| self.ended(slot, outcome, error.as_ref()));
         if let (Outcome::Barred(Reason::LocalError), Some(error)) = (outcome, error) {
             self.local_error = Some(error.to_string());
         }
         self.scan.handle_outcome(slot, outcome, self.now);
+        let cap = self.scan.stats().cap;
+        if cap < self.turn.cap
+            && let Outcome::Own(error) = outcome
+        {
+            trace::cap_change(self.turn.cap, cap, error.as_str());
+            self.turn.cap = cap;
+        }
+    }
+
+    /// What to trace of an attempt that ends.
+    fn ended(&self, slot: Slot, outcome: Outcome, error: Option<&io::Error>) -> trace::Ended {
+        let (number, began) = self.scan.attempt(slot).unwrap_or_default();
+        let took_us = self.now.us_since(began) as i64;
+        let (errno, rtt_us) = match outcome {
+            Outcome::Connected { rtt_us, .. } => (0, rtt_us.map_or(took_us, i64::from)),
+            Outcome::SelfConnected => (libc::EISCONN, -1),
+            Outcome::Refused => (libc::ECONNREFUSED, took_us),
+            Outcome::Unreachable { .. } => (libc::EHOSTUNREACH, took_us),
+            Outcome::Silence => (libc::ETIMEDOUT, -1),
+            Outcome::Own(_) | Outcome::Barred(_) => (0, -1),
+        };
+        let errno = error.and_then(io::Error::raw_os_error).unwrap_or(errno);
+        let endpoint = self.scan.endpoint(slot).unwrap_or_else(|| ([0u8; 4], 0).into());
+        trace::Ended { endpoint, number, slot, errno, rtt_us }
     }
 }
 

@@ -72,6 +72,12 @@ impl Socket {
         registry.register(&mut self.stream, token, Interest::WRITABLE)
     }
 
+    /// The descriptor's number, to tell it.
+    pub fn fd(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.stream.as_raw_fd()
+    }
+
     /// Whether the next attempt may have this socket.
     pub fn fits(&self, endpoint: SocketAddr, avoid_self: u8) -> bool {
         self.is_v6 == endpoint.is_ipv6() && !self.is_single && avoid_self == 0 && !has_zone(endpoint)

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Begin, Progress, Show, Sink, Summary, WholeLines};
+use super::{Begin, Phase, PhaseCost, Profile, Progress, Show, Sink, Summary, WholeLines};
 use crate::plan::{Names, Order, Services};
-use crate::scan::{Finding, RESERVE, State, Stats, Time};
+use crate::scan::{Finding, Histogram, RESERVE, State, Time};
 
 /// The version of the records' meaning. New fields do not change it; a field that changes or goes does.
 pub const SCHEMA: u32 = 1;
@@ -105,7 +105,7 @@ struct End<'a> {
     loss: f64,
     voided: u64,
     controls: u64,
-    rtt_us: Option<Rtt>,
+    rtt_us: Option<Quantiles>,
     missed_estimate: f64,
     missed_at_most: Option<u64>,
     hosts_answering: u64,
@@ -130,23 +130,39 @@ struct End<'a> {
     socket_memory_bytes: u64,
     tcp_memory_growth_bytes: Option<u64>,
     turns: u64,
+    events: u64,
     stale_events: u64,
+    late_us: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<BTreeMap<&'static str, Cost>>,
     timestamp: String,
 }
 
-/// Round-trip times in microseconds that so many of a hundred answers did not exceed.
+/// Microseconds that so many of a hundred times did not exceed.
 #[derive(Serialize)]
-struct Rtt {
+pub(super) struct Quantiles {
     p50: u64,
     p90: u64,
     p99: u64,
 }
 
-impl Rtt {
-    fn of(stats: &Stats) -> Option<Self> {
-        let quantile = |quantile| stats.rtt.quantile_us(quantile);
-        Some(Rtt { p50: quantile(0.5)?, p90: quantile(0.9)?, p99: quantile(0.99)? })
+impl Quantiles {
+    pub fn of(times: &Histogram) -> Option<Self> {
+        let quantile = |quantile| times.quantile_us(quantile);
+        Some(Quantiles { p50: quantile(0.5)?, p90: quantile(0.9)?, p99: quantile(0.99)? })
     }
+}
+
+/// What a phase of the loop has cost.
+#[derive(Serialize)]
+struct Cost {
+    calls: u64,
+    ns: u64,
+}
+
+fn costs(profile: Profile) -> BTreeMap<&'static str, Cost> {
+    let cost = |(phase, cost): (Phase, PhaseCost)| (phase.as_str(), Cost { calls: cost.calls, ns: cost.ns });
+    Phase::ALL.into_iter().zip(profile).map(cost).collect()
 }
 
 impl<'a, W: Write> JsonLines<'a, W> {
@@ -262,7 +278,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             loss: rounded(stats.loss()),
             voided: stats.voided,
             controls: stats.controls,
-            rtt_us: Rtt::of(stats),
+            rtt_us: Quantiles::of(&stats.rtt),
             missed_estimate: rounded(stats.missed.expected),
             missed_at_most: stats.missed_at_most(),
             hosts_answering: stats.hosts_answering,
@@ -285,7 +301,10 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             socket_memory_bytes: summary.socket_memory_bytes(),
             tcp_memory_growth_bytes: summary.tcp_memory_growth_bytes,
             turns: summary.turns,
+            events: summary.events,
             stale_events: summary.stale_events,
+            late_us: Quantiles::of(&summary.late),
+            profile: summary.profile.map(costs),
             timestamp: timestamp(self.started_at, summary.elapsed),
         });
         write(&mut self.out, &end)?;

@@ -12,7 +12,7 @@ use std::io;
 use std::time::SystemTime;
 
 use crate::plan::Plan;
-use crate::scan::{Finding, Limits, SOCKET_BYTES, SetBy, Settings, State, Stats, Time};
+use crate::scan::{Finding, Histogram, Limits, Pace, SOCKET_BYTES, SetBy, Settings, State, Stats, Time};
 
 /// What is known when a scan begins.
 #[derive(Clone, Debug)]
@@ -38,7 +38,52 @@ pub struct Progress<'a> {
     pub stats: &'a Stats,
     /// Since the scan began.
     pub elapsed: Time,
+    /// How fast attempts may go by what the path takes.
+    pub pace: Pace,
 }
+
+/// The phases of one turn of the loop, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Attempts whose time is over are given up.
+    Expire,
+    /// Attempts begin.
+    Open,
+    /// Findings are told.
+    Tell,
+    /// The system's event queue is waited on.
+    Wait,
+    /// Events are looked into.
+    Settle,
+}
+
+impl Phase {
+    /// All five, in their order.
+    pub const ALL: [Phase; 5] = [Phase::Expire, Phase::Open, Phase::Tell, Phase::Wait, Phase::Settle];
+
+    /// The word used in every report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Expire => "expire",
+            Phase::Open => "open",
+            Phase::Tell => "tell",
+            Phase::Wait => "wait",
+            Phase::Settle => "settle",
+        }
+    }
+}
+
+/// How often a phase was gone through, and for how long in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseCost {
+    /// How often.
+    pub calls: u64,
+    /// Nanoseconds in all.
+    pub ns: u64,
+}
+
+/// Where the loop's time went: a cost for each phase, in the order of [`Phase::ALL`].
+pub type Profile = [PhaseCost; Phase::ALL.len()];
 
 /// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +132,12 @@ pub struct Summary {
     pub tcp_memory_growth_bytes: Option<u64>,
     /// Turns of the loop.
     pub turns: u64,
+    /// Events that the system's queue gave out, in all turns.
+    pub events: u64,
+    /// By how much the loop woke up later than the next thing was due, where nothing else woke it.
+    pub late: Histogram,
+    /// Where the loop's time went, if that was asked for.
+    pub profile: Option<Profile>,
     /// Events for sockets without an attempt in flight, which mean nothing.
     pub stale_events: u64,
     /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
@@ -270,7 +321,7 @@ mod fixture {
         while let Some(finding) = scan.poll_finding() {
             sink.finding(&finding).expect("finding");
         }
-        sink.progress(&Progress { stats: scan.stats(), elapsed: at(30) }).expect("progress");
+        sink.progress(&Progress { stats: scan.stats(), elapsed: at(30), pace: scan.pace() }).expect("progress");
         let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
         let summary = Summary {
             tcp_memory_growth_bytes: Some(40_960),
@@ -283,6 +334,9 @@ mod fixture {
             peak_sockets: 12,
             sockets_opened: 14,
             turns: 3,
+            events: 13,
+            late: Histogram::default(),
+            profile: Some([1, 2, 3, 4, 5].map(|n| PhaseCost { calls: n, ns: n * 12_345_678 })),
             local_error,
         };
         sink.end(&summary).expect("end");

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Exit, Progress, Show, Sink, Summary, WholeLines, grouped};
+use super::{Begin, Exit, Phase, Progress, Show, Sink, Summary, WholeLines, grouped};
 use crate::plan::{Names, Order, Plan, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
@@ -237,6 +237,10 @@ impl<'a, W: Write> Text<'a, W> {
             let opened = grouped(summary.sockets_opened);
             let _ =
                 writeln!(text, "{} attempts on {opened} sockets, in {} turns of the loop", grouped(stats.attempts), grouped(summary.turns));
+        }
+        for (phase, cost) in Phase::ALL.iter().zip(summary.profile.iter().flatten()) {
+            let calls = counted(cost.calls, "call", "calls");
+            let _ = writeln!(text, "loop: {:6} {:9.1} ms in {calls}", phase.as_str(), cost.ns as f64 / 1e6);
         }
         if stats.self_connects > 0 {
             let met = counted(stats.self_connects, "socket", "sockets");

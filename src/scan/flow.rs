@@ -10,10 +10,48 @@
 
 use super::verdict::Time;
 
+/// How fast attempts may go by what the path takes, and what it was last changed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Attempts per second.
+    pub per_s: u32,
+    /// The reason.
+    pub reason: PaceReason,
+}
+
+/// Why a pace was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaceReason {
+    /// Nothing was learned yet, or all was forgotten while the network was away.
+    Start,
+    /// Nothing speaks against going faster.
+    Faster,
+    /// Answers are missing: a trial at a lower rate.
+    Trial,
+    /// The rate was too high: what got through is the limit.
+    Limit,
+    /// The rate was not the reason for what was missing, and has its old value again.
+    NotTheRate,
+}
+
+impl PaceReason {
+    /// The word used in reports and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PaceReason::Start => "start",
+            PaceReason::Faster => "faster",
+            PaceReason::Trial => "trial",
+            PaceReason::Limit => "limit",
+            PaceReason::NotTheRate => "not-the-rate",
+        }
+    }
+}
+
 /// The pace of one path or host.
 #[derive(Clone, Debug)]
 pub(super) struct Flow {
     per_s: f32,
+    reason: PaceReason,
     /// When the next attempt would be due if all came evenly (GCRA, as in `pace.rs`).
     due_ns: u64,
     /// The path has not been seen to lose yet.
@@ -237,6 +275,7 @@ impl Default for Flow {
     fn default() -> Self {
         Flow {
             per_s: FIRST_PER_S,
+            reason: PaceReason::Start,
             due_ns: 0,
             is_starting: true,
             was_limiting: false,
@@ -269,6 +308,10 @@ impl Flow {
     /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing to feel one's way into.
     pub fn of_this_machine() -> Self {
         Flow { per_s: BLIND_PER_S, ..Flow::default() }
+    }
+
+    pub fn pace(&self) -> Pace {
+        Pace { per_s: self.per_s as u32, reason: self.reason }
     }
 
     /// When the next attempt may begin: `None` for at once.
@@ -474,12 +517,12 @@ impl Flow {
     /// Goes faster, unless it was not the rate that held attempts back.
     fn grow(&mut self, factor: f32, now: Time) {
         if self.was_limiting {
-            self.change(self.per_s * factor, now);
+            self.change(self.per_s * factor, PaceReason::Faster, now);
         }
     }
 
-    fn change(&mut self, per_s: f32, now: Time) {
-        self.per_s = per_s.clamp(LEAST_PER_S, MOST_PER_S);
+    fn change(&mut self, per_s: f32, reason: PaceReason, now: Time) {
+        (self.per_s, self.reason) = (per_s.clamp(LEAST_PER_S, MOST_PER_S), reason);
         // What is due at the old rate need not wait longer than at the new one.
         self.due_ns = self.due_ns.min(now.us * 1_000 + self.interval_ns() as u64);
         self.was_limiting = false;
@@ -501,7 +544,7 @@ impl Flow {
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt();
             self.confirmed = (self.confirmed + 1).min(MOST_CONFIRMED);
             self.too_fast = (self.against_since, now);
-            self.change(BELOW * self.limit_per_s, now);
+            self.change(BELOW * self.limit_per_s, PaceReason::Limit, now);
         } else {
             self.cut(cohort, self.against_heard, now);
         }
@@ -527,7 +570,7 @@ impl Flow {
         self.is_starting = false;
         self.too_fast = (self.against_since, now);
         (self.confirmed, self.limit_per_s, self.fine_per_s) = (0, through_per_s, 0.0);
-        self.change((sent_per_s * share).min(self.per_s), now);
+        self.change((sent_per_s * share).min(self.per_s), PaceReason::Trial, now);
     }
 
     /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
@@ -558,7 +601,7 @@ impl Flow {
         }
         if is_same && !trial.is_second && self.heard.delivered() < BAD {
             self.trial = Some(Trial { is_second: true, same: 0.0, ..trial });
-            return self.change(self.per_s / 2.0, now);
+            return self.change(self.per_s / 2.0, PaceReason::Trial, now);
         }
         if !is_same && trial.predicted < RELIEVED {
             // It has helped as far as it could. All of this time was too fast.
@@ -572,14 +615,14 @@ impl Flow {
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, trial.was_starting);
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());
-            self.change(trial.per_s, now);
+            self.change(trial.per_s, PaceReason::NotTheRate, now);
         } else {
             let usual = self.usual;
             self.learn_usual(&certain, USUAL_AFTER_TRIAL);
             self.usual = self.usual.max(usual);
             self.met = self.met.saturating_add(1);
             self.confirmed = self.confirmed.max((self.met - 1).min(MOST_CONFIRMED));
-            self.change(trial.through_per_s * BELOW, now);
+            self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
         }
     }
 }

@@ -31,10 +31,11 @@ use pace::Pacer;
 use rtt::{Clocks, Rtt};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
+pub use flow::{Pace, PaceReason};
 pub use loss::Missed;
 pub use pace::{Rate, is_public};
 pub use rtt::Timeouts;
-pub use stats::{RttHistogram, Stats};
+pub use stats::{Histogram, Stats};
 pub use verdict::{Finding, Outcome, OwnError, Reason, State, Time};
 pub use wheel::Wheel;
 
@@ -458,6 +459,16 @@ impl Scan {
         [expires, grows, self.paced_until.or(turns)].into_iter().flatten().min()
     }
 
+    /// How fast attempts may go by what the path takes.
+    pub fn pace(&self) -> Pace {
+        self.all.pace()
+    }
+
+    /// Until when a rate holds the next attempt back, if one does.
+    pub fn paced_until(&self) -> Option<Time> {
+        self.paced_until
+    }
+
     /// Whether `slot` has an attempt in flight: events for others are stale and mean nothing.
     pub fn is_in_flight(&self, slot: Slot) -> bool {
         self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::InFlight)
@@ -466,6 +477,11 @@ impl Scan {
     /// Where the attempt at `slot` goes, if one is in flight.
     pub fn endpoint(&self, slot: Slot) -> Option<SocketAddr> {
         self.is_in_flight(slot).then(|| self.endpoint_of(slot))
+    }
+
+    /// Which one of its endpoint's attempts is in flight at `slot`, counted from 1, and when it began.
+    pub fn attempt(&self, slot: Slot) -> Option<(u16, Time)> {
+        self.is_in_flight(slot).then(|| &self.probes[slot as usize]).map(|probe| (probe.attempts.saturating_add(1), probe.started))
     }
 
     /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so before the next

@@ -30,7 +30,7 @@ pub struct Stats {
     /// How long it was away in all, in microseconds, from the last answer before to the first one after.
     pub outage_us: u64,
     /// Round-trip times of all answers that belong to one SYN.
-    pub rtt: RttHistogram,
+    pub rtt: Histogram,
     /// Open ports that were probably missed.
     pub missed: Missed,
     /// Hosts that answered on a port and are done with.
@@ -92,7 +92,7 @@ impl Stats {
             controls: 0,
             outages: 0,
             outage_us: 0,
-            rtt: RttHistogram::default(),
+            rtt: Histogram::default(),
             missed: Missed::default(),
             hosts_answering: 0,
             hosts_silent: 0,
@@ -142,21 +142,22 @@ impl Stats {
     }
 }
 
-/// How often which round-trip time was seen, in steps of a ninth at most.
+/// How often which time was seen, in steps of a ninth at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RttHistogram([u64; BUCKETS]);
+pub struct Histogram([u64; BUCKETS]);
 
 /// Eight for each doubling, up to 2^26 microseconds: a minute.
 const BUCKETS: usize = 8 * 26;
 
-impl Default for RttHistogram {
+impl Default for Histogram {
     fn default() -> Self {
-        RttHistogram([0; BUCKETS])
+        Histogram([0; BUCKETS])
     }
 }
 
-impl RttHistogram {
-    pub(super) fn count(&mut self, us: u64) {
+impl Histogram {
+    /// Counts one more time of so many microseconds.
+    pub fn count(&mut self, us: u64) {
         self.0[Self::bucket(us)] += 1;
     }
 
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_within_a_ninth() {
-        let mut rtt = RttHistogram::default();
+        let mut rtt = Histogram::default();
         assert_eq!(rtt.quantile_us(0.5), None);
         (0..1_000u64).for_each(|i| rtt.count(1_000 + i * 100));
         for (quantile, us) in [(0.5, 51_000.0), (0.99, 100_000.0), (0.0, 1_000.0)] {
@@ -197,6 +198,6 @@ mod tests {
         }
         rtt.count(0);
         rtt.count(u64::MAX);
-        assert_eq!(RttHistogram::bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(Histogram::bucket(u64::MAX), BUCKETS - 1);
     }
 }
