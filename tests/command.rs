@@ -273,6 +273,28 @@ fn progress_is_told_when_asked_and_not_otherwise() {
 }
 
 #[test]
+fn a_scan_is_slowed_down_while_it_runs() {
+    in_namespace("a_scan_is_slowed_down_while_it_runs", || {
+        let _network = Network::start(|_, _| Reply::Silence);
+        let arguments = "10.9.1.2 -p 1-100 --timeout 60 --max-rate 100 --json";
+        let mut child = portreeve(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut String::new()).expect("the start record");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let rates = [0; 2].map(|_| {
+            signal(&child, libc::SIGUSR2);
+            let mut line = String::new();
+            stderr.read_line(&mut line).expect("a line");
+            let rate = line.strip_prefix("at most ").and_then(|rest| rest.strip_suffix(" attempts per second from now on\n"));
+            rate.and_then(|rate| rate.parse::<u32>().ok()).unwrap_or_else(|| panic!("{line}"))
+        });
+        assert!(1 < rates[1] && rates[1] < rates[0] && rates[0] <= 90, "{rates:?}");
+        signal(&child, libc::SIGINT);
+        assert_eq!(wait(&mut child), Some(130));
+    });
+}
+
+#[test]
 fn limits_say_what_a_scan_would_have() {
     let Ran { code, stdout, stderr } = run(portreeve("limits"));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

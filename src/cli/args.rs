@@ -137,7 +137,8 @@ pub struct Args {
 }
 
 const AFTER_HELP: &str = "\
-SIGUSR1, or the key d on a terminal, prints how far the scan is. Ctrl-C, SIGTERM, SIGQUIT or
+SIGUSR1, or the key d on a terminal, prints how far the scan is. SIGUSR2, or the key -, slows it
+down by a tenth; the key + allows it a tenth more than --max-rate. Ctrl-C, SIGTERM, SIGQUIT or
 SIGHUP ends it with a report of what is known, a second one at once.
 
 nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v mean what they mean there; -oN and -oJ write

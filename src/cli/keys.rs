@@ -35,11 +35,11 @@ impl Keys {
         let _ = tcsetattr(stdin(), OptionalActions::Now, &mode);
     }
 
-    /// Whether `key` was among the keys pressed since the last call.
-    pub fn pressed(&mut self, key: u8) -> bool {
+    /// The keys pressed since the last call; of very many, the first.
+    pub fn pressed(&mut self) -> Vec<u8> {
         // A background process that reads its terminal is stopped by it.
         if !in_foreground() {
-            return false;
+            return Vec::new();
         }
         // After Ctrl-Z and fg the shell has set its own mode.
         if tcgetattr(stdin()).is_ok_and(|mode| mode.local_modes.contains(LocalModes::ICANON)) {
@@ -48,11 +48,11 @@ impl Keys {
         let stdin = stdin();
         let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
         if !matches!(poll(&mut waiting, Some(&Timespec::default())), Ok(1..)) {
-            return false;
+            return Vec::new();
         }
         let mut keys = [0; 64];
         let count = rustix::io::read(stdin, &mut keys).unwrap_or(0);
-        keys[..count].contains(&key)
+        keys[..count].to_vec()
     }
 }
 

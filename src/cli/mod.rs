@@ -7,6 +7,7 @@ mod outputs;
 mod progress;
 mod request;
 mod signals;
+mod throttle;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -20,6 +21,7 @@ use portreeve::scan::State;
 use args::{Args, Command};
 use exit::{Code, Failure};
 use request::Request;
+use throttle::Throttle;
 
 /// Parses, runs, and maps the result to an exit code.
 pub fn main() -> Code {
@@ -58,11 +60,13 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
     let _ = engine::raise_descriptor_limit();
     let bar = progress::bar(args.quiet);
     let mut outputs = outputs::open(&args, &services, arguments, &bar)?;
+    let rate = options.settings.rate;
     let mut scanner = Scanner::new(plan, options)?;
     let stop = scanner.stop_handle();
+    let throttle = Throttle::new(scanner.rate_handle(), rate);
     let signals = signals::install(&stop).map_err(Failure::Signals)?;
     let reads_stdin = args.input_file.iter().any(|file| file.as_os_str() == "-");
-    outputs.show_progress(progress::Line::new(bar, signals, stop, keys::Keys::listen(!reads_stdin && !args.quiet)));
+    outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys::Keys::listen(!reads_stdin && !args.quiet)));
     let summary = scanner.run(&mut outputs)?;
     if outputs.nobody_left() {
         return Err(Failure::ClosedPipe);

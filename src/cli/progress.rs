@@ -9,12 +9,14 @@ use portreeve::scan::State;
 
 use super::keys::Keys;
 use super::signals::Signals;
+use super::throttle::Throttle;
 
 /// The progress line and what asks for it.
 pub struct Line {
     bar: ProgressBar,
     signals: Signals,
     stop: StopHandle,
+    throttle: Throttle,
     keys: Option<Keys>,
 }
 
@@ -27,26 +29,37 @@ pub fn bar(quiet: bool) -> ProgressBar {
 }
 
 impl Line {
-    pub fn new(bar: ProgressBar, signals: Signals, stop: StopHandle, keys: Option<Keys>) -> Self {
-        Line { bar, signals, stop, keys }
+    pub fn new(bar: ProgressBar, signals: Signals, stop: StopHandle, throttle: Throttle, keys: Option<Keys>) -> Self {
+        Line { bar, signals, stop, throttle, keys }
     }
 
-    /// Redraws the line, and prints it for good if somebody asked.
+    /// Redraws the line, prints it for good if somebody asked, and changes the rate if somebody wants that.
     pub fn show(&mut self, progress: &Progress) {
         if self.stop.flag().load(Ordering::Relaxed) {
             // Give the terminal back at once: a second Ctrl-C ends the process without another word.
             self.keys = None;
         }
-        let asked_by_key = self.keys.as_mut().is_some_and(|keys| keys.pressed(b'd'));
-        let asked = self.signals.take_status_request() || asked_by_key;
-        if !asked && self.bar.is_hidden() {
+        self.throttle.look(progress);
+        let mut said = Vec::new();
+        if self.signals.take_slower_request() {
+            said.push(self.throttle.slower());
+        }
+        let mut asked = self.signals.take_status_request();
+        for key in self.keys.as_mut().map_or(Vec::new(), Keys::pressed) {
+            match key {
+                b'd' => asked = true,
+                b'+' => said.push(self.throttle.faster()),
+                b'-' => said.push(self.throttle.slower()),
+                _ => {}
+            }
+        }
+        if said.is_empty() && !asked && self.bar.is_hidden() {
             return;
         }
         let line = status(progress);
         self.bar.set_message(line.clone());
-        if asked {
-            self.bar.suspend(|| super::tell(&line));
-        }
+        said.extend(asked.then_some(line));
+        said.iter().for_each(|line| self.bar.suspend(|| super::tell(line)));
     }
 }
 

@@ -1,11 +1,12 @@
-//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, a second one ends the process, SIGUSR1 asks for the progress.
+//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, a second one ends the process, SIGUSR1 asks for the progress,
+//! SIGUSR2 for a slower scan.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use portreeve::engine::StopHandle;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 
 use super::exit::Code;
@@ -13,6 +14,7 @@ use super::exit::Code;
 /// The flag that a signal sets.
 pub struct Signals {
     status: Arc<AtomicBool>,
+    slower: Arc<AtomicBool>,
 }
 
 /// Sets the handlers.
@@ -24,12 +26,19 @@ pub fn install(stop: &StopHandle) -> io::Result<Signals> {
     }
     let status = Arc::new(AtomicBool::new(false));
     flag::register(SIGUSR1, status.clone())?;
-    Ok(Signals { status })
+    let slower = Arc::new(AtomicBool::new(false));
+    flag::register(SIGUSR2, slower.clone())?;
+    Ok(Signals { status, slower })
 }
 
 impl Signals {
     /// Whether the progress was asked for since the last call.
     pub fn take_status_request(&self) -> bool {
         self.status.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a slower scan was asked for since the last call.
+    pub fn take_slower_request(&self) -> bool {
+        self.slower.swap(false, Ordering::Relaxed)
     }
 }

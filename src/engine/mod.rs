@@ -13,15 +13,15 @@ mod socket;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll, Token};
 
 use crate::plan::Plan;
 use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
-use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Reason, Scan, SetBy, Settings, Slot, State, Time};
+use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, Time};
 use crate::trace;
 
 pub use fdlimit::{nofile, raise_descriptor_limit};
@@ -132,6 +132,26 @@ impl StopHandle {
     }
 }
 
+/// Changes how fast a running scan may begin attempts, from another thread or while it tells of its progress.
+#[derive(Clone, Debug, Default)]
+pub struct RateHandle(Arc<Mutex<Option<Wanted>>>);
+
+/// What was asked for and not done yet.
+#[derive(Clone, Copy, Debug)]
+struct Wanted(Option<Rate>);
+
+impl RateHandle {
+    /// At most so fast from now on; `None` for as fast as answers come. The loop sees it within 100 ms.
+    pub fn set(&self, rate: Option<Rate>) {
+        *self.wanted() = Some(Wanted(rate));
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
+        // Whoever held it has only copied a number: nothing is left half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
 /// What the wheel's tick is, for traces.
@@ -164,6 +184,7 @@ pub struct Scanner {
     limits: Limits,
     cap: (u32, SetBy),
     stop: StopHandle,
+    rate: RateHandle,
     epoch: Instant,
     started: bool,
     now: Time,
@@ -206,6 +227,7 @@ impl Scanner {
             limits,
             cap,
             stop: StopHandle::default(),
+            rate: RateHandle::default(),
             epoch: Instant::now(),
             started: false,
             now: Time::default(),
@@ -232,6 +254,11 @@ impl Scanner {
     /// A handle that stops this scan.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// A handle that changes this scan's rate while it runs.
+    pub fn rate_handle(&self) -> RateHandle {
+        self.rate.clone()
     }
 
     /// What the machine allows, as read when the scanner was made.
@@ -346,6 +373,9 @@ impl Scanner {
         if self.stop.0.load(Ordering::Relaxed) && self.scan.stopped().is_none() {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
+        }
+        if let Some(Wanted(rate)) = self.rate.wanted().take() {
+            self.scan.set_rate(rate);
         }
         (self.turn.opened, self.turn.expired) = (0, 0);
         let more_to_expire = self.expire();

@@ -464,6 +464,14 @@ impl Scan {
         self.all.pace()
     }
 
+    /// How fast attempts may begin from now on.
+    pub fn set_rate(&mut self, rate: Option<Rate>) {
+        self.pacer.change(rate);
+        for (_, probe) in self.probes.iter().filter(|(_, probe)| probe.is_syn_due) {
+            self.pacer.announce(self.hosts.get(probe.host).plan.address);
+        }
+    }
+
     /// Until when a rate holds the next attempt back, if one does.
     pub fn paced_until(&self) -> Option<Time> {
         self.paced_until
@@ -1025,6 +1033,22 @@ mod tests {
             (0..100).map(|tenth| std::iter::from_fn(|| scan.poll_connect(Time::from_us(tenth * 100))).count()).sum::<usize>()
         };
         assert!(begun_in_10_ms("127.0.0.1") >= 990 && begun_in_10_ms("192.0.2.1") <= 120);
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_what_was_announced() {
+        let rate = |per_s| std::num::NonZeroU32::new(per_s).map(|per_s| Rate { per_s, public_only: false });
+        let mut scan = scan(1..=2, Settings { rate: None, ..fixed(3_000, 0) }, 1);
+        connect(&mut scan, 0);
+        assert_eq!(scan.poll_expired(at(900)), None, "the kernel's second SYN is near");
+        scan.set_rate(rate(1));
+        assert_eq!(scan.poll_expired(at(1_000)), None, "and sent");
+        scan.set_rate(None);
+        let slot = scan.poll_expired(at(3_000)).expect("its time is over");
+        scan.set_rate(rate(1_000));
+        scan.handle_outcome(slot, Outcome::Silence, at(3_000));
+        connect(&mut scan, 3_000);
+        scan.check_invariants();
     }
 
     #[test]

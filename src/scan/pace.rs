@@ -36,6 +36,11 @@ impl Pacer {
         Pacer { rate, interval_ns: rate.map_or(0, |rate| interval_ns(u64::from(rate.per_s.get()))), due_ns: 0, announced: 0 }
     }
 
+    /// Another rate from now on. What was announced is to be announced again, since it may count now and did not before.
+    pub fn change(&mut self, rate: Option<Rate>) {
+        *self = Pacer { due_ns: self.due_ns, ..Pacer::new(rate) };
+    }
+
     /// When an attempt at `endpoint` may begin: `None` for at once.
     pub fn wait_until(&self, endpoint: SocketAddr, now: Time) -> Option<Time> {
         let earliest_ns = (self.due_ns + self.announced * self.interval_ns).saturating_sub(BURST_NS);
