@@ -2,7 +2,7 @@
 //! together is `request`'s.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -121,6 +121,12 @@ pub struct Args {
     /// Only a line for each listed finding
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
+    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that descriptor (docs/OUTPUT.md)
+    #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
+    pub stats: Option<PathBuf>,
+    /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare PORT is this machine's own
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics, help_heading = "Looking into it")]
+    pub metrics: Option<SocketAddr>,
     /// Measure how long each phase of the loop takes, and report it at the end
     #[arg(long, help_heading = "Looking into it")]
     pub profile: bool,
@@ -292,6 +298,12 @@ fn top_ports(text: &str) -> Result<usize, String> {
 
 fn source(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "write an address of this machine, such as 192.0.2.7 or 2001:db8::7".into())
+}
+
+fn metrics(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let own = port.map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+    own.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is no address and port; write 9100, 192.0.2.7:9100 or [::1]:9100"))
 }
 
 fn max_fds(text: &str) -> Result<u32, String> {

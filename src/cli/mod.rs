@@ -62,6 +62,9 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
     let mut outputs = outputs::open(&args, &services, arguments, &bar)?;
     let rate = options.settings.rate;
     let mut scanner = Scanner::new(plan, options)?;
+    if let (Some(address), false) = (scanner.metrics_address(), args.quiet) {
+        tell(&format!("metrics at http://{address}/metrics"));
+    }
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
     let signals = signals::install(&stop).map_err(Failure::Signals)?;

@@ -3,14 +3,18 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 use portreeve::plan::Services;
 use portreeve::report::json::JsonLines;
+use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
 use portreeve::report::{Begin, Progress, Show, Sink, Summary};
 use portreeve::scan::{Finding, State};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::args::Args;
 use super::exit::Failure;
@@ -55,6 +59,10 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
         let (name, writer) = create(path, bar, &mut stdout_is_taken)?;
         outputs.add(&name, Text::new(writer, plain, services));
     }
+    if let Some(path) = &args.stats {
+        let (name, file) = open_stats(path)?;
+        outputs.add(&name, StatsLines::new(file));
+    }
     if !stdout_is_taken {
         outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
     }
@@ -80,6 +88,27 @@ fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<
     let name = path.display().to_string();
     let file = File::create(path).map_err(|error| Failure::Write { name: name.clone(), error })?;
     Ok((name, Box::new(file)))
+}
+
+/// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: whoever reads a pipe too slowly
+/// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it.
+fn open_stats(path: &Path) -> Result<(String, File), Failure> {
+    let fd = path.to_str().and_then(|text| text.parse::<u32>().ok());
+    let name = fd.map_or_else(|| path.display().to_string(), |fd| format!("descriptor {fd}"));
+    let mut options = File::options();
+    options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+    let opened = match fd {
+        Some(fd) => options.append(true).open(format!("/dev/fd/{fd}")),
+        None => options.write(true).create(true).truncate(true).open(path),
+    };
+    match opened {
+        Ok(file) => Ok((name, file)),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            let error = io::Error::other("it is a pipe that nobody reads, or a socket; start the reader first, or give a file");
+            Err(Failure::Write { name, error })
+        }
+        Err(error) => Err(Failure::Write { name, error }),
+    }
 }
 
 impl<'a> Outputs<'a> {

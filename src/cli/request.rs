@@ -56,6 +56,7 @@ pub fn from_args(args: &Args) -> Result<Request, Failure> {
         polite_close: args.polite_close,
         fresh_sockets: args.fresh_sockets,
         profile: args.profile,
+        metrics: args.metrics,
     };
     Ok(Request { plan, options, services })
 }

@@ -5,6 +5,7 @@
 //! [`scan`](crate::scan); here it is done.
 
 mod fdlimit;
+mod http;
 mod icmp;
 #[cfg(feature = "cli")]
 mod machine;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Events, Poll, Token};
 
 use crate::plan::Plan;
+use crate::report::metrics::metrics;
 use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
 use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, Time};
 use crate::trace;
@@ -47,6 +49,8 @@ pub struct Options {
     pub fresh_sockets: bool,
     /// Measure how long each phase of the loop takes: five more readings of the clock a turn.
     pub profile: bool,
+    /// Serve the counters in Prometheus's text format here, at `/metrics`, while the scan runs. Whoever can connect may read them.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a scan could not begin, or could not go on.
@@ -74,6 +78,14 @@ pub enum Error {
     Source {
         /// The address or device.
         what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Nobody can be served at that address.
+    #[error("metrics cannot be served at {address}: {error}; give another port, or 0 for any")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
         /// What the system said.
         error: io::Error,
     },
@@ -173,6 +185,7 @@ const TOLD_PER_TURN: usize = 4_096;
 #[derive(Debug)]
 pub struct Scanner {
     scan: Scan,
+    server: Option<http::Server>,
     poll: Poll,
     events: Events,
     /// By slot: in flight where the scan says so, else kept for the slot's next probe.
@@ -196,6 +209,7 @@ pub struct Scanner {
     stale_events: u64,
     tcp_memory: Option<TcpMemory>,
     next_look: Time,
+    is_progress_due: bool,
     more_to_do: bool,
     more_to_settle: bool,
     overslept: bool,
@@ -211,12 +225,19 @@ impl Scanner {
     pub fn new(plan: Plan, options: Options) -> Result<Self, Error> {
         let poll = Poll::new().map_err(Error::Poll)?;
         let socket_options = socket_options(&plan, &options)?;
-        let limits = fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
+        let serve = |address| http::Server::bind(address, poll.registry()).map_err(|error| Error::Metrics { address, error });
+        let server = options.metrics.map(serve).transpose()?;
+        let mut limits = fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
+        if server.is_some() {
+            // Its connections will be.
+            limits.already_open += http::CONNECTIONS as u64;
+        }
         let cap = limits.cap();
         let scan = Scan::new(plan, options.settings, cap.0);
         Ok(Scanner {
             turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace() },
             scan,
+            server,
             poll,
             events: Events::with_capacity(SETTLED_PER_TURN),
             sockets: Vec::new(),
@@ -238,6 +259,7 @@ impl Scanner {
             stale_events: 0,
             tcp_memory: fdlimit::tcp_used_bytes().map(|bytes| TcpMemory { before_bytes: bytes, peak_bytes: bytes }),
             next_look: Time::default(),
+            is_progress_due: false,
             more_to_do: false,
             more_to_settle: false,
             overslept: false,
@@ -259,6 +281,11 @@ impl Scanner {
     /// A handle that changes this scan's rate while it runs.
     pub fn rate_handle(&self) -> RateHandle {
         self.rate.clone()
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.server.as_ref()?.address().ok()
     }
 
     /// What the machine allows, as read when the scanner was made.
@@ -359,13 +386,15 @@ impl Scanner {
                 break;
             }
         }
-        if self.now >= self.next_look {
-            self.next_look = self.now.plus_us(LONGEST_WAIT_US);
-            self.look_at_memory();
-            sink.progress(&Progress { stats: self.scan.stats(), elapsed: self.now, pace: self.scan.pace() })?;
+        if std::mem::take(&mut self.is_progress_due) {
+            sink.progress(&self.progress())?;
         }
         self.lap(Phase::Tell);
         Ok(())
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress { stats: self.scan.stats(), elapsed: self.now, pace: self.scan.pace() }
     }
 
     /// The first half of a turn: expire and open. Then it is time to tell.
@@ -376,6 +405,11 @@ impl Scanner {
         }
         if let Some(Wanted(rate)) = self.rate.wanted().take() {
             self.scan.set_rate(rate);
+        }
+        if self.now >= self.next_look {
+            self.next_look = self.now.plus_us(LONGEST_WAIT_US);
+            self.is_progress_due = true;
+            self.look();
         }
         (self.turn.opened, self.turn.expired) = (0, 0);
         let more_to_expire = self.expire();
@@ -557,6 +591,10 @@ impl Scanner {
         let mut count = 0;
         for event in &events {
             count += 1;
+            if http::Server::is_meant(event.token()) {
+                self.serve(event.token());
+                continue;
+            }
             let slot = event.token().0 as Slot;
             // An event for a slot without an attempt in flight is stale, and normal.
             let Some(endpoint) = self.scan.endpoint(slot) else {
@@ -579,15 +617,26 @@ impl Scanner {
         count
     }
 
+    fn serve(&mut self, token: Token) {
+        if let Some(mut server) = self.server.take() {
+            server.handle(token, self.poll.registry(), self.now, || metrics(&self.progress()));
+            self.server = Some(server);
+        }
+    }
+
     fn close(&mut self, slot: Slot, outcome: Outcome) {
         if let Some(socket) = self.release(slot) {
             socket.close_after(outcome, self.options.polite_close);
         }
     }
 
-    fn look_at_memory(&mut self) {
+    /// What is seen to ten times a second.
+    fn look(&mut self) {
         if let (Some(memory), Some(bytes)) = (&mut self.tcp_memory, fdlimit::tcp_used_bytes()) {
             memory.peak_bytes = memory.peak_bytes.max(bytes);
+        }
+        if let Some(server) = &mut self.server {
+            server.look(self.poll.registry(), self.now);
         }
     }
 

@@ -5,6 +5,9 @@
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod limits;
+pub mod metrics;
+#[cfg(feature = "cli")]
+pub mod stats_lines;
 #[cfg(feature = "cli")]
 pub mod text;
 

@@ -144,21 +144,35 @@ impl Stats {
 
 /// How often which time was seen, in steps of a ninth at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Histogram([u64; BUCKETS]);
+pub struct Histogram {
+    buckets: [u64; BUCKETS],
+    sum_us: u64,
+}
 
 /// Eight for each doubling, up to 2^26 microseconds: a minute.
 const BUCKETS: usize = 8 * 26;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram([0; BUCKETS])
+        Histogram { buckets: [0; BUCKETS], sum_us: 0 }
     }
 }
 
 impl Histogram {
     /// Counts one more time of so many microseconds.
     pub fn count(&mut self, us: u64) {
-        self.0[Self::bucket(us)] += 1;
+        self.buckets[Self::bucket(us)] += 1;
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// How many times were counted.
+    pub fn samples(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// All of them together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
     }
 
     fn bucket(us: u64) -> usize {
@@ -170,10 +184,9 @@ impl Histogram {
 
     /// The time in microseconds that the share `quantile` of the samples does not exceed; `None` without samples.
     pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
-        let total: u64 = self.0.iter().sum();
-        let wanted = ((total as f64 * quantile).ceil() as u64).max(1);
+        let wanted = ((self.samples() as f64 * quantile).ceil() as u64).max(1);
         let mut seen = 0;
-        let bucket = self.0.iter().position(|&count| {
+        let bucket = self.buckets.iter().position(|&count| {
             seen += count;
             seen >= wanted
         })?;
