@@ -63,4 +63,7 @@ pub mod scan;
 pub mod engine;
 pub mod report;
 
+#[cfg(feature = "cli")]
+pub mod experiment;
+
 mod trace;

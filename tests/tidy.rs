@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom, by the first folder or file below `src/`.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("plan", &[]),
     ("scan", &["plan"]),
     ("report", &["plan", "scan"]),
     ("trace", &["scan"]),
     ("engine", &["plan", "scan", "report", "trace"]),
-    ("cli", &["plan", "scan", "report", "engine"]),
+    ("experiment", &["plan", "scan", "report", "engine"]),
+    ("cli", &["plan", "scan", "report", "engine", "experiment"]),
 ];
 
 /// Words that only `engine/` may contain.

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use portreeve::report::experiment::{Knob, Setting};
 use portreeve::scan::State;
 
 /// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread, without root.
@@ -16,6 +17,47 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    #[command(flatten)]
+    pub scan: ScanArgs,
+
+    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
+    #[arg(long, value_name = "STATES", value_delimiter = ',', help_heading = "Output")]
+    pub show: Vec<Shown>,
+    /// Nothing but what is open, and the sum
+    #[arg(long, conflicts_with = "show", help_heading = "Output")]
+    pub open: bool,
+    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// JSON lines to FILE [nmap's way of writing it: -oJ]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_json: Option<PathBuf>,
+    /// The text report to FILE [nmap: -oN]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_text: Option<PathBuf>,
+    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Only a line for each listed finding
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that descriptor (docs/OUTPUT.md)
+    #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
+    pub stats: Option<PathBuf>,
+    /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare PORT is this machine's own
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics, help_heading = "Looking into it")]
+    pub metrics: Option<SocketAddr>,
+    /// Measure how long each phase of the loop takes, and report it at the end
+    #[arg(long, help_heading = "Looking into it")]
+    pub profile: bool,
+    /// Say how much would be probed, and send no probe; names are looked up all the same
+    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "quiet"], help_heading = "Output")]
+    pub dry_run: bool,
+}
+
+/// What is scanned, and how: all but what becomes of the findings.
+#[derive(Debug, clap::Args)]
+pub struct ScanArgs {
     /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges (10.0-1.1,3.*), host names,
     /// or URLs (the host, and its port unless -p is given)
     #[arg(value_name = "TARGET")]
@@ -100,40 +142,6 @@ pub struct Args {
     #[arg(long, help_heading = "Connections")]
     pub fresh_sockets: bool,
 
-    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
-    #[arg(long, value_name = "STATES", value_delimiter = ',', help_heading = "Output")]
-    pub show: Vec<Shown>,
-    /// Nothing but what is open, and the sum
-    #[arg(long, conflicts_with = "show", help_heading = "Output")]
-    pub open: bool,
-    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-    /// JSON lines to FILE [nmap's way of writing it: -oJ]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_json: Option<PathBuf>,
-    /// The text report to FILE [nmap: -oN]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_text: Option<PathBuf>,
-    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-    /// Only a line for each listed finding
-    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
-    pub quiet: bool,
-    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that descriptor (docs/OUTPUT.md)
-    #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
-    pub stats: Option<PathBuf>,
-    /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare PORT is this machine's own
-    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics, help_heading = "Looking into it")]
-    pub metrics: Option<SocketAddr>,
-    /// Measure how long each phase of the loop takes, and report it at the end
-    #[arg(long, help_heading = "Looking into it")]
-    pub profile: bool,
-    /// Say how much would be probed, and send no probe; names are looked up all the same
-    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "quiet"], help_heading = "Output")]
-    pub dry_run: bool,
-
     /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
     pub not_here: Option<String>,
@@ -171,7 +179,49 @@ pub enum Command {
         #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true)]
         max_fds: Option<u32>,
     },
+    /// Run a scan again and again under different settings, to see what they do; without a target, on this machine itself
+    Experiment(Box<ExperimentArgs>),
 }
+
+/// What `experiment` varies, and where the results go.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXPERIMENT_HELP)]
+pub struct ExperimentArgs {
+    #[command(flatten)]
+    pub scan: ScanArgs,
+
+    /// Vary this over these values: max-fds, max-rate, timeout, max-retries or fresh-sockets; k is a thousand. Twice for a grid
+    /// [default: max-fds=32,64,128,256,512]
+    #[arg(long, value_name = "WHAT=A,B,…", value_parser = sweep, help_heading = "Experiment")]
+    pub sweep: Vec<Sweep>,
+    /// Run each setting so often; the settings take turns
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "Experiment")]
+    pub repeat: u32,
+    /// Lower this process's descriptor limit (ulimit -n) to N first
+    #[arg(long, value_name = "N", help_heading = "Experiment")]
+    pub assume_nofile: Option<u64>,
+    /// Take N descriptors away when each run has begun, as another part of the program would
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Experiment")]
+    pub occupy_fds: u32,
+    /// A line for each run to FILE, as comma-separated values
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub csv: Option<PathBuf>,
+    /// The same as JSON lines
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub json: Option<PathBuf>,
+    /// A picture (SVG) of throughput, processor time, kernel memory and errors
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub svg: Option<PathBuf>,
+}
+
+const EXPERIMENT_HELP: &str = "\
+The table shows the medians of the runs, and whether all of them came to the same verdicts.
+
+Exit codes: 0 all runs agree, 2 the command line cannot be understood, 3 the verdicts differ or
+something could not be scanned, 4 a run or a file failed, 130 interrupted.";
+
+/// One knob and its values.
+pub type Sweep = Vec<Setting>;
 
 /// A state to list, or all.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -322,6 +372,47 @@ fn max_rate(text: &str) -> Result<MaxRate, String> {
     }
 }
 
+/// `max-fds=16,64,1k`.
+fn sweep(text: &str) -> Result<Sweep, String> {
+    let form = "write it like max-fds=16,64,1k; max-rate, timeout, max-retries and fresh-sockets can be varied, too";
+    let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?} has no values; {form}"))?;
+    let knob = Knob::ALL.into_iter().find(|knob| knob.as_str() == name).ok_or_else(|| format!("{name:?} cannot be varied; {form}"))?;
+    let mut sweep = Sweep::new();
+    for text in values.split(',') {
+        let setting = Setting { knob, value: knob_value(knob, text)? };
+        if sweep.contains(&setting) {
+            return Err(format!("{text} is there twice; write each value once and --repeat N for more runs"));
+        }
+        sweep.push(setting);
+    }
+    Ok(sweep)
+}
+
+/// A knob's value: what its option takes, and thousands with a k.
+fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
+    let count = || {
+        let (digits, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |digits| (digits, 1_000));
+        let count = digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).map(u64::from);
+        count.ok_or_else(|| format!("{text:?} is no number for {}; write it like 64 or 4k", knob.as_str()))
+    };
+    match (knob, text) {
+        (Knob::MaxRate, "none") => Ok(None),
+        (Knob::FreshSockets, "yes" | "no") => Ok(Some(u64::from(text == "yes"))),
+        (Knob::FreshSockets, _) => Err(format!("{text:?} is neither yes nor no; write fresh-sockets=no,yes")),
+        (Knob::Timeout, _) => timeout_us(text).map(Some),
+        (Knob::MaxRetries, _) => count()?
+            .try_into()
+            .ok()
+            .filter(|&count: &u8| count <= 100)
+            .map(|count| Some(count.into()))
+            .ok_or_else(|| format!("{text:?} is out of range; write 0 to 100")),
+        (Knob::MaxFds | Knob::MaxRate, _) => match count()? {
+            0 => Err(format!("{} of 0 would never begin; write 1 or more", knob.as_str())),
+            count => Ok(Some(count)),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +428,7 @@ mod tests {
         let args = |words: &str| Args::try_parse_from(words.split(' ')).expect("it parses");
         assert!(matches!(args("portreeve limits").command, Some(Command::Limits { json: false, max_fds: None })));
         let scan = args("portreeve -p 1 limits");
-        assert!(scan.command.is_none() && scan.targets == ["limits"]);
+        assert!(scan.command.is_none() && scan.scan.targets == ["limits"]);
     }
 
     fn spelled(words: &str) -> String {
@@ -353,7 +444,7 @@ mod tests {
         assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
         let args =
             Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();
-        assert_eq!((args.ports.as_deref(), args.verbose, args.open), (Some("-"), 2, true));
+        assert_eq!((args.scan.ports.as_deref(), args.verbose, args.open), (Some("-"), 2, true));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod experiment;
 mod keys;
 mod outputs;
 mod progress;
@@ -46,8 +47,10 @@ pub fn main() -> Code {
 }
 
 fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
-    if let Some(Command::Limits { json, max_fds }) = args.command {
-        return limits(json, max_fds);
+    match &args.command {
+        Some(Command::Limits { json, max_fds }) => return limits(*json, *max_fds),
+        Some(Command::Experiment(args)) => return experiment::run(args),
+        None => {}
     }
     let Request { plan, options, services } = request::from_args(&args)?;
     if !args.quiet {
@@ -68,7 +71,7 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
     let signals = signals::install(&stop).map_err(Failure::Signals)?;
-    let reads_stdin = args.input_file.iter().any(|file| file.as_os_str() == "-");
+    let reads_stdin = args.scan.input_file.iter().any(|file| file.as_os_str() == "-");
     outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys::Keys::listen(!reads_stdin && !args.quiet)));
     let summary = scanner.run(&mut outputs)?;
     if outputs.nobody_left() {

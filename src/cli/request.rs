@@ -9,7 +9,7 @@ use portreeve::engine::{self, Options};
 use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Services, Target, TargetError};
 use portreeve::scan::{Rate, Settings, State, Timeouts};
 
-use super::args::{self, Args, MaxRate};
+use super::args::{self, Args, MaxRate, ScanArgs};
 use super::exit::Failure;
 
 /// What is to be done.
@@ -26,42 +26,52 @@ const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Makes values out of flags: reads files, looks names up.
 pub fn from_args(args: &Args) -> Result<Request, Failure> {
+    let mut options = options(&args.scan)?;
+    let services = services();
+    let plan = plan(&args.scan, &services)?;
+    options.settings.tell_unscanned = super::outputs::show(args).lists(State::Unscanned);
+    (options.profile, options.metrics) = (args.profile, args.metrics);
+    Ok(Request { plan, options, services })
+}
+
+/// The names of ports. A system without the file has the built-in ones.
+pub fn services() -> Services {
+    Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default())
+}
+
+/// How it is scanned.
+pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
     if let Some(option) = &args.not_here {
         return Err(Failure::Usage(format!("{option}: {}", args::not_here(option).unwrap_or("is not known here"))));
     }
-    // A system without the file has the built-in names.
-    let services = Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default());
-    let plan = plan(args, &services)?;
     if args.min_timeout > args.max_timeout {
         return Err(Failure::Usage("--min-timeout is longer than --max-timeout; raise the latter, too, or use --timeout alone".into()));
     }
-    let default_rate = Settings::default().rate;
     let settings = Settings {
         timeouts: Timeouts { fixed_us: args.timeout, min_us: args.min_timeout, max_us: args.max_timeout },
         miss_rate_ppm: args.miss_rate,
         max_retries: args.max_retries,
         scan_silent: args.scan_silent,
         rate: match args.max_rate {
-            None => default_rate,
+            None => Settings::default().rate,
             Some(MaxRate::Unlimited) => None,
             Some(MaxRate::PerSecond(per_s)) => Some(Rate { per_s, public_only: false }),
         },
-        tell_unscanned: super::outputs::show(args).lists(State::Unscanned),
+        tell_unscanned: false,
     };
-    let options = Options {
+    Ok(Options {
         settings,
         max_fds: args.max_fds,
         sources: args.source.clone(),
         device: args.device.clone(),
         polite_close: args.polite_close,
         fresh_sockets: args.fresh_sockets,
-        profile: args.profile,
-        metrics: args.metrics,
-    };
-    Ok(Request { plan, options, services })
+        ..Options::default()
+    })
 }
 
-fn plan(args: &Args, services: &Services) -> Result<Plan, Failure> {
+/// What is scanned.
+pub fn plan(args: &ScanArgs, services: &Services) -> Result<Plan, Failure> {
     let ports =
         |flag: &str, text: &String| PortSet::parse(text, services).map_err(|error| Failure::Usage(format!("{flag} {text}: {error}")));
     let excluded_ports = args.exclude_ports.as_ref().map_or(Ok(PortSet::none()), |text| ports("--exclude-ports", text))?;
@@ -91,18 +101,22 @@ fn plan(args: &Args, services: &Services) -> Result<Plan, Failure> {
     if let Some(ports) = ports {
         builder = builder.ports(ports);
     }
-    let order = match (args.sequential, args.seed) {
-        (true, _) => Order::Sequential,
-        (false, Some(seed)) => Order::Random { seed },
-        // 48 bits are enough, and a number that every JSON reader keeps.
-        (false, None) => Order::Random { seed: RandomState::new().hash_one(0) >> 16 },
-    };
     let family = match (args.ipv4, args.ipv6) {
         (true, _) => Family::V4,
         (_, true) => Family::V6,
         _ => Family::Both,
     };
-    Ok(builder.order(order).family(family).resolve_all(args.resolve_all).build(&mut engine::resolve)?)
+    Ok(builder.order(order(args)).family(family).resolve_all(args.resolve_all).build(&mut engine::resolve)?)
+}
+
+/// The order of probing.
+pub fn order(args: &ScanArgs) -> Order {
+    match (args.sequential, args.seed) {
+        (true, _) => Order::Sequential,
+        (false, Some(seed)) => Order::Random { seed },
+        // 48 bits are enough, and a number that every JSON reader keeps.
+        (false, None) => Order::Random { seed: RandomState::new().hash_one(0) >> 16 },
+    }
 }
 
 /// Targets with commas between. An octet list (`10.0.0.1,3`) has commas of its own, so the whole is tried first.

@@ -20,6 +20,19 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(plain(limit.rlim_cur))
 }
 
+/// Lowers this process's soft limit of open descriptors, to see what that does; the hard limit stays.
+///
+/// # Errors
+/// What setrlimit(2) says: for instance that it is above the hard limit.
+pub fn lower_descriptor_limit(soft: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: descriptor_limit()?.rlim_max };
+    // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY; sys/syslimits.h). Never run.
 #[cfg(target_vendor = "apple")]
 fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {

@@ -5,12 +5,14 @@
 //! [`scan`](crate::scan); here it is done.
 
 mod fdlimit;
+mod ground;
 mod http;
 mod icmp;
 #[cfg(feature = "cli")]
 mod machine;
 mod profile;
 mod socket;
+mod usage;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -26,11 +28,13 @@ use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
 use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, Time};
 use crate::trace;
 
-pub use fdlimit::{nofile, raise_descriptor_limit};
+pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
+pub use ground::Ground;
 #[cfg(feature = "cli")]
 pub use machine::machine;
 use profile::Stopwatch;
 use socket::{Answer, Socket, SocketOptions};
+pub use usage::{CpuTime, cpu_time, resident_bytes};
 
 /// How sockets are made and how many there may be.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +140,11 @@ impl StopHandle {
     /// Stops the scan. Safe in a signal handler.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// The flag itself, for whatever sets flags.
@@ -278,6 +287,11 @@ impl Scanner {
         self.stop.clone()
     }
 
+    /// Has this handle stop the scan, which may stop others, too.
+    pub fn stop_with(&mut self, handle: &StopHandle) {
+        self.stop = handle.clone();
+    }
+
     /// A handle that changes this scan's rate while it runs.
     pub fn rate_handle(&self) -> RateHandle {
         self.rate.clone()
@@ -399,7 +413,7 @@ impl Scanner {
 
     /// The first half of a turn: expire and open. Then it is time to tell.
     fn act(&mut self) {
-        if self.stop.0.load(Ordering::Relaxed) && self.scan.stopped().is_none() {
+        if self.stop.is_stopped() && self.scan.stopped().is_none() {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }

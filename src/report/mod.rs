@@ -2,10 +2,14 @@
 //! Reports know findings and counters only; they touch no socket and read no clock.
 
 #[cfg(feature = "cli")]
+pub mod experiment;
+#[cfg(feature = "cli")]
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod limits;
 pub mod metrics;
+#[cfg(feature = "plot")]
+pub mod plot;
 #[cfg(feature = "cli")]
 pub mod stats_lines;
 #[cfg(feature = "cli")]
@@ -268,6 +272,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// `1 host`, `1,234 hosts`.
+#[cfg(feature = "cli")]
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 /// One set of findings that every format's golden test is fed with.
 #[cfg(all(test, feature = "cli"))]
 mod fixture {
@@ -284,6 +294,20 @@ mod fixture {
         }
         let golden = std::fs::read_to_string(&path).expect("the golden file");
         assert_eq!(text, golden, "{name} differs: a report's form is a contract (docs/OUTPUT.md); PORTREEVE_BLESS=1 accepts it");
+    }
+
+    /// The summary of the scan that [`play`] plays.
+    pub fn summary() -> Summary {
+        struct Last(Option<Summary>);
+        impl Sink for Last {
+            fn end(&mut self, summary: &Summary) -> io::Result<()> {
+                self.0 = Some(summary.clone());
+                Ok(())
+            }
+        }
+        let mut last = Last(None);
+        play(&mut last);
+        last.0.expect("an end")
     }
 
     pub fn play(sink: &mut dyn Sink) {

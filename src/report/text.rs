@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Exit, Phase, Progress, Show, Sink, Summary, WholeLines, grouped};
+use super::{Begin, Exit, Phase, Progress, Show, Sink, Summary, WholeLines, counted, grouped};
 use crate::plan::{Names, Order, Plan, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
@@ -343,10 +343,6 @@ fn milliseconds(us: u64) -> String {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 impl<W: Write> Sink for Text<'_, W> {

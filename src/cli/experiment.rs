@@ -1,0 +1,146 @@
+//! `portreeve experiment`: from its flags to runs, and from these to a table and files.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use portreeve::engine::{self, Ground};
+use portreeve::experiment::Experiment;
+use portreeve::plan::{Plan, Target};
+use portreeve::report::counted;
+use portreeve::report::experiment::{Knob, Runs, Setting, TableStyle};
+use portreeve::report::text::described;
+use portreeve::scan::State;
+
+use super::args::ExperimentArgs;
+use super::exit::{Code, Failure};
+use super::{progress, request, signals, tell, wants_color};
+
+/// What is varied where nothing is asked for.
+const DEFAULT_FDS: [u64; 5] = [32, 64, 128, 256, 512];
+
+pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
+    if args.sweep.len() > 2 {
+        return Err(Failure::Usage("--sweep is given more than twice; two form a grid, and more than that nobody can look at".into()));
+    }
+    if let [one, other] = args.sweep.as_slice()
+        && one.first().map(|setting| setting.knob) == other.first().map(|setting| setting.knob)
+    {
+        return Err(Failure::Usage("both --sweep vary the same; write all its values in one".into()));
+    }
+    let options = request::options(&args.scan)?;
+    let files = Files::create(args)?;
+    match args.assume_nofile {
+        Some(limit) => engine::lower_descriptor_limit(limit).map_err(|error| {
+            Failure::Usage(format!("--assume-nofile {limit}: {error}; the hard limit is the most, see `portreeve limits`"))
+        })?,
+        // As a scan would.
+        None => drop(engine::raise_descriptor_limit()),
+    }
+    let ground = if args.scan.targets.is_empty() && args.scan.input_file.is_empty() { Some(own_ground()?) } else { None };
+    let plan = match &ground {
+        Some(ground) => plan_of(ground, args)?,
+        None => request::plan(&args.scan, &request::services())?,
+    };
+    plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
+    let sweeps = if args.sweep.is_empty() { vec![default_sweep()] } else { args.sweep.clone() };
+    let experiment = Experiment {
+        plan,
+        options,
+        sweeps,
+        rounds: args.repeat,
+        occupied_fds: args.occupy_fds,
+        ground: ground.as_ref(),
+        stop: Default::default(),
+    };
+    signals::install(&experiment.stop).map_err(Failure::Signals)?;
+    let cells = experiment.cells().len() as u64;
+    let all = cells * u64::from(args.repeat);
+    let (settings, runs) = (counted(cells, "setting", "settings"), counted(all, "run", "runs"));
+    tell(&format!("{}; {settings}, {runs} and one before to warm up", described(&experiment.plan)));
+    let bar = progress::bar(false);
+    let runs = experiment.run(&mut |number, settings| bar.set_message(doing(number, all, settings)))?;
+    bar.finish_and_clear();
+    // A file that cannot be written must not take the table with it.
+    let kept = files.write(&runs);
+    let style = TableStyle { color: wants_color(), chart: io::stdout().is_terminal() };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = runs.write_text(&mut out, &style).and_then(|()| out.flush());
+    written.map_err(|error| Failure::from_write("standard output", error))?;
+    kept?;
+    let is_unscanned = runs.0.iter().any(|run| run.summary.stats.in_state(State::Unscanned) > 0);
+    Ok(match () {
+        () if experiment.stop.is_stopped() => Code::Interrupted,
+        () if is_unscanned || !runs.agree() => Code::Incomplete,
+        () => Code::Found,
+    })
+}
+
+fn own_ground() -> Result<Ground, Failure> {
+    Ground::new().map_err(|error| Failure::Usage(format!("no target can be made on this machine: {error}; name one, such as 127.0.0.1")))
+}
+
+/// All ports of the ground, in an order that is the same for all runs.
+fn plan_of(ground: &Ground, args: &ExperimentArgs) -> Result<Plan, Failure> {
+    if args.scan.ports.is_some() || args.scan.top_ports.is_some() || args.scan.fast {
+        return Err(Failure::Usage("ports are given, but no target; name one, such as 127.0.0.1, or leave both out".into()));
+    }
+    let ports = ground.ports().map_err(|error| Failure::Usage(format!("no target can be made on this machine: {error}")))?;
+    let (first, last) = ground.addresses();
+    let targets = (first.to_bits()..=last.to_bits()).map(|bits| Target::parse(&std::net::Ipv4Addr::from_bits(bits).to_string()));
+    let targets = targets.collect::<Result<Vec<_>, _>>().map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(Plan::builder().targets(targets).ports(ports.into_iter().collect()).order(request::order(&args.scan)).build(&mut engine::resolve)?)
+}
+
+fn default_sweep() -> Vec<Setting> {
+    DEFAULT_FDS.into_iter().map(|value| Setting { knob: Knob::MaxFds, value: Some(value) }).collect()
+}
+
+fn doing(number: u32, of: u64, settings: &[Setting]) -> String {
+    let settings: Vec<String> = settings.iter().map(|setting| format!("{} {setting}", setting.knob.as_str())).collect();
+    format!("run {number} of {of}: {}", settings.join(", "))
+}
+
+/// The files that were asked for, made before anything is run: a run that cannot be kept need not be made.
+struct Files<'a> {
+    csv: Option<(&'a Path, File)>,
+    json: Option<(&'a Path, File)>,
+    svg: Option<(&'a Path, File)>,
+}
+
+impl<'a> Files<'a> {
+    fn create(args: &'a ExperimentArgs) -> Result<Self, Failure> {
+        let create = |path: &'a Option<std::path::PathBuf>| {
+            let Some(path) = path.as_deref() else { return Ok(None) };
+            let failed = |error| Failure::Write { name: path.display().to_string(), error };
+            File::create(path).map(|file| Some((path, file))).map_err(failed)
+        };
+        if args.svg.is_some() && cfg!(not(feature = "plot")) {
+            return Err(Failure::Usage("--svg: this program was built without pictures; build it with --features plot".into()));
+        }
+        Ok(Files { csv: create(&args.csv)?, json: create(&args.json)?, svg: create(&args.svg)? })
+    }
+
+    fn write(self, runs: &Runs) -> Result<(), Failure> {
+        let write = |file: Option<(&Path, File)>, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
+            let Some((path, file)) = file else { return Ok(()) };
+            let mut out = BufWriter::new(file);
+            let written = write(&mut out).and_then(|()| out.flush());
+            written.map_err(|error| Failure::from_write(&path.display().to_string(), error))
+        };
+        write(self.csv, &|out| runs.write_csv(out))?;
+        write(self.json, &|out| runs.write_json(out))?;
+        write(self.svg, &|out| write_svg(runs, out))
+    }
+}
+
+#[cfg(feature = "plot")]
+fn write_svg(runs: &Runs, out: &mut impl Write) -> io::Result<()> {
+    // Interrupted before the first run was over: there is nothing to see.
+    if runs.0.is_empty() { Ok(()) } else { out.write_all(portreeve::report::plot::svg(runs)?.as_bytes()) }
+}
+
+#[cfg(not(feature = "plot"))]
+fn write_svg(_runs: &Runs, _out: &mut impl Write) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A target for experiments on this machine itself: some ports that are open, many that are closed and, on Linux, some that
+//! are silent. Nothing outside can reach it, and nothing has to be installed or permitted. It knows nothing of scans.
+//!
+//! A listener whose queue of connections is full answers no SYN (listen(2), tcp_abort_on_overflow(7) being off): a silent port,
+//! without a firewall and without a network namespace. Bound to all addresses of the loopback device it is silent at each of
+//! them, and one listener makes as many silent endpoints as there are addresses.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+/// A target on this machine, for as long as it lives.
+#[derive(Debug)]
+pub struct Ground {
+    open: TcpListener,
+    /// Listeners that are full, and the connections that fill them.
+    _silent: Vec<(TcpListener, TcpStream)>,
+    silent: Vec<u16>,
+    closed: Vec<u16>,
+}
+
+/// Where only 127.0.0.1 is this machine, there is one address and more ports on it.
+const ADDRESSES: u32 = if cfg!(target_os = "linux") { 128 } else { 1 };
+const SILENT_PORTS: usize = if cfg!(target_os = "linux") { 2 } else { 0 };
+const CLOSED_PORTS: usize = if cfg!(target_os = "linux") { 29 } else { 999 };
+/// Ports are looked for from here on: below those that systems give to outgoing connections, so that no attempt can meet itself.
+const FIRST_PORT: u16 = 4_000;
+const LAST_PORT: u16 = 9_999;
+/// Open ports wait here to be accepted: one for each address, and some room. Linux cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 1_024;
+/// A full listener is silent: longer than this machine would take to answer.
+const SILENCE: Duration = Duration::from_millis(20);
+
+impl Ground {
+    /// Makes the target.
+    ///
+    /// # Errors
+    /// What the system says; also if no ports are free.
+    pub fn new() -> io::Result<Self> {
+        let mut free = FIRST_PORT..=LAST_PORT;
+        let open = next_listener(&mut free, BACKLOG)?;
+        open.set_nonblocking(true)?;
+        let _silent = (0..SILENT_PORTS).map(|_| full_listener(&mut free)).collect::<io::Result<Vec<_>>>()?;
+        let silent = _silent.iter().map(|(listener, _)| port(listener)).collect::<io::Result<_>>()?;
+        // Free ones, since they could be listened at.
+        let closed = (0..CLOSED_PORTS).map(|_| port(&next_listener(&mut free, 0)?)).collect::<io::Result<_>>()?;
+        Ok(Ground { open, _silent, silent, closed })
+    }
+
+    /// The addresses: an inclusive range.
+    pub fn addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
+        match ADDRESSES {
+            1 => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST),
+            count => (Ipv4Addr::new(127, 77, 0, 0), Ipv4Addr::from_bits(Ipv4Addr::new(127, 77, 0, 0).to_bits() + count - 1)),
+        }
+    }
+
+    /// The ports: open, silent and closed ones.
+    ///
+    /// # Errors
+    /// What the system says of the open one.
+    pub fn ports(&self) -> io::Result<Vec<u16>> {
+        let mut ports = vec![port(&self.open)?];
+        ports.extend(self.silent.iter().chain(&self.closed));
+        Ok(ports)
+    }
+
+    /// Takes the connections that wait, so that the open port does not become a silent one.
+    pub fn drain(&self) {
+        while self.open.accept().is_ok() {}
+    }
+}
+
+fn port(listener: &TcpListener) -> io::Result<u16> {
+    listener.local_addr().map(|address| address.port())
+}
+
+/// A listener at the next port that is free.
+fn next_listener(free: &mut impl Iterator<Item = u16>, backlog: i32) -> io::Result<TcpListener> {
+    for port in free {
+        match listener(port, backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
+    Err(io::Error::other(format!("no port from {FIRST_PORT} to {LAST_PORT} is free")))
+}
+
+fn listener(port: u16, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let address = if ADDRESSES > 1 {
+        // Reachable through the loopback device only, whatever the address.
+        #[cfg(target_os = "linux")]
+        socket.bind_device(Some(b"lo"))?;
+        Ipv4Addr::UNSPECIFIED
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    socket.bind(&SocketAddr::from((address, port)).into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// A listener whose queue is full, with the connection that fills it.
+fn full_listener(free: &mut impl Iterator<Item = u16>) -> io::Result<(TcpListener, TcpStream)> {
+    let listener = next_listener(free, 0)?;
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, port(&listener)?));
+    let filler = TcpStream::connect(here)?;
+    match TcpStream::connect_timeout(&here, SILENCE) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok((listener, filler)),
+        _ => Err(io::Error::other("a full listener answers on this system, so no port can be made silent")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ports_are_what_they_are_said_to_be() {
+        let ground = Ground::new().unwrap();
+        let ports = ground.ports().unwrap();
+        assert_eq!(ports.len(), 1 + SILENT_PORTS + CLOSED_PORTS);
+        let answer =
+            |address: Ipv4Addr, port: u16| TcpStream::connect_timeout(&(address, port).into(), SILENCE).map_err(|error| error.kind());
+        let (first, last) = ground.addresses();
+        for address in [first, last] {
+            assert!(answer(address, ports[0]).is_ok(), "{address}");
+            assert_eq!(answer(address, ports[1]).err(), Some(io::ErrorKind::TimedOut), "{address}");
+            assert_eq!(answer(address, ports[SILENT_PORTS + 1]).err(), Some(io::ErrorKind::ConnectionRefused), "{address}");
+        }
+        ground.drain();
+    }
+}

@@ -1,0 +1,50 @@
+//! What this process has used of the machine: processor time and memory. It knows nothing of scans.
+
+use std::time::Duration;
+
+/// Processor time of this process, of all its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel on its behalf.
+    pub system: Duration,
+}
+
+/// Processor time used so far (getrusage(2)).
+pub fn cpu_time() -> CpuTime {
+    // SAFETY: an all-zero rusage is a valid one, and getrusage only writes the struct behind the pointer, which outlives the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    CpuTime { user: duration(usage.ru_utime), system: duration(usage.ru_stime) }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+}
+
+/// Memory of this process that is resident now, in bytes (proc(5), statm); `None` where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: sysconf has no preconditions.
+    Some(pages * u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_takes_time_and_memory() {
+        let before = cpu_time();
+        let memory: Vec<u64> = (0..4_000_000u64).map(|n| n.wrapping_mul(n ^ 0x9E37)).collect();
+        assert!(memory.iter().fold(0, |all, n| all ^ n) != 1);
+        let after = cpu_time();
+        assert!(after.user + after.system > before.user + before.system);
+        assert!(cfg!(not(target_os = "linux")) || resident_bytes() > Some(32_000_000), "{:?}", resident_bytes());
+    }
+}

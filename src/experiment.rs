@@ -1,0 +1,205 @@
+//! The same scan again and again under different settings, to see what a setting does: the only thing that differs between
+//! runs is what is varied. Runs take turns, so that whatever else the machine does meanwhile meets all settings alike. It
+//! opens no socket and reads no clock; what it measures it is told.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::num::NonZeroU32;
+
+use crate::engine::{self, CpuTime, Error, Ground, Options, Scanner, StopHandle};
+use crate::plan::Plan;
+use crate::report::experiment::{Knob, Run, Runs, Setting};
+use crate::report::{Begin, Progress, Sink};
+use crate::scan::{Finding, Rate};
+
+/// What is to be varied, and over what.
+#[derive(Debug)]
+pub struct Experiment<'a> {
+    /// What is scanned.
+    pub plan: Plan,
+    /// How, apart from what is varied.
+    pub options: Options,
+    /// A knob with its values each; two of them form a grid.
+    pub sweeps: Vec<Vec<Setting>>,
+    /// How often each setting is run.
+    pub rounds: u32,
+    /// Descriptors that somebody else takes as soon as a run has begun.
+    pub occupied_fds: u32,
+    /// The target, if it is our own.
+    pub ground: Option<&'a Ground>,
+    /// Stops it.
+    pub stop: StopHandle,
+}
+
+impl Experiment<'_> {
+    /// The settings to be tried.
+    pub fn cells(&self) -> Vec<Vec<Setting>> {
+        let none = vec![Vec::new()];
+        self.sweeps.iter().fold(none, |cells, sweep| {
+            let with = |cell: &Vec<Setting>| sweep.iter().map(|&setting| [&cell[..], &[setting]].concat()).collect::<Vec<_>>();
+            cells.iter().flat_map(with).collect()
+        })
+    }
+
+    /// Runs it, after one run of the last setting that does not count. `begins` is told of each run before it begins: its
+    /// number, from 1, and its settings. When it is stopped, the runs that came to their end are returned.
+    ///
+    /// # Errors
+    /// What makes a scan fail, see [`Error`].
+    pub fn run(&self, begins: &mut dyn FnMut(u32, &[Setting])) -> Result<Runs, Error> {
+        let cells = self.cells();
+        let mut runs = Runs::default();
+        if let Some(last) = cells.last() {
+            self.run_once(last, 0)?;
+        }
+        for round in 1..=self.rounds {
+            for cell in &cells {
+                begins(runs.0.len() as u32 + 1, cell);
+                let run = self.run_once(cell, round)?;
+                if self.stop.is_stopped() {
+                    return Ok(runs);
+                }
+                runs.0.push(run);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn run_once(&self, settings: &[Setting], round: u32) -> Result<Run, Error> {
+        let mut options = self.options.clone();
+        settings.iter().for_each(|setting| apply(setting, &mut options));
+        let mut scanner = Scanner::new(self.plan.clone(), options)?;
+        scanner.stop_with(&self.stop);
+        let mut watch = Watch { experiment: self, occupied: Vec::new(), resident_bytes: engine::resident_bytes(), verdicts: 0 };
+        let before = engine::cpu_time();
+        let summary = scanner.run(&mut watch)?;
+        let after = engine::cpu_time();
+        if let Some(ground) = self.ground {
+            ground.drain();
+        }
+        let us = |of: fn(&CpuTime) -> std::time::Duration| of(&after).saturating_sub(of(&before)).as_micros() as u64;
+        Ok(Run {
+            settings: settings.to_vec(),
+            round,
+            summary,
+            user_us: us(|time| time.user),
+            system_us: us(|time| time.system),
+            resident_bytes: watch.resident_bytes,
+            verdicts: watch.verdicts,
+        })
+    }
+}
+
+/// Sets a knob.
+fn apply(setting: &Setting, options: &mut Options) {
+    let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    match (setting.knob, setting.value) {
+        (Knob::MaxFds, value) => options.max_fds = value.map(count),
+        (Knob::MaxRate, value) => {
+            options.settings.rate = value.and_then(|value| NonZeroU32::new(count(value))).map(|per_s| Rate { per_s, public_only: false });
+        }
+        (Knob::Timeout, value) => options.settings.timeouts.fixed_us = value,
+        (Knob::MaxRetries, value) => options.settings.max_retries = value.map_or(u8::MAX, |value| value.min(u8::MAX.into()) as u8),
+        (Knob::FreshSockets, value) => options.fresh_sockets = value != Some(0),
+    }
+}
+
+/// Sees what a run finds and takes.
+struct Watch<'a> {
+    experiment: &'a Experiment<'a>,
+    occupied: Vec<File>,
+    resident_bytes: Option<u64>,
+    verdicts: u64,
+}
+
+impl Sink for Watch<'_> {
+    /// The limits have been read, and now somebody else takes what the scan believed to be free.
+    fn begin(&mut self, _begin: &Begin) -> io::Result<()> {
+        let files = std::iter::from_fn(|| File::open("/dev/null").ok());
+        self.occupied = files.take(self.experiment.occupied_fds as usize).collect();
+        Ok(())
+    }
+
+    /// A sum does not depend on the order, and two verdicts that are swapped change it.
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let mut hasher = DefaultHasher::new();
+        (finding.endpoint, finding.state()).hash(&mut hasher);
+        self.verdicts = self.verdicts.wrapping_add(hasher.finish());
+        Ok(())
+    }
+
+    fn progress(&mut self, _progress: &Progress) -> io::Result<()> {
+        self.resident_bytes = self.resident_bytes.max(engine::resident_bytes());
+        if let Some(ground) = self.experiment.ground {
+            ground.drain();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PortSet, Target};
+
+    fn experiment(sweeps: Vec<Vec<Setting>>, ports: PortSet) -> Experiment<'static> {
+        let plan = Plan::builder().target(Target::parse("127.0.0.1").unwrap()).ports(ports).build(&mut engine::resolve).unwrap();
+        let (options, stop) = (Options::default(), StopHandle::default());
+        Experiment { plan, options, sweeps, rounds: 2, occupied_fds: 0, ground: None, stop }
+    }
+
+    fn sweep(knob: Knob, values: &[u64]) -> Vec<Setting> {
+        values.iter().map(|&value| Setting { knob, value: Some(value) }).collect()
+    }
+
+    #[test]
+    fn two_sweeps_are_a_grid_and_rounds_take_turns() {
+        let experiment = experiment(vec![sweep(Knob::MaxFds, &[1, 8]), sweep(Knob::FreshSockets, &[0, 1])], (1..=50).collect());
+        let mut begun = Vec::new();
+        let runs = experiment.run(&mut |number, settings| begun.push((number, settings.to_vec()))).unwrap();
+        let value = |settings: &[Setting]| settings.iter().filter_map(|setting| setting.value).collect::<Vec<_>>();
+        let order: Vec<_> = runs.0.iter().map(|run| (run.round, value(&run.settings))).collect();
+        let cells = [vec![1, 0], vec![1, 1], vec![8, 0], vec![8, 1]];
+        assert_eq!(order, [1, 2].into_iter().flat_map(|round| cells.clone().map(|cell| (round, cell))).collect::<Vec<_>>());
+        assert_eq!(begun.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+        assert!(runs.agree());
+        for run in &runs.0 {
+            assert_eq!(u64::from(run.summary.cap), value(&run.settings)[0]);
+            assert_eq!(run.summary.stats.settled(), 50);
+        }
+        let opened = |index: usize| runs.0[index].summary.sockets_opened;
+        assert!(!cfg!(target_os = "linux") || (opened(2) <= 8 && opened(3) >= 50), "{} {}", opened(2), opened(3));
+    }
+
+    #[test]
+    fn another_verdict_on_the_same_count_is_another_verdict() {
+        let listener = |port| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let (one, other) = (listener(0), listener(0));
+        let ports = [one.local_addr().unwrap().port(), other.local_addr().unwrap().port()];
+        let run = |ports: [u16; 2]| {
+            experiment(vec![sweep(Knob::MaxFds, &[8])], ports.into_iter().collect()).run(&mut |_, _| {}).unwrap().0[0].verdicts
+        };
+        drop(other);
+        let first = run(ports);
+        assert_eq!(first, run(ports));
+        drop(one);
+        let other = listener(ports[1]);
+        assert_ne!(first, run(ports));
+        drop(other);
+    }
+
+    #[test]
+    fn a_stop_keeps_what_is_done() {
+        let experiment = experiment(vec![sweep(Knob::MaxFds, &[4, 8])], (1..=50).collect());
+        let stop = experiment.stop.clone();
+        let runs = experiment
+            .run(&mut |number, _| {
+                if number == 3 {
+                    stop.stop()
+                }
+            })
+            .unwrap();
+        assert_eq!(runs.0.len(), 2);
+    }
+}
