@@ -22,6 +22,13 @@ mod points {
     fn rate_wait(us: u64) {}
 }
 
+/// Makes the points known where the system wants to be told of them (illumos, FreeBSD); elsewhere they are found in the file.
+/// May be called again and again. Where it fails nobody can look in, and nothing else changes.
+pub(crate) fn register() {
+    #[cfg(feature = "usdt")]
+    let _ = usdt::register_probes();
+}
+
 macro_rules! fire {
     ($point:ident, $($arguments:tt)*) => {
         #[cfg(feature = "usdt")]

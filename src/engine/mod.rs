@@ -232,6 +232,7 @@ impl Scanner {
     /// # Errors
     /// [`Error`]: no descriptor for the poll, limits unreadable, or a source that cannot be used.
     pub fn new(plan: Plan, options: Options) -> Result<Self, Error> {
+        trace::register();
         let poll = Poll::new().map_err(Error::Poll)?;
         let socket_options = socket_options(&plan, &options)?;
         let serve = |address| http::Server::bind(address, poll.registry()).map_err(|error| Error::Metrics { address, error });
