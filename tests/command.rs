@@ -84,7 +84,7 @@ fn every_mistake_is_answered_with_what_to_type() {
         ("-T4 127.0.0.1", &["leave it out"]),
         ("-sS 127.0.0.1", &["TCP connect"]),
         ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),
-        ("127.0.0.1 -oN /tmp/x -oJ /tmp/../tmp/x", &["file of its own"]),
+        ("127.0.0.1 -oN /tmp/portreeve-one-report -oJ /tmp/../tmp/portreeve-one-report", &["file of its own"]),
         ("127.0.0.1 --dry-run --json", &["--json"]),
     ] {
         let Ran { code, stdout, stderr } = run(portreeve(arguments));
@@ -249,6 +249,38 @@ fn a_second_ctrl_c_ends_at_once() {
     signal(&child, libc::SIGINT);
     signal(&child, libc::SIGTERM);
     assert_eq!(wait(&mut child), Some(130));
+}
+
+#[test]
+fn every_format_at_once_agrees() {
+    let (_listener, port) = listener();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let arguments = format!(
+        "127.0.0.1 -p 1,{port} -oJ {} --output-csv {} -oL {} --list-open {} -oN {}",
+        file("%Y.json"),
+        file("a.csv"),
+        file("a.list"),
+        file("a.open"),
+        file("a.txt")
+    );
+    let Ran { code, stdout, stderr } = run(portreeve(&arguments));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let read = |name: &str| fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(read("a.open"), format!("127.0.0.1:{port}\n"));
+    let list = read("a.list");
+    assert!(list.starts_with(&format!("#masscan\nopen tcp {port} 127.0.0.1 ")) && list.ends_with("\n# end\n"), "{list}");
+    let csv = read("a.csv");
+    assert!(
+        csv.lines().count() == 2
+            && csv.lines().nth(1).is_some_and(|line| line.starts_with(&format!("127.0.0.1,,{port},tcp,open,syn-ack,")))
+    );
+    assert_eq!(read("a.txt"), stdout);
+    let year = fs::read_dir(folder.path()).expect("it").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let year: Vec<String> = year.filter(|name| name.ends_with(".json")).collect();
+    assert!(matches!(year.as_slice(), [name] if name.starts_with("20") && name.len() == 9), "{year:?}");
+    let Ran { code, stderr, .. } = run(portreeve("127.0.0.1 -p 1 -oL - --list-open -"));
+    assert!(code == Some(2) && stderr.contains("cannot both go to standard output"), "{stderr}");
 }
 
 #[test]

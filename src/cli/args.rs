@@ -29,12 +29,21 @@ pub struct Args {
     /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// JSON lines to FILE [nmap's way of writing it: -oJ]
+    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time) [nmap's way of writing it: -oJ]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output_json: Option<PathBuf>,
     /// The text report to FILE [nmap: -oN]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output_text: Option<PathBuf>,
+    /// Comma-separated values to FILE
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_csv: Option<PathBuf>,
+    /// What is open to FILE, as masscan's list [masscan: -oL]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output_list: Option<PathBuf>,
+    /// What is open to FILE, as ADDRESS:PORT lines
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub list_open: Option<PathBuf>,
     /// Say what will be scanned and what limits it; with --dry-run list every endpoint
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
@@ -51,7 +60,7 @@ pub struct Args {
     #[arg(long, help_heading = "Looking into it")]
     pub profile: bool,
     /// Say how much would be probed, and send no probe; names are looked up all the same
-    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "quiet"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
 }
 
@@ -156,7 +165,7 @@ down by a tenth; the key + allows it a tenth more than --max-rate. Ctrl-C, SIGTE
 SIGHUP ends it with a report of what is known, a second one at once.
 
 nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v mean what they mean there; -oN and -oJ write
-text and JSON lines.
+text and JSON lines, -oL masscan's list.
 
 Exit codes:
   0    everything planned was scanned, something is open; or the output's reader went away
@@ -269,7 +278,8 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             break;
         }
         let text = word.to_str().unwrap_or_default();
-        let (option, value) = match text.get(..3).filter(|option| ["-iL", "-oJ", "-oN", "-oX", "-oG", "-oA", "-oS"].contains(option)) {
+        let (option, value) = match text.get(..3).filter(|option| ["-iL", "-oJ", "-oN", "-oL", "-oX", "-oG", "-oA", "-oS"].contains(option))
+        {
             Some(option) => (option, &text[3..]),
             None => (text, ""),
         };
@@ -277,6 +287,7 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             "-iL" => "--input-file",
             "-oJ" => "--output-json",
             "-oN" => "--output-text",
+            "-oL" => "--output-list",
             "-Pn" | "-PN" | "-P0" => "--scan-silent",
             "-sT" => "-n",
             other if not_here(other).is_some() => {
@@ -302,7 +313,9 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
 /// What to type instead of an option of nmap's that cannot be had here.
 pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
-        "-oX" | "-oG" | "-oA" | "-oS" => "this format is not written yet; use -oN FILE for text or -oJ FILE for JSON lines",
+        "-oX" | "-oG" | "-oA" | "-oS" => {
+            "this format is not written yet; use -oN FILE for text, -oJ FILE for JSON lines or --output-csv FILE"
+        }
         "-T0" | "-T1" | "-T2" => "there are no timing templates; to be gentle, write for instance --max-rate 10 --max-fds 10",
         "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out: speed, timeouts and retries follow the network",
         "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",

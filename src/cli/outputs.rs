@@ -4,11 +4,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
+use jiff::Zoned;
 use portreeve::plan::Services;
+use portreeve::report::csv::Csv;
 use portreeve::report::json::JsonLines;
+use portreeve::report::lists::{MasscanList, OpenList};
 use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
 use portreeve::report::{Begin, Progress, Show, Sink, Summary};
@@ -42,22 +45,27 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
     let show = show(args);
     let plain = Style { show, listed_only: args.open, verbose: args.verbose > 0, quiet: args.quiet, color: false };
     let mut outputs = Outputs::default();
-    if let (Some(one), Some(other)) = (&args.output_json, &args.output_text)
-        && is_same_file(one, other)
-    {
-        return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", one.display())));
-    }
     let mut stdout_is_taken = args.json;
     if args.json {
         outputs.add(STDOUT, JsonLines::new(AboveBar(bar.clone()), show, services, arguments.clone()));
     }
-    if let Some(path) = &args.output_json {
-        let (name, writer) = create(path, bar, &mut stdout_is_taken)?;
-        outputs.add(&name, JsonLines::new(writer, show, services, arguments));
+    let wanted: [(&Option<PathBuf>, Make<'a>); 5] = [
+        (&args.output_json, Box::new(move |out| Box::new(JsonLines::new(out, show, services, arguments)))),
+        (&args.output_text, Box::new(move |out| Box::new(Text::new(out, plain, services)))),
+        (&args.output_csv, Box::new(move |out| Box::new(Csv::new(out, show, services)))),
+        (&args.output_list, Box::new(|out| Box::new(MasscanList::new(out)))),
+        (&args.list_open, Box::new(|out| Box::new(OpenList::new(out)))),
+    ];
+    let now = Zoned::now();
+    let named: Vec<(PathBuf, Make)> = wanted.into_iter().filter_map(|(path, make)| Some((dated(path.as_ref()?, &now), make))).collect();
+    for (i, (path, _)) in named.iter().enumerate() {
+        if path.as_os_str() != "-" && named[..i].iter().any(|(other, _)| is_same_file(path, other)) {
+            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
+        }
     }
-    if let Some(path) = &args.output_text {
-        let (name, writer) = create(path, bar, &mut stdout_is_taken)?;
-        outputs.add(&name, Text::new(writer, plain, services));
+    for (path, make) in named {
+        let (name, writer) = create(&path, bar, &mut stdout_is_taken)?;
+        outputs.reports.push((name, make(writer)));
     }
     if let Some(path) = &args.stats {
         let (name, file) = open_stats(path)?;
@@ -67,6 +75,36 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
         outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
     }
     Ok(outputs)
+}
+
+/// Makes a report that goes to a writer.
+type Make<'a> = Box<dyn FnOnce(Box<dyn Write>) -> Box<dyn Sink + 'a> + 'a>;
+
+/// A file's name with nmap's fields for the time, so that a scan each night has a file of its own: `%H %M %S %m %d %y %Y`, `%T` for
+/// `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for `%Y-%m-%d`; before anything else `%` stands for nothing.
+fn dated(path: &Path, now: &Zoned) -> PathBuf {
+    let Some(name) = path.to_str().filter(|name| name.contains('%')) else { return path.into() };
+    let mut dated = String::new();
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
+        let field = if letter == '%' { letters.next() } else { None };
+        match field {
+            None if letter == '%' => {}
+            None => dated.push(letter),
+            Some('H' | 'M' | 'S' | 'm' | 'd' | 'y' | 'Y' | 'T' | 'R' | 'D' | 'F') => {
+                let format = match field {
+                    Some('T') => "%H%M%S".into(),
+                    Some('R') => "%H%M".into(),
+                    Some('D') => "%m%d%y".into(),
+                    Some('F') => "%Y-%m-%d".into(),
+                    _ => format!("%{}", field.unwrap_or('%')),
+                };
+                dated += &now.strftime(&format).to_string();
+            }
+            Some(other) => dated.push(other),
+        }
+    }
+    dated.into()
 }
 
 /// Whether both names lead to one regular file; /dev/null takes any number of reports.
@@ -189,5 +227,24 @@ impl Write for AboveBar {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_have_nmaps_fields() {
+        let now = jiff::civil::date(2026, 11, 22).at(9, 8, 7, 0).to_zoned(jiff::tz::TimeZone::UTC).expect("a time");
+        for (name, expect) in [
+            ("a.json", "a.json"),
+            ("%Y-%m-%d.json", "2026-11-22.json"),
+            ("%T %R %D %F", "090807 0908 112226 2026-11-22"),
+            ("100%% %x%", "100% x"),
+            ("%y%H%M%S", "26090807"),
+        ] {
+            assert_eq!(dated(Path::new(name), &now), Path::new(expect));
+        }
     }
 }

@@ -186,7 +186,7 @@ fn rounded(number: f64) -> f64 {
 }
 
 /// RFC 3339, UTC, to the microsecond.
-fn timestamp(started_at: SystemTime, after: Time) -> String {
+pub(super) fn timestamp(started_at: SystemTime, after: Time) -> String {
     let at = started_at + std::time::Duration::from_micros(after.us);
     // A clock beyond the year 9999 is not worth an error.
     format!("{:.6}", Timestamp::try_from(at).unwrap_or(Timestamp::MAX))

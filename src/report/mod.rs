@@ -2,11 +2,15 @@
 //! Reports know findings and counters only; they touch no socket and read no clock.
 
 #[cfg(feature = "cli")]
+pub mod csv;
+#[cfg(feature = "cli")]
 pub mod experiment;
 #[cfg(feature = "cli")]
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod limits;
+#[cfg(feature = "cli")]
+pub mod lists;
 pub mod metrics;
 #[cfg(feature = "plot")]
 pub mod plot;

@@ -1,0 +1,97 @@
+//! Comma-separated values (RFC 4180): a line of names and a line for each finding that is listed. It knows findings, no sockets.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use super::json::timestamp;
+use super::{Begin, Progress, Show, Sink, Summary, WholeLines, ip_text};
+use crate::plan::{Names, Services};
+use crate::scan::Finding;
+
+/// The columns, in their order; what they hold is what docs/OUTPUT.md says of the JSON's fields of these names.
+const COLUMNS: [&str; 11] =
+    ["ip", "host", "port", "protocol", "state", "reason", "reason_ip", "rtt_us", "attempts", "service", "timestamp"];
+
+/// Writes comma-separated values to `W`.
+#[derive(Debug)]
+pub struct Csv<'a, W> {
+    out: WholeLines<W>,
+    show: Show,
+    services: &'a Services,
+    started_at: SystemTime,
+    names: Names,
+}
+
+impl<'a, W: Write> Csv<'a, W> {
+    /// A sink that writes to `out` and lists the states of `show`.
+    pub fn new(out: W, show: Show, services: &'a Services) -> Self {
+        Csv { out: WholeLines::new(out), show, services, started_at: SystemTime::UNIX_EPOCH, names: Names::default() }
+    }
+}
+
+impl<W: Write> Sink for Csv<'_, W> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        (self.started_at, self.names) = (begin.started_at, begin.plan.names());
+        self.out.add(|line| writeln!(line, "{}", COLUMNS.join(",")))?;
+        self.out.flush()
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        if !self.show.lists(finding.state()) {
+            return Ok(());
+        }
+        let port = finding.endpoint.port();
+        let values: [&str; COLUMNS.len()] = [
+            &ip_text(finding.endpoint),
+            self.names.get(finding.endpoint.ip()).unwrap_or_default(),
+            &port.to_string(),
+            "tcp",
+            finding.state().as_str(),
+            finding.reason.as_str(),
+            &finding.reason_ip.map_or(String::new(), |ip| ip.to_string()),
+            &finding.rtt_us.map_or(String::new(), |us| us.to_string()),
+            &finding.attempts.to_string(),
+            self.services.name(port).unwrap_or_default(),
+            &timestamp(self.started_at, finding.at),
+        ];
+        self.out.add(|line| {
+            for (i, value) in values.into_iter().enumerate() {
+                write!(line, "{}{}", if i > 0 { "," } else { "" }, quoted(value))?;
+            }
+            writeln!(line)
+        })
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn end(&mut self, _: &Summary) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A value that would be taken for several, in quotes.
+fn quoted(value: &str) -> std::borrow::Cow<'_, str> {
+    if value.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", value.replace('"', "\"\"")).into() } else { value.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::{golden, play};
+    use crate::scan::State;
+
+    #[test]
+    fn findings_are_lines() {
+        let (mut text, services) = (Vec::new(), Services::built_in());
+        play(&mut Csv::new(&mut text, Show::states(State::ALL), &services));
+        golden("findings.csv", &String::from_utf8(text).unwrap());
+    }
+
+    #[test]
+    fn a_value_never_becomes_two() {
+        assert_eq!(quoted("a.test"), "a.test");
+        assert_eq!(quoted("a,\"b\"\r\n"), "\"a,\"\"b\"\"\r\n\"");
+    }
+}
