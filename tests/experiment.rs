@@ -19,8 +19,8 @@ fn without_a_target_it_shows_something_true() {
         let sweeps = "--sweep max-fds=64,1k --sweep fresh-sockets=no,yes --repeat 1";
         let Ran { code, stdout, stderr } = run(portreeve(&format!("experiment {sweeps} --csv {csv} --json {json} --svg {svg}")));
         assert_eq!(code, Some(0), "{stdout}{stderr}");
-        assert!(stderr.contains("4,096 endpoints on 128 addresses") && stderr.contains("4 settings, 4 runs"), "{stderr}");
-        assert!(stdout.contains("The same verdicts in all 4 runs: 128 open, 3,712 closed, 256 filtered, 0 unscanned"), "{stdout}");
+        assert!(stderr.contains("2,048 endpoints on 128 addresses") && stderr.contains("4 settings, 4 runs"), "{stderr}");
+        assert!(stdout.contains("The same verdicts in all 4 runs: 128 open, 1,664 closed, 256 filtered, 0 unscanned"), "{stdout}");
         assert!(!stdout.contains('█') && !stdout.contains('\x1b'), "no chart into a pipe: {stdout}");
 
         let runs = json_lines(&fs::read_to_string(json).expect("a file"));
@@ -92,6 +92,9 @@ fn what_cannot_be_done_is_said() {
         ("experiment --sweep speed=1", 2, "\"speed\" cannot be varied"),
         ("experiment --sweep max-fds=1 --sweep max-fds=2", 2, "both --sweep vary the same"),
         ("experiment -p 80", 2, "no target"),
+        ("experiment -6", 2, "no target"),
+        ("experiment --csv /tmp/portreeve-one --svg /tmp/../tmp/portreeve-one", 2, "a file of its own"),
+        ("experiment --json -", 2, "a file each"),
         ("experiment --assume-nofile 99999999999", 2, "--assume-nofile 99999999999"),
         ("experiment --csv /nonexistent/file", 4, "/nonexistent/file cannot be written"),
         ("experiment 127.0.0.1 -p 1 --sweep max-fds=1 --repeat 1 --csv /dev/full", 4, "/dev/full cannot be written"),

@@ -133,3 +133,16 @@ fn a_reader_that_has_gone_is_not_missed() {
     });
     assert!(code == Some(0) && stdout.contains("2,000 planned"), "{code:?} {stdout}");
 }
+
+#[test]
+fn stats_never_go_where_another_report_goes() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let report = folder.path().join("report.json").display().to_string();
+    // The first number that the program itself would open something at.
+    for arguments in [format!("127.0.0.1 -p 1 --stats 3 -oJ {report}"), format!("127.0.0.1 -p 1 --stats 4294967296 -oJ {report}")] {
+        let Ran { code, stderr, .. } = run(portreeve(&arguments));
+        assert!(code == Some(4) && stderr.contains("it is not open; open it in the shell"), "{arguments}: {code:?} {stderr}");
+    }
+    let Ran { code, stderr, .. } = run(portreeve(&format!("127.0.0.1 -p 1 --stats {report} -oJ {report}")));
+    assert!(code == Some(2) && stderr.contains("a file of its own"), "{code:?} {stderr}");
+}

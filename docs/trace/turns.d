@@ -1,7 +1,7 @@
 /* Never run: no system with DTrace was at hand.
    The loop's turns: how many events each took, how many attempts it began, how long it waited (us).
-   sudo dtrace -s docs/trace/turns.d -c './target/release/portreeve 127.0.0.1 -p- -q' */
-portreeve$target:::turn
+   sudo dtrace -Z -s docs/trace/turns.d -c './target/release/portreeve 127.0.0.1 -p- -q' */
+portreeve*:::turn
 {
     @turns = count();
     @events = quantize(arg0);

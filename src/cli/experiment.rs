@@ -14,6 +14,7 @@ use portreeve::scan::State;
 
 use super::args::ExperimentArgs;
 use super::exit::{Code, Failure};
+use super::outputs::check_distinct;
 use super::{progress, request, signals, tell, wants_color};
 
 /// What is varied where nothing is asked for.
@@ -53,7 +54,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
         ground: ground.as_ref(),
         stop: Default::default(),
     };
-    signals::install(&experiment.stop).map_err(Failure::Signals)?;
+    signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;
     let cells = experiment.cells().len() as u64;
     let all = cells * u64::from(args.repeat);
     let (settings, runs) = (counted(cells, "setting", "settings"), counted(all, "run", "runs"));
@@ -82,8 +83,10 @@ fn own_ground() -> Result<Ground, Failure> {
 
 /// All ports of the ground, in an order that is the same for all runs.
 fn plan_of(ground: &Ground, args: &ExperimentArgs) -> Result<Plan, Failure> {
-    if args.scan.ports.is_some() || args.scan.top_ports.is_some() || args.scan.fast {
-        return Err(Failure::Usage("ports are given, but no target; name one, such as 127.0.0.1, or leave both out".into()));
+    let scan = &args.scan;
+    let narrows = scan.ports.is_some() || scan.top_ports.is_some() || scan.fast || scan.exclude_ports.is_some() || scan.ipv4 || scan.ipv6;
+    if narrows || !scan.exclude.is_empty() || !scan.exclude_file.is_empty() {
+        return Err(Failure::Usage("ports or addresses are chosen, but there is no target; name one, such as 127.0.0.1".into()));
     }
     let ports = ground.ports().map_err(|error| Failure::Usage(format!("no target can be made on this machine: {error}")))?;
     let (first, last) = ground.addresses();
@@ -118,6 +121,11 @@ impl<'a> Files<'a> {
         if args.svg.is_some() && cfg!(not(feature = "plot")) {
             return Err(Failure::Usage("--svg: this program was built without pictures; build it with --features plot".into()));
         }
+        let paths = || [&args.csv, &args.json, &args.svg].into_iter().filter_map(|path| path.as_deref());
+        if paths().any(|path| path.as_os_str() == "-") {
+            return Err(Failure::Usage("standard output has the table; give --csv, --json and --svg a file each".into()));
+        }
+        check_distinct(paths())?;
         Ok(Files { csv: create(&args.csv)?, json: create(&args.json)?, svg: create(&args.svg)? })
     }
 
@@ -128,9 +136,11 @@ impl<'a> Files<'a> {
             let written = write(&mut out).and_then(|()| out.flush());
             written.map_err(|error| Failure::from_write(&path.display().to_string(), error))
         };
-        write(self.csv, &|out| runs.write_csv(out))?;
-        write(self.json, &|out| runs.write_json(out))?;
-        write(self.svg, &|out| write_svg(runs, out))
+        // One that fails does not take the others with it.
+        let csv = write(self.csv, &|out| runs.write_csv(out));
+        let json = write(self.json, &|out| runs.write_json(out));
+        let svg = write(self.svg, &|out| write_svg(runs, out));
+        csv.and(json).and(svg)
     }
 }
 

@@ -52,6 +52,7 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
         Some(Command::Experiment(args)) => return experiment::run(args),
         None => {}
     }
+    let signals = signals::listen().map_err(Failure::Signals)?;
     let Request { plan, options, services } = request::from_args(&args)?;
     if !args.quiet {
         plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
@@ -70,7 +71,7 @@ fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
     }
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
-    let signals = signals::install(&stop).map_err(Failure::Signals)?;
+    signals::stop_with(&stop).map_err(Failure::Signals)?;
     let reads_stdin = args.scan.input_file.iter().any(|file| file.as_os_str() == "-");
     outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys::Keys::listen(!reads_stdin && !args.quiet)));
     let summary = scanner.run(&mut outputs)?;

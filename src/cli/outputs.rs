@@ -58,18 +58,15 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
     ];
     let now = Zoned::now();
     let named: Vec<(PathBuf, Make)> = wanted.into_iter().filter_map(|(path, make)| Some((dated(path.as_ref()?, &now), make))).collect();
-    for (i, (path, _)) in named.iter().enumerate() {
-        if path.as_os_str() != "-" && named[..i].iter().any(|(other, _)| is_same_file(path, other)) {
-            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
-        }
+    check_distinct(named.iter().map(|(path, _)| path.as_path()).chain(args.stats.as_deref()))?;
+    // First, so that a descriptor's number cannot be one that we open ourselves.
+    if let Some(path) = &args.stats {
+        let (name, file) = open_stats(path)?;
+        outputs.add(&name, StatsLines::new(file));
     }
     for (path, make) in named {
         let (name, writer) = create(&path, bar, &mut stdout_is_taken)?;
         outputs.reports.push((name, make(writer)));
-    }
-    if let Some(path) = &args.stats {
-        let (name, file) = open_stats(path)?;
-        outputs.add(&name, StatsLines::new(file));
     }
     if !stdout_is_taken {
         outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
@@ -107,6 +104,17 @@ fn dated(path: &Path, now: &Zoned) -> PathBuf {
     dated.into()
 }
 
+/// Refuses names that lead to one file, each of whose reports would write over the other's.
+pub fn check_distinct<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Failure> {
+    let files: Vec<&Path> = paths.filter(|path| path.as_os_str() != "-").collect();
+    for (i, path) in files.iter().enumerate() {
+        if files[..i].iter().any(|other| is_same_file(path, other)) {
+            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
+        }
+    }
+    Ok(())
+}
+
 /// Whether both names lead to one regular file; /dev/null takes any number of reports.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
@@ -131,7 +139,8 @@ fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<
 /// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: whoever reads a pipe too slowly
 /// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it.
 fn open_stats(path: &Path) -> Result<(String, File), Failure> {
-    let fd = path.to_str().and_then(|text| text.parse::<u32>().ok());
+    let text = path.to_str().map(|text| if text == "-" { "1" } else { text });
+    let fd = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let name = fd.map_or_else(|| path.display().to_string(), |fd| format!("descriptor {fd}"));
     let mut options = File::options();
     options.custom_flags(OFlags::NONBLOCK.bits() as i32);
@@ -141,6 +150,13 @@ fn open_stats(path: &Path) -> Result<(String, File), Failure> {
     };
     match opened {
         Ok(file) => Ok((name, file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fd.is_some() => {
+            let error = io::Error::other(format!(
+                "it is not open; open it in the shell, as in --stats {0} {0}>stats.jsonl",
+                fd.unwrap_or_default()
+            ));
+            Err(Failure::Write { name, error })
+        }
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             let error = io::Error::other("it is a pipe that nobody reads, or a socket; start the reader first, or give a file");
             Err(Failure::Write { name, error })

@@ -11,24 +11,28 @@ use signal_hook::flag;
 
 use super::exit::Code;
 
-/// The flag that a signal sets.
+/// The flags that requests set.
 pub struct Signals {
     status: Arc<AtomicBool>,
     slower: Arc<AtomicBool>,
 }
 
-/// Sets the handlers.
-pub fn install(stop: &StopHandle) -> io::Result<Signals> {
+/// Listens to requests. Early: by default these signals would end the process.
+pub fn listen() -> io::Result<Signals> {
+    let signals = Signals { status: Arc::default(), slower: Arc::default() };
+    flag::register(SIGUSR1, signals.status.clone())?;
+    flag::register(SIGUSR2, signals.slower.clone())?;
+    Ok(signals)
+}
+
+/// Has signals stop the scan. Late: until there is something to report they may end the process.
+pub fn stop_with(stop: &StopHandle) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP] {
         // In this order: the first signal finds the flag down, and the second finds it up and ends the process.
         flag::register_conditional_shutdown(signal, Code::Interrupted as i32, stop.flag())?;
         flag::register(signal, stop.flag())?;
     }
-    let status = Arc::new(AtomicBool::new(false));
-    flag::register(SIGUSR1, status.clone())?;
-    let slower = Arc::new(AtomicBool::new(false));
-    flag::register(SIGUSR2, slower.clone())?;
-    Ok(Signals { status, slower })
+    Ok(())
 }
 
 impl Signals {

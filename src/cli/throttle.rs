@@ -1,5 +1,5 @@
-//! Slowing a running scan down and hurrying it, by a tenth at a time. What is slowed down is what the scan does, whatever
-//! holds it back; what is hurried is the rate it was given, since nothing else is a matter of choice.
+//! Slowing a running scan down and hurrying it, by a tenth at a time: of the rate that it was given, or where none holds
+//! towards all, of what it does. The limit towards public addresses holds beside that.
 
 use std::num::NonZeroU32;
 
@@ -7,21 +7,25 @@ use portreeve::engine::RateHandle;
 use portreeve::report::{Progress, grouped};
 use portreeve::scan::Rate;
 
-/// The rate of a running scan.
+/// The rates of a running scan.
 pub struct Throttle {
     handle: RateHandle,
-    rate: Option<Rate>,
+    public_per_s: Option<u32>,
+    all_per_s: Option<u32>,
     /// Attempts begun until a second ago or more, and the time then.
     before: (u64, u64),
     /// Attempts begun per second since then.
-    per_s: u64,
+    does_per_s: u64,
 }
 
 const SECOND_US: u64 = 1_000_000;
+/// Before this nobody can say how fast a scan is.
+const FIRST_LOOK_US: u64 = 100_000;
 
 impl Throttle {
     pub fn new(handle: RateHandle, rate: Option<Rate>) -> Self {
-        Throttle { handle, rate, before: (0, 0), per_s: 0 }
+        let limit = |public_only| rate.filter(|rate| rate.public_only == public_only).map(|rate| rate.per_s.get());
+        Throttle { handle, public_per_s: limit(true), all_per_s: limit(false), before: (0, 0), does_per_s: 0 }
     }
 
     /// Looks how fast the scan is.
@@ -31,39 +35,40 @@ impl Throttle {
         let passed_us = progress.elapsed.us - before_us;
         let has_passed = passed_us >= SECOND_US;
         // Less than a second tells little, but in the first one there is nothing else.
-        if has_passed || before_us == 0 {
-            self.per_s = begun.saturating_sub(begun_before) * SECOND_US / passed_us.max(1);
+        if has_passed || (before_us == 0 && passed_us >= FIRST_LOOK_US) {
+            self.does_per_s = begun.saturating_sub(begun_before) * SECOND_US / passed_us;
         }
         if has_passed {
             self.before = (begun, progress.elapsed.us);
         }
     }
 
-    /// Slows the scan down by a tenth of what it does; says what holds now.
+    /// Slows the scan down by a tenth; says what holds now.
     pub fn slower(&mut self) -> String {
-        let allowed = self.rate.filter(|rate| !rate.public_only).map_or(u64::MAX, |rate| rate.per_s.get().into());
-        match self.per_s.min(allowed) {
+        match self.all_per_s.map_or(self.does_per_s, u64::from) {
             0 => "nothing is being sent, so nothing can be slowed down".into(),
-            does => self.set(does - (does / 10).max(1), false),
+            per_s => self.set(per_s - (per_s / 10).max(1), false),
         }
     }
 
     /// Allows a tenth more than before; says what holds now.
     pub fn faster(&mut self) -> String {
-        match self.rate {
-            None => "no rate is set; the network alone holds the scan back".into(),
-            Some(rate) => self.set(u64::from(rate.per_s.get()) + u64::from(rate.per_s.get() / 10).max(1), rate.public_only),
+        let more = |per_s: u32| u64::from(per_s) + u64::from(per_s / 10).max(1);
+        match (self.all_per_s, self.public_per_s) {
+            (Some(all), _) => self.set(more(all), false),
+            (None, Some(public)) => self.set(more(public), true),
+            (None, None) => "no rate is set; the network alone holds the scan back".into(),
         }
     }
 
     fn set(&mut self, per_s: u64, public_only: bool) -> String {
         let per_s = NonZeroU32::new(u32::try_from(per_s).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        self.rate = Some(Rate { per_s, public_only });
-        self.handle.set(self.rate);
-        // A second press counts from here and not from what was before the first one.
-        self.per_s = self.per_s.min(per_s.get().into());
-        let whom = if public_only { " towards public addresses" } else { "" };
-        format!("at most {} attempts per second{whom} from now on", grouped(per_s.get().into()))
+        let limit = if public_only { &mut self.public_per_s } else { &mut self.all_per_s };
+        *limit = Some(per_s.get());
+        self.handle.set(Rate { per_s, public_only });
+        let limit = |per_s: Option<u32>, whom: &str| per_s.map(|per_s| format!("{} attempts per second{whom}", grouped(per_s.into())));
+        let limits = [limit(self.all_per_s, ""), limit(self.public_per_s, " towards public addresses")];
+        format!("at most {} from now on", limits.into_iter().flatten().collect::<Vec<_>>().join(", and "))
     }
 }
 
@@ -71,44 +76,50 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    fn throttle(rate: Option<(u32, bool)>, does: u64) -> Throttle {
+    fn throttle(rate: Option<(u32, bool)>, does_per_s: u64) -> Throttle {
         let rate = rate.and_then(|(per_s, public_only)| Some(Rate { per_s: NonZeroU32::new(per_s)?, public_only }));
-        Throttle { per_s: does, ..Throttle::new(RateHandle::default(), rate) }
-    }
-
-    fn per_s(throttle: &Throttle) -> Option<(u32, bool)> {
-        throttle.rate.map(|rate| (rate.per_s.get(), rate.public_only))
+        Throttle { does_per_s, ..Throttle::new(RateHandle::default(), rate) }
     }
 
     #[test]
-    fn slower_is_a_tenth_less_than_what_is_done() {
+    fn slower_is_a_tenth_less() {
         for (rate, does, then, after) in [
             (None, 50_000, 45_000, 40_500),
             (Some((10_000, true)), 50_000, 45_000, 40_500),
             (Some((1_000, false)), 1_000, 900, 810),
-            (Some((1_000, false)), 200, 180, 162),
-            (None, 1, 1, 1),
+            (Some((1_000, false)), 200, 900, 810),
+            (Some((1, false)), 0, 1, 1),
         ] {
             let mut throttle = throttle(rate, does);
+            let public = throttle.public_per_s;
             let said = throttle.slower();
-            assert_eq!(per_s(&throttle), Some((then, false)), "{said}");
+            assert_eq!(throttle.all_per_s, Some(then), "{said}");
             throttle.slower();
-            assert_eq!(per_s(&throttle), Some((after, false)), "{rate:?} {does}");
+            assert_eq!((throttle.all_per_s, throttle.public_per_s), (Some(after), public), "{rate:?} {does}");
         }
+        let mut idle = throttle(None, 0);
+        idle.slower();
+        assert_eq!(idle.all_per_s, None);
     }
 
     #[test]
     fn faster_is_a_tenth_more_than_what_is_allowed() {
-        for (rate, then) in [(Some((1_000, false)), Some((1_100, false))), (Some((3, true)), Some((4, true))), (None, None)] {
+        for (rate, all, public) in [(Some((1_000, false)), Some(1_100), None), (Some((3, true)), None, Some(4)), (None, None, None)] {
             let mut throttle = throttle(rate, 10);
             throttle.faster();
-            assert_eq!(per_s(&throttle), then);
+            assert_eq!((throttle.all_per_s, throttle.public_per_s), (all, public));
         }
-        let mut idle = throttle(None, 0);
-        idle.slower();
-        assert_eq!(per_s(&idle), None);
         let mut fastest = throttle(Some((u32::MAX, false)), 10);
         fastest.faster();
-        assert_eq!(per_s(&fastest), Some((u32::MAX, false)));
+        assert_eq!(fastest.all_per_s, Some(u32::MAX));
+    }
+
+    #[test]
+    fn both_limits_are_said() {
+        let mut throttle = throttle(Some((10_000, true)), 1_000);
+        assert_eq!(
+            throttle.slower(),
+            "at most 900 attempts per second, and 10,000 attempts per second towards public addresses from now on"
+        );
     }
 }

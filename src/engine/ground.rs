@@ -18,13 +18,15 @@ pub struct Ground {
     /// Listeners that are full, and the connections that fill them.
     _silent: Vec<(TcpListener, TcpStream)>,
     silent: Vec<u16>,
+    /// Bound, so that nobody else listens there, but listened at by nobody: closed.
+    _closed: Vec<Socket>,
     closed: Vec<u16>,
 }
 
 /// Where only 127.0.0.1 is this machine, there is one address and more ports on it.
 const ADDRESSES: u32 = if cfg!(target_os = "linux") { 128 } else { 1 };
 const SILENT_PORTS: usize = if cfg!(target_os = "linux") { 2 } else { 0 };
-const CLOSED_PORTS: usize = if cfg!(target_os = "linux") { 29 } else { 999 };
+const CLOSED_PORTS: usize = if cfg!(target_os = "linux") { 13 } else { 63 };
 /// Ports are looked for from here on: below those that systems give to outgoing connections, so that no attempt can meet itself.
 const FIRST_PORT: u16 = 4_000;
 const LAST_PORT: u16 = 9_999;
@@ -39,14 +41,20 @@ impl Ground {
     /// # Errors
     /// What the system says; also if no ports are free.
     pub fn new() -> io::Result<Self> {
+        if most_waiting().is_some_and(|most| most < ADDRESSES) {
+            return Err(io::Error::other(format!(
+                "net.core.somaxconn is below {ADDRESSES}; raise it with sysctl -w net.core.somaxconn=4096"
+            )));
+        }
         let mut free = FIRST_PORT..=LAST_PORT;
         let open = next_listener(&mut free, BACKLOG)?;
         open.set_nonblocking(true)?;
         let _silent = (0..SILENT_PORTS).map(|_| full_listener(&mut free)).collect::<io::Result<Vec<_>>>()?;
         let silent = _silent.iter().map(|(listener, _)| port(listener)).collect::<io::Result<_>>()?;
-        // Free ones, since they could be listened at.
-        let closed = (0..CLOSED_PORTS).map(|_| port(&next_listener(&mut free, 0)?)).collect::<io::Result<_>>()?;
-        Ok(Ground { open, _silent, silent, closed })
+        let _closed = (0..CLOSED_PORTS).map(|_| next_port(&mut free)).collect::<io::Result<Vec<_>>>()?;
+        let closed = _closed.iter().map(|socket| Ok(socket.local_addr()?.as_socket().map_or(0, |address| address.port())));
+        let closed = closed.collect::<io::Result<_>>()?;
+        Ok(Ground { open, _silent, silent, _closed, closed })
     }
 
     /// The addresses: an inclusive range.
@@ -77,10 +85,22 @@ fn port(listener: &TcpListener) -> io::Result<u16> {
     listener.local_addr().map(|address| address.port())
 }
 
+/// How many connections may wait to be accepted, where the system tells.
+fn most_waiting() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
 /// A listener at the next port that is free.
 fn next_listener(free: &mut impl Iterator<Item = u16>, backlog: i32) -> io::Result<TcpListener> {
+    let socket = next_port(free)?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// A socket that has the next port that is free.
+fn next_port(free: &mut impl Iterator<Item = u16>) -> io::Result<Socket> {
     for port in free {
-        match listener(port, backlog) {
+        match bound(port) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             other => return other,
         }
@@ -88,7 +108,7 @@ fn next_listener(free: &mut impl Iterator<Item = u16>, backlog: i32) -> io::Resu
     Err(io::Error::other(format!("no port from {FIRST_PORT} to {LAST_PORT} is free")))
 }
 
-fn listener(port: u16, backlog: i32) -> io::Result<TcpListener> {
+fn bound(port: u16) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let address = if ADDRESSES > 1 {
         // Reachable through the loopback device only, whatever the address.
@@ -99,8 +119,7 @@ fn listener(port: u16, backlog: i32) -> io::Result<TcpListener> {
         Ipv4Addr::LOCALHOST
     };
     socket.bind(&SocketAddr::from((address, port)).into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// A listener whose queue is full, with the connection that fills it.
@@ -110,7 +129,8 @@ fn full_listener(free: &mut impl Iterator<Item = u16>) -> io::Result<(TcpListene
     let filler = TcpStream::connect(here)?;
     match TcpStream::connect_timeout(&here, SILENCE) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok((listener, filler)),
-        _ => Err(io::Error::other("a full listener answers on this system, so no port can be made silent")),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::Error::other("a full listener answers on this system, so no port can be made silent")),
     }
 }
 

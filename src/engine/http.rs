@@ -17,6 +17,8 @@ pub(super) const CONNECTIONS: usize = 4;
 /// A scraper's request has some 300 bytes.
 const LONGEST_REQUEST: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
+/// What comes behind a request is thrown away up to here.
+const MOST_DRAINED: usize = 256 * 1024;
 /// Whoever takes longer has gone, or means no good.
 const LONGEST_US: u64 = 2_000_000;
 
@@ -34,6 +36,8 @@ struct Connection {
     request: Vec<u8>,
     /// What is left to be written, once the request is understood.
     response: Option<Vec<u8>>,
+    /// Bytes that were thrown away after that.
+    drained: usize,
 }
 
 /// What is to become of a connection.
@@ -86,7 +90,7 @@ impl Server {
             let token = Token(FIRST_TOKEN + 1 + place);
             self.connections[place] = None;
             if registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_ok() {
-                self.connections[place] = Some(Connection { stream, since: now, request: Vec::new(), response: None });
+                self.connections[place] = Some(Connection { stream, since: now, request: Vec::new(), response: None, drained: 0 });
             }
         }
     }
@@ -139,8 +143,22 @@ impl Connection {
                 Err(_) => return Next::Close,
             }
         }
-        // What is left unread would make the system send a RST, which may overtake the page.
         let _ = self.stream.shutdown(Shutdown::Write);
+        self.drain()
+    }
+
+    /// Reads until the other side closes: what were left unread would have the system send a RST, which may overtake the page.
+    fn drain(&mut self) -> Next {
+        let mut part = [0; 4_096];
+        while self.drained < MOST_DRAINED {
+            match self.stream.read(&mut part) {
+                Ok(0) => return Next::Close,
+                Ok(length) => self.drained += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Wait,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Next::Close,
+            }
+        }
         Next::Close
     }
 }

@@ -119,10 +119,11 @@ impl SocketCounts {
 struct Turn {
     opened: u32,
     expired: u32,
-    /// What the wheel's time, the cap and the pace were when that was last traced.
+    /// What the wheel's time, the cap, the pace and the end of a wait for a rate were when that was last traced.
     at: Time,
     cap: u32,
     pace: Pace,
+    held_until: Option<Time>,
 }
 
 /// The kernel's account of TCP memory, looked at ten times a second.
@@ -155,19 +156,16 @@ impl StopHandle {
 
 /// Changes how fast a running scan may begin attempts, from another thread or while it tells of its progress.
 #[derive(Clone, Debug, Default)]
-pub struct RateHandle(Arc<Mutex<Option<Wanted>>>);
-
-/// What was asked for and not done yet.
-#[derive(Clone, Copy, Debug)]
-struct Wanted(Option<Rate>);
+pub struct RateHandle(Arc<Mutex<Option<Rate>>>);
 
 impl RateHandle {
-    /// At most so fast from now on; `None` for as fast as answers come. The loop sees it within 100 ms.
-    pub fn set(&self, rate: Option<Rate>) {
-        *self.wanted() = Some(Wanted(rate));
+    /// At most so fast from now on, towards public addresses or towards all; the other limit, if there is one, holds beside
+    /// it. The loop sees it within 100 ms.
+    pub fn set(&self, rate: Rate) {
+        *self.wanted() = Some(rate);
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
+    fn wanted(&self) -> MutexGuard<'_, Option<Rate>> {
         // Whoever held it has only copied a number: nothing is left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,7 +243,7 @@ impl Scanner {
         let cap = limits.cap();
         let scan = Scan::new(plan, options.settings, cap.0);
         Ok(Scanner {
-            turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace() },
+            turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace(), held_until: None },
             scan,
             server,
             poll,
@@ -418,8 +416,8 @@ impl Scanner {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }
-        if let Some(Wanted(rate)) = self.rate.wanted().take() {
-            self.scan.set_rate(rate);
+        if let Some(rate) = self.rate.wanted().take() {
+            self.scan.set_rate(rate, self.now);
         }
         if self.now >= self.next_look {
             self.next_look = self.now.plus_us(LONGEST_WAIT_US);
@@ -472,10 +470,11 @@ impl Scanner {
         if pace != self.turn.pace {
             trace::pace_change(self.turn.pace, pace);
         }
-        if let Some(until) = self.scan.paced_until() {
+        let held_until = self.scan.paced_until();
+        if let Some(until) = held_until.filter(|_| held_until != self.turn.held_until) {
             trace::rate_wait(until.us_since(self.now));
         }
-        self.turn = Turn { at: self.now, cap, pace, ..self.turn };
+        self.turn = Turn { at: self.now, cap, pace, held_until, ..self.turn };
     }
 
     /// Gives up attempts whose time is over, up to a turn's worth; says whether that was the bound.

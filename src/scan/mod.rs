@@ -464,9 +464,10 @@ impl Scan {
         self.all.pace()
     }
 
-    /// How fast attempts may begin from now on.
-    pub fn set_rate(&mut self, rate: Option<Rate>) {
-        self.pacer.change(rate);
+    /// How fast attempts may begin from now on: towards public addresses, or towards all. The other limit, if there is one,
+    /// holds beside it.
+    pub fn set_rate(&mut self, rate: Rate, now: Time) {
+        self.pacer.change(rate, now);
         for (_, probe) in self.probes.iter().filter(|(_, probe)| probe.is_syn_due) {
             self.pacer.announce(self.hosts.get(probe.host).plan.address);
         }
@@ -1037,15 +1038,16 @@ mod tests {
 
     #[test]
     fn a_rate_that_is_changed_counts_what_was_announced() {
-        let rate = |per_s| std::num::NonZeroU32::new(per_s).map(|per_s| Rate { per_s, public_only: false });
+        let rate = |per_s, public_only| Rate { per_s: std::num::NonZeroU32::new(per_s).unwrap(), public_only };
         let mut scan = scan(1..=2, Settings { rate: None, ..fixed(3_000, 0) }, 1);
         connect(&mut scan, 0);
         assert_eq!(scan.poll_expired(at(900)), None, "the kernel's second SYN is near");
-        scan.set_rate(rate(1));
+        scan.set_rate(rate(1, false), at(900));
         assert_eq!(scan.poll_expired(at(1_000)), None, "and sent");
-        scan.set_rate(None);
+        assert_eq!(scan.poll_expired(at(1_900)), None, "the third is near");
+        scan.set_rate(rate(1, true), at(1_900));
         let slot = scan.poll_expired(at(3_000)).expect("its time is over");
-        scan.set_rate(rate(1_000));
+        scan.set_rate(rate(1_000, false), at(3_000));
         scan.handle_outcome(slot, Outcome::Silence, at(3_000));
         connect(&mut scan, 3_000);
         scan.check_invariants();

@@ -14,11 +14,17 @@ pub struct Rate {
     pub public_only: bool,
 }
 
+/// The rates that hold: towards public addresses, and towards all.
+#[derive(Debug, Default)]
+pub(super) struct Pacer {
+    public: Option<Limit>,
+    all: Option<Limit>,
+}
+
 /// The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt would be due if all
 /// came evenly; attempts may run ahead of it by a burst and no more.
 #[derive(Debug)]
-pub(super) struct Pacer {
-    rate: Option<Rate>,
+struct Limit {
     interval_ns: u64,
     due_ns: u64,
     /// SYNs that the kernel will send by itself within the next window.
@@ -31,42 +37,72 @@ const BURST_NS: u64 = 1_000_000;
 pub(super) const WINDOW_US: u64 = 100_000;
 const WINDOW_NS: u64 = WINDOW_US * 1_000;
 
-impl Pacer {
-    pub fn new(rate: Option<Rate>) -> Self {
-        Pacer { rate, interval_ns: rate.map_or(0, |rate| interval_ns(u64::from(rate.per_s.get()))), due_ns: 0, announced: 0 }
+/// SYNs that the kernel sends by itself cannot be held back; what they took beyond the rate is made good for so long at most.
+const MOST_DEBT_NS: u64 = 1_000_000_000;
+
+impl Limit {
+    fn new(per_s: NonZeroU32) -> Self {
+        Limit { interval_ns: interval_ns(u64::from(per_s.get())), due_ns: 0, announced: 0 }
     }
 
-    /// Another rate from now on. What was announced is to be announced again, since it may count now and did not before.
-    pub fn change(&mut self, rate: Option<Rate>) {
-        *self = Pacer { due_ns: self.due_ns, ..Pacer::new(rate) };
+    fn earliest_ns(&self) -> u64 {
+        (self.due_ns + self.announced * self.interval_ns).saturating_sub(BURST_NS)
+    }
+
+    fn begin(&mut self, now_ns: u64) {
+        let most_ns = now_ns + MOST_DEBT_NS.max(self.interval_ns);
+        self.due_ns = (self.due_ns.max(now_ns) + self.interval_ns).min(most_ns);
+    }
+}
+
+impl Pacer {
+    pub fn new(rate: Option<Rate>) -> Self {
+        let mut pacer = Pacer::default();
+        if let Some(rate) = rate {
+            *pacer.limit(rate.public_only) = Some(Limit::new(rate.per_s));
+        }
+        pacer
+    }
+
+    fn limit(&mut self, public_only: bool) -> &mut Option<Limit> {
+        if public_only { &mut self.public } else { &mut self.all }
+    }
+
+    /// Another rate from now on, in the place of the one towards the same addresses. SYNs that were announced are to be
+    /// announced again, since they may count now and did not before.
+    pub fn change(&mut self, rate: Rate, now: Time) {
+        let limit = self.limit(rate.public_only).insert(Limit::new(rate.per_s));
+        // What was sent at the old rate is not held against the new one.
+        limit.due_ns = now.us * 1_000;
+        self.public.iter_mut().chain(&mut self.all).for_each(|limit| limit.announced = 0);
     }
 
     /// When an attempt at `endpoint` may begin: `None` for at once.
     pub fn wait_until(&self, endpoint: SocketAddr, now: Time) -> Option<Time> {
-        let earliest_ns = (self.due_ns + self.announced * self.interval_ns).saturating_sub(BURST_NS);
-        let waits = self.counts(endpoint) && earliest_ns > now.us * 1_000;
-        waits.then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
+        let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
+        let earliest_ns = public.into_iter().chain(&self.all).map(Limit::earliest_ns).max()?;
+        (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
     }
 
     /// An attempt at `endpoint` begins.
     pub fn begin(&mut self, endpoint: SocketAddr, now: Time) {
-        if self.counts(endpoint) {
-            self.due_ns = self.due_ns.max(now.us * 1_000) + self.interval_ns;
-        }
+        self.counting(endpoint).for_each(|limit| limit.begin(now.us * 1_000));
     }
 
     /// The kernel will send a SYN to `endpoint` within the next window: room is kept for it.
     pub fn announce(&mut self, endpoint: SocketAddr) {
-        self.announced += u64::from(self.counts(endpoint));
+        self.counting(endpoint).for_each(|limit| limit.announced += 1);
     }
 
     /// It has sent it, or will not.
     pub fn withdraw(&mut self, endpoint: SocketAddr) {
-        self.announced -= u64::from(self.counts(endpoint));
+        self.counting(endpoint).for_each(|limit| limit.announced -= 1);
     }
 
-    fn counts(&self, endpoint: SocketAddr) -> bool {
-        self.rate.is_some_and(|rate| !rate.public_only || is_public(endpoint.ip()))
+    /// The limits that hold towards `endpoint`.
+    fn counting(&mut self, endpoint: SocketAddr) -> impl Iterator<Item = &mut Limit> {
+        let public = self.public.as_mut().filter(|_| is_public(endpoint.ip()));
+        public.into_iter().chain(&mut self.all)
     }
 }
 
@@ -129,6 +165,25 @@ mod tests {
         let burst =
             (0..100).take_while(|_| pacer.wait_until(target, later).is_none().then(|| pacer.begin(target, later)).is_some()).count();
         assert!(burst <= 3, "{burst} at once after a minute's idling");
+    }
+
+    #[test]
+    fn a_rate_towards_all_leaves_the_one_towards_the_public_as_it_is() {
+        let mut pacer = pacer(1_000, true);
+        pacer.change(Rate { per_s: NonZeroU32::new(100_000).unwrap(), public_only: false }, Time::default());
+        let count = begun(&mut pacer, 1_000, 100);
+        assert!((970..=1_002).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn a_new_rate_holds_at_once() {
+        let mut pacer = pacer(1, false);
+        let target = endpoint("192.0.2.1");
+        // The kernel has sent many SYNs by itself.
+        (0..5_000).for_each(|_| pacer.begin(target, Time::default()));
+        assert!(pacer.wait_until(target, Time::default()) <= Some(Time::from_us(1_000_000)), "it is not held against us for ever");
+        pacer.change(Rate { per_s: NonZeroU32::new(1_000).unwrap(), public_only: false }, Time::from_us(10));
+        assert_eq!(pacer.wait_until(target, Time::from_us(10)), None);
     }
 
     #[test]
