@@ -1,6 +1,7 @@
 //! Where reports go: files and standard output, each with its name for the error that may come. One that fails does not
 //! take the others with it.
 
+use std::cell::LazyCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -47,7 +48,7 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
     let mut outputs = Outputs::default();
     let mut stdout_is_taken = args.json;
     if args.json {
-        outputs.add(STDOUT, JsonLines::new(AboveBar(bar.clone()), show, services, arguments.clone()));
+        outputs.add(STDOUT, JsonLines::new(to_stdout(bar), show, services, arguments.clone()));
     }
     let wanted: [(&Option<PathBuf>, Make<'a>); 5] = [
         (&args.output_json, Box::new(move |out| Box::new(JsonLines::new(out, show, services, arguments)))),
@@ -56,8 +57,10 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
         (&args.output_list, Box::new(|out| Box::new(MasscanList::new(out)))),
         (&args.list_open, Box::new(|out| Box::new(OpenList::new(out)))),
     ];
-    let now = Zoned::now();
-    let named: Vec<(PathBuf, Make)> = wanted.into_iter().filter_map(|(path, make)| Some((dated(path.as_ref()?, &now), make))).collect();
+    // Local time costs 300 KiB of memory, so only who asks for it has it; one time for all names.
+    let now = LazyCell::new(Zoned::now);
+    let named: Vec<(PathBuf, Make)> =
+        wanted.into_iter().filter_map(|(path, make)| Some((dated(path.as_ref()?, &|| now.clone()), make))).collect();
     check_distinct(named.iter().map(|(path, _)| path.as_path()).chain(args.stats.as_deref()))?;
     // First, so that a descriptor's number cannot be one that we open ourselves.
     if let Some(path) = &args.stats {
@@ -69,7 +72,7 @@ pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar
         outputs.reports.push((name, make(writer)));
     }
     if !stdout_is_taken {
-        outputs.add(STDOUT, Text::new(AboveBar(bar.clone()), Style { color: super::wants_color(), ..plain }, services));
+        outputs.add(STDOUT, Text::new(to_stdout(bar), Style { color: super::wants_color(), ..plain }, services));
     }
     Ok(outputs)
 }
@@ -79,7 +82,7 @@ type Make<'a> = Box<dyn FnOnce(Box<dyn Write>) -> Box<dyn Sink + 'a> + 'a>;
 
 /// A file's name with nmap's fields for the time, so that a scan each night has a file of its own: `%H %M %S %m %d %y %Y`, `%T` for
 /// `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for `%Y-%m-%d`; before anything else `%` stands for nothing.
-fn dated(path: &Path, now: &Zoned) -> PathBuf {
+fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     let Some(name) = path.to_str().filter(|name| name.contains('%')) else { return path.into() };
     let mut dated = String::new();
     let mut letters = name.chars();
@@ -96,7 +99,7 @@ fn dated(path: &Path, now: &Zoned) -> PathBuf {
                     Some('F') => "%Y-%m-%d".into(),
                     _ => format!("%{}", field.unwrap_or('%')),
                 };
-                dated += &now.strftime(&format).to_string();
+                dated += &now().strftime(&format).to_string();
             }
             Some(other) => dated.push(other),
         }
@@ -129,7 +132,7 @@ fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<
         if std::mem::replace(stdout_is_taken, true) {
             return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
         }
-        return Ok((STDOUT.into(), Box::new(AboveBar(bar.clone()))));
+        return Ok((STDOUT.into(), to_stdout(bar)));
     }
     let name = path.display().to_string();
     let file = File::create(path).map_err(|error| Failure::Write { name: name.clone(), error })?;
@@ -222,6 +225,11 @@ impl Sink for Outputs<'_> {
     }
 }
 
+/// Boxed like the files, so that each format's code is there once.
+fn to_stdout(bar: &ProgressBar) -> Box<dyn Write> {
+    Box::new(AboveBar(bar.clone()))
+}
+
 /// Standard output, written above the progress line where one is shown.
 struct AboveBar(ProgressBar);
 
@@ -260,7 +268,7 @@ mod tests {
             ("100%% %x%", "100% x"),
             ("%y%H%M%S", "26090807"),
         ] {
-            assert_eq!(dated(Path::new(name), &now), Path::new(expect));
+            assert_eq!(dated(Path::new(name), &|| now.clone()), Path::new(expect));
         }
     }
 }

@@ -184,7 +184,7 @@ const GAP_US: u64 = 500_000;
 /// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
 const OPENS_PER_TURN: usize = 32;
 /// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be told at most.
-const SETTLED_PER_TURN: usize = 1_024;
+const SETTLED_PER_TURN: usize = 256;
 /// Findings told before the loop turns on, so that a stop's long list leaves room for a second thought.
 const TOLD_PER_TURN: usize = 4_096;
 
@@ -248,7 +248,8 @@ impl Scanner {
             server,
             poll,
             events: Events::with_capacity(SETTLED_PER_TURN),
-            sockets: Vec::new(),
+            // What is never used takes no memory.
+            sockets: Vec::with_capacity(cap.0 as usize),
             counts: SocketCounts::default(),
             keeps: socket::CAN_KEEP && !options.fresh_sockets,
             options,

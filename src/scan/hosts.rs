@@ -295,14 +295,15 @@ pub(super) enum Turn {
 }
 
 impl Hosts {
-    pub fn new(plan: &Plan, skips_silent: bool) -> Self {
+    /// Those of a plan, with room for so many probes that wait.
+    pub fn new(plan: &Plan, skips_silent: bool, places: usize) -> Self {
         let is_random = matches!(plan.order(), plan::Order::Random { .. });
         Hosts {
             slab: Slab::new(),
             queue: VecDeque::new(),
             silent: VecDeque::new(),
             wheel: Wheel::default(),
-            links: Vec::new(),
+            links: Vec::with_capacity(places),
             waiting: 0,
             parked: 0,
             next: 0,

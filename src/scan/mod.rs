@@ -219,7 +219,7 @@ const MOST_VOIDS: u8 = 10;
 /// So many more probes than sockets may be under way: they wait for a slow host's turn.
 const MORE_PROBES: usize = 1_024;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
-const LATELY_SILENT: usize = 2_048;
+const LATELY_SILENT: usize = 512;
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
 /// The wheel's tick. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
@@ -234,16 +234,23 @@ const ATTEMPTS_AT_NOBODY: u16 = 2;
 const MANY_WAITING: u32 = 256;
 const EARLY_US: u64 = 3_000_000;
 
+/// How many probes may be under way, about. Room for them is asked for at once: what is never touched takes no memory, while
+/// a list that has to grow leaves its old place behind.
+fn places(plan: &Plan, cap: u32) -> usize {
+    (cap as usize + MORE_PROBES).min(plan.len().try_into().unwrap_or(usize::MAX))
+}
+
 impl Scan {
     /// A scan of `plan` with at most `cap` sockets in flight (at least 1).
     pub fn new(plan: Plan, settings: Settings, cap: u32) -> Self {
         let cap = cap.max(1);
+        let places = places(&plan, cap);
         Scan {
             stats: Stats::new(plan.len(), cap),
-            hosts: Hosts::new(&plan, !settings.scan_silent),
+            hosts: Hosts::new(&plan, !settings.scan_silent, places),
             settings,
-            probes: Slab::new(),
-            wheel: Wheel::default(),
+            probes: Slab::with_capacity(places),
+            wheel: Wheel::with_capacity(places),
             clocks: Clocks::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
             all: if plan.is_loopback() { Flow::of_this_machine() } else { Flow::default() },

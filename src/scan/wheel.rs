@@ -45,6 +45,11 @@ impl Default for Wheel {
 }
 
 impl Wheel {
+    /// An empty wheel with room for so many slots; more of them cost a larger allocation.
+    pub fn with_capacity(slots: usize) -> Self {
+        Wheel { links: Vec::with_capacity(slots), ..Wheel::default() }
+    }
+
     /// How many slots wait.
     pub fn len(&self) -> usize {
         self.len
