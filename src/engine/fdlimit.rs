@@ -104,10 +104,19 @@ fn open_descriptors(nofile: u64) -> u64 {
     (0..nofile.min(4_096) as i32).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).count() as u64
 }
 
+/// The size of a page of memory.
+#[cfg(target_os = "linux")]
+pub(super) fn page_bytes() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
+}
+
 #[cfg(target_os = "linux")]
 mod memory {
     use std::fs::read_to_string;
     use std::path::{Path, PathBuf};
+
+    use super::page_bytes;
 
     /// MemAvailable of the machine (proc(5)), or less where a control group gives less.
     pub fn available_bytes() -> Option<u64> {
@@ -149,11 +158,6 @@ mod memory {
         let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
         let pages: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
         Some(pages * page_bytes())
-    }
-
-    fn page_bytes() -> u64 {
-        // SAFETY: sysconf has no preconditions.
-        u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
     }
 
     /// The number behind `name` in a text of lines.

@@ -25,7 +25,7 @@ use mio::{Events, Poll, Token};
 use crate::plan::Plan;
 use crate::report::metrics::metrics;
 use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
-use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, Time};
+use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time};
 use crate::trace;
 
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
@@ -173,8 +173,6 @@ impl RateHandle {
 
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
-/// What the wheel's tick is, for traces.
-const TICK_US: u64 = 1_000;
 /// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
 /// are taken before anything is given up.
 const OVERSLEPT_US: u64 = 5_000;

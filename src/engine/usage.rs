@@ -27,11 +27,17 @@ fn duration(time: libc::timeval) -> Duration {
 }
 
 /// Memory of this process that is resident now, in bytes (proc(5), statm); `None` where the system does not tell.
+#[cfg(target_os = "linux")]
 pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    // SAFETY: sysconf has no preconditions.
-    Some(pages * u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?)
+    Some(pages * super::fdlimit::page_bytes())
+}
+
+/// Memory of this process that is resident now: not told here.
+#[cfg(not(target_os = "linux"))]
+pub fn resident_bytes() -> Option<u64> {
+    None
 }
 
 #[cfg(test)]

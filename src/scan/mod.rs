@@ -222,8 +222,8 @@ const MORE_PROBES: usize = 1_024;
 const LATELY_SILENT: usize = 512;
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
-/// The wheel's tick. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
-const TICK_US: u64 = 1_000;
+/// The wheel's tick, in microseconds. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
+pub const TICK_US: u64 = 1_000;
 /// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
 /// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
