@@ -8,7 +8,7 @@ use portreeve::engine::{self, Ground};
 use portreeve::experiment::Experiment;
 use portreeve::plan::{Plan, Target};
 use portreeve::report::counted;
-use portreeve::report::experiment::{Knob, Runs, Setting, TableStyle};
+use portreeve::report::experiment::{Knob, Runs, Setting, TableStyle, named};
 use portreeve::report::text::described;
 use portreeve::scan::State;
 
@@ -60,7 +60,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     let (settings, runs) = (counted(cells, "setting", "settings"), counted(all, "run", "runs"));
     tell(&format!("{}; {settings}, {runs} and one before to warm up", described(&experiment.plan)));
     let bar = progress::bar(false);
-    let runs = experiment.run(&mut |number, settings| bar.set_message(doing(number, all, settings)))?;
+    let runs = experiment.run(&mut |number, settings| bar.set_message(format!("run {number} of {all}: {}", named(settings))))?;
     bar.finish_and_clear();
     // A file that cannot be written must not take the table with it.
     let kept = files.write(&runs);
@@ -97,11 +97,6 @@ fn plan_of(ground: &Ground, args: &ExperimentArgs) -> Result<Plan, Failure> {
 
 fn default_sweep() -> Vec<Setting> {
     DEFAULT_FDS.into_iter().map(|value| Setting { knob: Knob::MaxFds, value: Some(value) }).collect()
-}
-
-fn doing(number: u32, of: u64, settings: &[Setting]) -> String {
-    let settings: Vec<String> = settings.iter().map(|setting| format!("{} {setting}", setting.knob.as_str())).collect();
-    format!("run {number} of {of}: {}", settings.join(", "))
 }
 
 /// The files that were asked for, made before anything is run: a run that cannot be kept need not be made.

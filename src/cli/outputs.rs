@@ -87,22 +87,25 @@ fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     let mut dated = String::new();
     let mut letters = name.chars();
     while let Some(letter) = letters.next() {
-        let field = if letter == '%' { letters.next() } else { None };
-        match field {
-            None if letter == '%' => {}
-            None => dated.push(letter),
-            Some('H' | 'M' | 'S' | 'm' | 'd' | 'y' | 'Y' | 'T' | 'R' | 'D' | 'F') => {
-                let format = match field {
-                    Some('T') => "%H%M%S".into(),
-                    Some('R') => "%H%M".into(),
-                    Some('D') => "%m%d%y".into(),
-                    Some('F') => "%Y-%m-%d".into(),
-                    _ => format!("%{}", field.unwrap_or('%')),
-                };
-                dated += &now().strftime(&format).to_string();
+        let field = if letter == '%' { letters.next() } else { Some(letter) };
+        let format = match field.filter(|_| letter == '%') {
+            Some('T') => "%H%M%S",
+            Some('R') => "%H%M",
+            Some('D') => "%m%d%y",
+            Some('F') => "%Y-%m-%d",
+            Some('H') => "%H",
+            Some('M') => "%M",
+            Some('S') => "%S",
+            Some('m') => "%m",
+            Some('d') => "%d",
+            Some('y') => "%y",
+            Some('Y') => "%Y",
+            _ => {
+                dated.extend(field);
+                continue;
             }
-            Some(other) => dated.push(other),
-        }
+        };
+        dated += &now().strftime(format).to_string();
     }
     dated.into()
 }

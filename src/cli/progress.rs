@@ -1,7 +1,5 @@
 //! How far the scan is: a line on a terminal, and a line when asked for by key or signal.
 
-use std::sync::atomic::Ordering;
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portreeve::engine::StopHandle;
 use portreeve::report::{Progress, grouped};
@@ -35,7 +33,7 @@ impl Line {
 
     /// Redraws the line, prints it for good if somebody asked, and changes the rate if somebody wants that.
     pub fn show(&mut self, progress: &Progress) {
-        if self.stop.flag().load(Ordering::Relaxed) {
+        if self.stop.is_stopped() {
             // Give the terminal back at once: a second Ctrl-C ends the process without another word.
             self.keys = None;
         }

@@ -415,9 +415,6 @@ impl Scanner {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }
-        if let Some(rate) = self.rate.wanted().take() {
-            self.scan.set_rate(rate, self.now);
-        }
         if self.now >= self.next_look {
             self.next_look = self.now.plus_us(LONGEST_WAIT_US);
             self.is_progress_due = true;
@@ -645,6 +642,9 @@ impl Scanner {
 
     /// What is seen to ten times a second.
     fn look(&mut self) {
+        if let Some(rate) = self.rate.wanted().take() {
+            self.scan.set_rate(rate, self.now);
+        }
         if let (Some(memory), Some(bytes)) = (&mut self.tcp_memory, fdlimit::tcp_used_bytes()) {
             memory.peak_bytes = memory.peak_bytes.max(bytes);
         }

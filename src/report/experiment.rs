@@ -255,8 +255,8 @@ pub struct TableStyle {
     pub chart: bool,
 }
 
-/// `64` or `64, 200ms`, with the names of the knobs.
-fn named(settings: &[Setting]) -> String {
+/// `max-fds 64` or `max-fds 64, timeout 200ms`.
+pub fn named(settings: &[Setting]) -> String {
     settings.iter().map(|setting| format!("{} {setting}", setting.knob.as_str())).collect::<Vec<_>>().join(", ")
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Begin, Phase, PhaseCost, Profile, Progress, Show, Sink, Summary, WholeLines};
 use crate::plan::{Names, Order, Services};
-use crate::scan::{Finding, Histogram, RESERVE, State, Time};
+use crate::scan::{Finding, Histogram, RESERVE, State, Stats, Time};
 
 /// The version of the records' meaning. New fields do not change it; a field that changes or goes does.
 pub const SCHEMA: u32 = 1;
@@ -180,8 +180,13 @@ fn write<W: Write>(out: &mut WholeLines<W>, record: &Record) -> io::Result<()> {
     })
 }
 
+/// Errors of our own side by name.
+pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
+    stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect()
+}
+
 /// To six places: more would be noise.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }
 
@@ -288,7 +293,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             outages: stats.outages,
             outage_us: stats.outage_us,
             self_connects: stats.self_connects,
-            own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
+            own_errors: own_errors(stats),
             local_error: summary.local_error.as_deref(),
             elapsed_us: summary.elapsed.us,
             probes_per_s: summary.probes_per_s() as u64,

@@ -6,7 +6,7 @@ use std::io;
 use plotters::coord::ranged1d::{IntoSegmentedCoord, SegmentValue};
 use plotters::prelude::*;
 
-use super::experiment::{MEASURES, Run, Runs, Setting, Spread};
+use super::experiment::{MEASURES, Run, Runs, Setting, Spread, named};
 
 const SIZE: (u32, u32) = (960, 720);
 /// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); more series than these share them.
@@ -95,7 +95,7 @@ fn values(runs: &Runs, which: usize) -> Vec<Setting> {
 
 /// Which colour is which value of the second knob, in one line.
 fn draw_legend(series: &[Setting], area: &Area) -> Result<(), Box<dyn std::error::Error>> {
-    let names: Vec<String> = series.iter().map(|setting| format!("{} {setting}", setting.knob.as_str())).collect();
+    let names: Vec<String> = series.iter().map(|&setting| named(&[setting])).collect();
     let widths: Vec<i32> = names.iter().map(|name| 44 + 8 * name.chars().count() as i32).collect();
     let mut x = (SIZE.0 as i32 - widths.iter().sum::<i32>()) / 2;
     for ((name, width), color) in names.into_iter().zip(widths).zip(SERIES.iter().cycle()) {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::json::Quantiles;
+use super::json::{Quantiles, own_errors, rounded};
 use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 
@@ -86,19 +86,21 @@ impl<W: Write> StatsLines<W> {
             in_flight: stats.in_flight,
             cap: stats.cap,
             rtt_us: Quantiles::of(&stats.rtt),
-            loss: (stats.loss() * 1e6).round() / 1e6,
+            loss: rounded(stats.loss()),
             outages: stats.outages,
-            own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
+            own_errors: own_errors(stats),
             dropped_lines: self.dropped,
             is_last,
         };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         match self.out.write_all(&text) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.dropped += 1,
-            other => return other,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.dropped += 1;
+                Ok(())
+            }
+            written => written,
         }
-        Ok(())
     }
 }
 
