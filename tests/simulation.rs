@@ -5,11 +5,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
-use portreeve::plan::{Order, Plan, PortSet, Target};
-use portreeve::scan::{Connect, Finding, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, State, Time, Timeouts};
+use portreeve::plan::{Order, Plan, PortSet, Shard, Target};
+use portreeve::scan::{
+    Connect, Finding, HostDone, News, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, Time, Timeouts,
+};
 
 /// What an endpoint really is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,13 +87,39 @@ impl World {
     }
 }
 
-/// Runs one scan to its end and checks everything that can be known.
+/// What a scan has told.
+#[derive(Clone, Default)]
+struct Told {
+    findings: HashMap<SocketAddr, Finding>,
+    ports: HashMap<IpAddr, u32>,
+    done: HashMap<IpAddr, HostDone>,
+}
+
+impl Told {
+    fn take(&mut self, news: News) {
+        match news {
+            News::Finding(finding) => {
+                assert!(self.findings.insert(finding.endpoint, finding).is_none(), "{} has two verdicts", finding.endpoint);
+                assert!(!self.done.contains_key(&finding.endpoint.ip()), "{} was done with", finding.endpoint.ip());
+                *self.ports.entry(finding.endpoint.ip()).or_default() += 1;
+            }
+            News::HostDone(host) => {
+                assert_eq!(self.done.insert(host.address.ip(), host), None, "{} was done with twice", host.address);
+            }
+        }
+    }
+}
+
+/// Runs one scan to its end, killing it now and then, and checks everything that can be known.
 fn simulate(seed: u64) {
     let mut world = World::new(seed);
     let order = if world.random.bool() { Order::Random { seed } } else { Order::Sequential };
     let ports: PortSet = (1..=world.random.u16(1..300)).collect();
     let target = Target::parse(if world.random.bool() { "192.0.2.0/30" } else { "192.0.2.0/27" }).expect("a block");
-    let plan = Plan::builder().target(target).ports(ports).order(order).build(&mut |_| unreachable!("no names")).expect("a plan");
+    let of = if world.random.bool() { 1 } else { world.random.u32(1..400) };
+    let shard = Shard::new(world.random.u32(1..=of), of).expect("a shard");
+    let builder = Plan::builder().target(target).ports(ports).order(order).shard(shard);
+    let plan = builder.build(&mut |_| unreachable!("no names")).expect("a plan");
     let planned = plan.len();
     let fixed_us = world.random.bool().then(|| world.random.u64(1_000..2_000_000));
     let settings = Settings {
@@ -103,15 +131,18 @@ fn simulate(seed: u64) {
         tell_unscanned: world.random.bool(),
     };
     let cap = world.random.u32(1..200);
-    let mut scan = Scan::new(plan, settings, cap);
+    let mut scan = Scan::new(plan.clone(), settings, cap);
 
     let mut now = Time::default();
-    let mut findings: HashMap<SocketAddr, Finding> = HashMap::new();
+    let mut told = Told::default();
+    // What was kept last, and how often the process will yet be killed.
+    let mut kept: Option<(Snapshot, Stats, Told)> = None;
+    let mut kills = if world.random.bool() { world.random.u32(1..4) } else { 0 };
     // By slot: the number of the attempt that holds it, for an answer to know whether it is stale.
     let mut held: HashMap<Slot, (u64, SocketAddr, Time)> = HashMap::new();
     let mut answers: BinaryHeap<Reverse<(Time, u64, Slot, usize)>> = BinaryHeap::new();
     let mut outcomes = Vec::new();
-    let (mut attempt, mut told) = (0, 0);
+    let mut attempt = 0;
     for turn in 0.. {
         assert!(turn < 2_000_000, "the scan does not end");
         if world.stop_at.is_some_and(|at| now >= at) {
@@ -140,14 +171,24 @@ fn simulate(seed: u64) {
             }
             scan.check_invariants();
         }
-        while let Some(finding) = scan.poll_finding() {
-            told += 1;
-            assert!(findings.insert(finding.endpoint, finding).is_none(), "{} has two verdicts", finding.endpoint);
+        while let Some(news) = scan.poll_news() {
+            told.take(news);
         }
         if scan.is_finished() {
             break;
         }
         scan.check_before_wait(now);
+        if kills > 0 && world.random.u8(0..20) == 0 {
+            if let Some(snapshot) = scan.snapshot().filter(|_| world.random.bool()) {
+                kept = Some((snapshot, scan.stats().clone(), told.clone()));
+            } else if let Some((snapshot, stats, then)) = &kept {
+                kills -= 1;
+                scan = Scan::resume(plan.clone(), settings, cap, snapshot, stats.clone()).expect("the same plan");
+                scan.check_invariants();
+                (told, held, answers, now) = (then.clone(), HashMap::new(), BinaryHeap::new(), Time::default());
+                continue;
+            }
+        }
         let next_answer = answers.peek().map(|Reverse((at, ..))| *at);
         now = [scan.poll_timeout(), next_answer, world.stop_at.filter(|&at| at > now)]
             .into_iter()
@@ -181,9 +222,16 @@ fn simulate(seed: u64) {
     assert!(held.is_empty(), "sockets are left");
     assert_eq!(stats.settled(), planned, "the sum is wrong");
     if scan.stopped().is_none() || settings.tell_unscanned {
-        assert_eq!(told, planned, "a finding is missing");
+        let left_out = if settings.tell_unscanned { 0 } else { stats.with_reason(Reason::SilentHost) };
+        assert_eq!(told.findings.len() as u64 + left_out, planned, "a finding is missing");
+        assert_eq!(told.done.len() as u64, plan.addresses(), "a host is missing");
     }
-    for (endpoint, finding) in &findings {
+    for (address, host) in &told.done {
+        let untold = host.ports - told.ports.get(address).copied().unwrap_or(0);
+        let is_left_out = !settings.tell_unscanned && host.rest.state() == State::Unscanned;
+        assert!(untold == 0 || is_left_out, "{untold} ports of {host:?} were not told of");
+    }
+    for (endpoint, finding) in &told.findings {
         let truth = world.truths.get(endpoint).copied();
         let right = match finding.state() {
             State::Open => truth == Some(Truth::Open),

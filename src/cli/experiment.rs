@@ -58,7 +58,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     let cells = experiment.cells().len() as u64;
     let all = cells * u64::from(args.repeat);
     let (settings, runs) = (counted(cells, "setting", "settings"), counted(all, "run", "runs"));
-    tell(&format!("{}; {settings}, {runs} and one before to warm up", described(&experiment.plan)));
+    tell(&format!("{}; {settings}, {runs} and one before to warm up", described(&experiment.plan.outline())));
     let bar = progress::bar(false);
     let runs = experiment.run(&mut |number, settings| bar.set_message(format!("run {number} of {all}: {}", named(settings))))?;
     bar.finish_and_clear();

@@ -105,7 +105,7 @@ fn code(summary: &Summary) -> Code {
 fn dry_run(plan: &Plan, each: bool) -> Result<Code, Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let hint = if each { "" } else { "; -v lists them" };
-    let written = writeln!(out, "{}; no probe was sent{hint}", described(plan))
+    let written = writeln!(out, "{}; no probe was sent{hint}", described(&plan.outline()))
         .and_then(|()| plan.endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
         .and_then(|()| out.flush());
     written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))

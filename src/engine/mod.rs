@@ -23,9 +23,12 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Events, Poll, Token};
 
 use crate::plan::Plan;
+use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
-use crate::report::{Begin, Exit, Phase, Progress, Sink, Summary};
-use crate::scan::{Connect, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time};
+use crate::report::{Begin, Checkpoint, Exit, Phase, Progress, Sink, Summary};
+use crate::scan::{
+    Connect, Finding, Histogram, Limits, News, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
+};
 use crate::trace;
 
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
@@ -96,6 +99,9 @@ pub enum Error {
     /// A report could not be written, and the scan was stopped for it.
     #[error("{0}")]
     Report(#[source] io::Error),
+    /// The scan that is to go on was one of another plan.
+    #[error("the checkpoint was not made of this plan; scan from the beginning")]
+    OtherPlan,
 }
 
 /// Sockets of a scan, in flight or kept.
@@ -220,6 +226,10 @@ pub struct Scanner {
     overslept: bool,
     report_failed: bool,
     local_error: Option<String>,
+    /// What was told of hosts that are under way, for sinks that want it whole.
+    by_host: Option<ByHost>,
+    /// What goes on here.
+    resumed: Option<Checkpoint>,
 }
 
 impl Scanner {
@@ -228,6 +238,18 @@ impl Scanner {
     /// # Errors
     /// [`Error`]: no descriptor for the poll, limits unreadable, or a source that cannot be used.
     pub fn new(plan: Plan, options: Options) -> Result<Self, Error> {
+        Self::begin_at(plan, options, None)
+    }
+
+    /// The same, for a scan that goes on where another one was. Counters and times go on, too.
+    ///
+    /// # Errors
+    /// As above, and [`Error::OtherPlan`].
+    pub fn resume(plan: Plan, options: Options, from: Checkpoint) -> Result<Self, Error> {
+        Self::begin_at(plan, options, Some(from))
+    }
+
+    fn begin_at(plan: Plan, options: Options, resumed: Option<Checkpoint>) -> Result<Self, Error> {
         trace::register();
         let poll = Poll::new().map_err(Error::Poll)?;
         let socket_options = socket_options(&plan, &options)?;
@@ -239,7 +261,12 @@ impl Scanner {
             limits.already_open += http::CONNECTIONS as u64;
         }
         let cap = limits.cap();
-        let scan = Scan::new(plan, options.settings, cap.0);
+        let scan = match &resumed {
+            Some(from) => {
+                Scan::resume(plan, options.settings, cap.0, &from.snapshot, from.summary.stats.clone()).ok_or(Error::OtherPlan)?
+            }
+            None => Scan::new(plan, options.settings, cap.0),
+        };
         Ok(Scanner {
             turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace(), held_until: None },
             scan,
@@ -271,7 +298,9 @@ impl Scanner {
             more_to_settle: false,
             overslept: false,
             report_failed: false,
-            local_error: None,
+            local_error: resumed.as_ref().and_then(|from| from.summary.local_error.clone()),
+            by_host: None,
+            resumed,
         })
     }
 
@@ -318,22 +347,33 @@ impl Scanner {
             _ => Exit::Complete,
         };
         let (cap, cap_set_by) = self.cap;
+        let before = self.resumed.as_ref().map(|from| &from.summary);
+        let with = |count: u64, before_it: fn(&Summary) -> u64| count + before.map_or(0, before_it);
         Summary {
             stats,
-            elapsed: self.now,
+            elapsed: self.elapsed(),
             exit,
             cap,
             cap_set_by,
-            peak_sockets: self.counts.peak,
-            sockets_opened: self.counts.total,
+            peak_sockets: self.counts.peak.max(before.map_or(0, |before| before.peak_sockets)),
+            sockets_opened: with(self.counts.total, |before| before.sockets_opened),
             tcp_memory_growth_bytes: self.tcp_memory.map(|memory| memory.peak_bytes - memory.before_bytes),
-            turns: self.turns,
-            events: self.events_taken,
+            turns: with(self.turns, |before| before.turns),
+            events: with(self.events_taken, |before| before.events),
             late: self.late.clone(),
             profile: self.stopwatch.as_ref().map(Stopwatch::profile),
-            stale_events: self.stale_events,
+            stale_events: with(self.stale_events, |before| before.stale_events),
             local_error: self.local_error.clone(),
         }
+    }
+
+    /// Since the scan began, without the time between two runs of it. The scan itself counts from its own start.
+    fn elapsed(&self) -> Time {
+        self.reported(self.now)
+    }
+
+    fn reported(&self, at: Time) -> Time {
+        at.plus_us(self.resumed.as_ref().map_or(0, |from| from.summary.elapsed.us))
     }
 
     /// Scans to the end, telling `sink`.
@@ -342,29 +382,38 @@ impl Scanner {
     /// [`Error::Report`] when the sink fails, [`Error::Poll`] when the system's event queue does.
     pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
         self.start();
+        let outline = self.scan.plan().outline();
         let begin = Begin {
-            started_at: SystemTime::now() - Duration::from_micros(self.now.us),
-            plan: self.scan.plan(),
+            started_at: SystemTime::now() - Duration::from_micros(self.elapsed().us),
+            plan: &outline,
             settings: self.options.settings,
             limits: self.limits,
             cap: self.cap.0,
             cap_set_by: self.cap.1,
+            is_resumed: self.resumed.is_some(),
         };
         let mut failed = sink.begin(&begin).map_err(Error::Report).err();
+        drop(outline);
+        self.by_host = sink.wants_hosts().map(ByHost::new);
+        if let (Some(hosts), Some(from)) = (&mut self.by_host, &self.resumed) {
+            hosts.restore(&from.hosts);
+        }
         // A slow beginning must not take the first attempts' time.
         self.read_clock();
         loop {
             if let Some(error) = &failed {
                 let by_report = matches!(error, Error::Report(_));
                 self.scan.handle_stop(if by_report { Reason::Interrupted } else { Reason::LocalError }, self.now);
+            } else if self.is_to_stop() {
+                failed = self.keep_checkpoint(sink).map_err(Error::Report).err();
             }
             self.act();
             if failed.is_none() {
                 failed = self.tell(sink).map_err(Error::Report).err();
             } else {
                 // A sink of several reports goes on with those that work.
-                while let Some(finding) = self.scan.poll_finding() {
-                    let _ = sink.finding(&finding);
+                while let Some(news) = self.scan.poll_news() {
+                    let _ = self.tell_news(news, sink);
                 }
             }
             if self.scan.is_finished() {
@@ -391,27 +440,66 @@ impl Scanner {
     /// Tells what was found, up to a turn's worth, and now and then how far it is.
     fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         for count in 1.. {
-            let Some(finding) = self.scan.poll_finding() else { break };
-            sink.finding(&finding)?;
+            let Some(news) = self.scan.poll_news() else { break };
+            self.tell_news(news, sink)?;
             if count == TOLD_PER_TURN {
                 self.more_to_do = true;
                 break;
             }
         }
         if std::mem::take(&mut self.is_progress_due) {
-            sink.progress(&self.progress())?;
+            let progress = self.progress();
+            sink.progress(&progress)?;
+            if sink.wants_checkpoint(&progress)
+                && let Some(checkpoint) = self.checkpoint()
+            {
+                sink.checkpoint(&checkpoint)?;
+            }
         }
         self.lap(Phase::Tell);
         Ok(())
     }
 
+    fn tell_news(&mut self, news: News, sink: &mut dyn Sink) -> io::Result<()> {
+        match news {
+            News::Finding(finding) => {
+                let finding = Finding { at: self.reported(finding.at), ..finding };
+                sink.finding(&finding)?;
+                let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
+                part.map_or(Ok(()), |part| sink.host(&part))
+            }
+            News::HostDone(done) => {
+                let at = self.elapsed();
+                let host = self.by_host.as_mut().map(|hosts| hosts.take(&done, at));
+                host.map_or(Ok(()), |host| sink.host(&host))
+            }
+        }
+    }
+
+    /// Tells all that is known before a stop, and what is needed to go on after it.
+    fn keep_checkpoint(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        while let Some(news) = self.scan.poll_news() {
+            self.tell_news(news, sink)?;
+        }
+        self.checkpoint().map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        let hosts = self.by_host.iter().flat_map(ByHost::hosts).cloned().collect();
+        Some(Checkpoint { snapshot: self.scan.snapshot()?, summary: self.summary(), hosts })
+    }
+
     fn progress(&self) -> Progress<'_> {
-        Progress { stats: self.scan.stats(), elapsed: self.now, pace: self.scan.pace() }
+        Progress { stats: self.scan.stats(), elapsed: self.elapsed(), pace: self.scan.pace() }
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.stop.is_stopped() && self.scan.stopped().is_none()
     }
 
     /// The first half of a turn: expire and open. Then it is time to tell.
     fn act(&mut self) {
-        if self.stop.is_stopped() && self.scan.stopped().is_none() {
+        if self.is_to_stop() {
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }
@@ -710,7 +798,7 @@ impl Iterator for Scanner {
         }
         loop {
             if let Some(finding) = self.scan.poll_finding() {
-                return Some(Ok(finding));
+                return Some(Ok(Finding { at: self.reported(finding.at), ..finding }));
             }
             if self.scan.is_finished() {
                 return None;

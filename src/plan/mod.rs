@@ -5,9 +5,11 @@
 //! It resolves names only through the function it is given, opens no socket, reads no clock, and knows nothing of
 //! attempts or answers.
 
+mod digest;
 mod permute;
 mod ports;
 mod services;
+mod shard;
 mod targets;
 mod top_ports;
 
@@ -16,9 +18,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
+pub use digest::Digest;
 pub use permute::Permutation;
 pub use ports::{PortError, PortSet};
 pub use services::Services;
+pub use shard::Shard;
 use targets::{AddressSet, Pieces, octet_ranges};
 pub use targets::{MAX_PIECES, OctetSet, Target, TargetError};
 
@@ -136,14 +140,61 @@ impl Names {
     }
 }
 
+impl FromIterator<(IpAddr, Box<str>)> for Names {
+    fn from_iter<I: IntoIterator<Item = (IpAddr, Box<str>)>>(names: I) -> Self {
+        Names(Arc::new(names.into_iter().collect()))
+    }
+}
+
+/// What reports tell of a plan.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// Endpoints to be probed.
+    pub endpoints: u64,
+    /// Addresses among them; one that has two lists of ports counts twice.
+    pub addresses: u64,
+    /// The longest list of ports.
+    pub ports_per_address: usize,
+    /// All ports that any address is probed on.
+    pub ports: PortSet,
+    /// The order of probing.
+    pub order: Order,
+    /// Which part of the plan this is.
+    pub shard: Shard,
+    /// The endpoints of all parts.
+    pub endpoints_of_all: u64,
+    /// The addresses of all parts.
+    pub addresses_of_all: u64,
+    /// Stands for the whole plan, of which this may be a part: targets, ports and order.
+    pub digest: u64,
+    /// What was left out, in words.
+    pub warnings: Vec<String>,
+    /// The names that were asked for.
+    pub names: Names,
+}
+
 /// Addresses that share a list of ports.
 #[derive(Clone, Debug)]
 struct Group {
     addresses: AddressSet,
     v4_addresses: u64,
     ports: PortList,
-    /// How many addresses the groups before this one have.
+    /// How many addresses and endpoints the groups before this one have, and how many addresses of this shard's.
     before: u64,
+    endpoints_before: u64,
+    mine_before: u64,
+}
+
+impl Group {
+    /// The place among this group's addresses of the one that a shard probes `index`-th.
+    fn nth_of(&self, shard: Shard, index: u64) -> u64 {
+        let ports = self.ports.len() as u64;
+        if ports >= shard.step() {
+            // Each shard has some port of each address.
+            return index;
+        }
+        (shard.first(self.endpoints_before) + index * shard.step()) / ports
+    }
 }
 
 /// Ports in the order in which each of its addresses is probed on them.
@@ -156,6 +207,8 @@ struct PortList {
     order: Option<Permutation>,
 }
 
+/// To be raised whenever the order of endpoints changes: a seed then stands for another order, and a shard for other endpoints.
+const WALK: u64 = 1;
 /// So many of a plan's ports are asked first, the most often open ones first.
 const FIRST_PORTS: usize = 8;
 
@@ -170,6 +223,10 @@ impl PortList {
 
     fn len(&self) -> usize {
         self.first.len() + self.rest.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        self.first.iter().copied().chain(self.rest.iter())
     }
 
     fn nth(&self, rank: usize, key: u64) -> u16 {
@@ -190,16 +247,26 @@ pub struct Host {
     /// On how many ports it is probed, at least 1.
     pub ports: u32,
     group: u32,
-    /// Where in the shuffled list of ports it begins.
-    key: u64,
+    place: u64,
+}
+
+impl Host {
+    /// Which of the plan's addresses it is, whatever the order; [`Plan::host_at`] has it back.
+    pub fn place(&self) -> u64 {
+        self.place
+    }
 }
 
 /// Every endpoint to be probed, each once, in an order that is computed and not stored.
 #[derive(Clone, Debug)]
 pub struct Plan {
     groups: Vec<Group>,
+    shard: Shard,
+    /// Endpoints and addresses of this shard, and of all.
     len: u64,
     addresses: u64,
+    len_of_all: u64,
+    addresses_of_all: u64,
     order: Order,
     permutation: Permutation,
     names: Names,
@@ -230,6 +297,7 @@ impl Plan {
             family: Family::Both,
             resolve_all: false,
             order: Order::Random { seed: 0 },
+            shard: Shard::WHOLE,
         }
     }
 
@@ -238,7 +306,8 @@ impl Plan {
         self.len
     }
 
-    /// Never true: a plan without endpoints is an error when it is built.
+    /// Whether a shard has no endpoint, because there are more shards than endpoints. A whole plan without any is an error
+    /// when it is built.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -248,9 +317,37 @@ impl Plan {
         self.addresses
     }
 
-    /// The largest number of ports that any address is probed on.
-    pub fn ports_per_address(&self) -> usize {
-        self.groups.iter().map(|group| group.ports.len()).max().unwrap_or(0)
+    /// What reports tell of it.
+    pub fn outline(&self) -> Outline {
+        Outline {
+            endpoints: self.len,
+            addresses: self.addresses,
+            ports_per_address: self.groups.iter().map(|group| group.ports.len()).max().unwrap_or(0),
+            ports: self.groups.iter().flat_map(|group| group.ports.iter()).collect(),
+            order: self.order,
+            shard: self.shard,
+            endpoints_of_all: self.len_of_all,
+            addresses_of_all: self.addresses_of_all,
+            digest: self.digest(),
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
+            names: self.names.clone(),
+        }
+    }
+
+    /// The same for two plans of the same targets, ports and order, whichever shards of it they are.
+    pub fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        digest.add(WALK);
+        match self.order {
+            Order::Sequential => digest.add(0),
+            Order::Random { seed } => [1, seed].into_iter().for_each(|number| digest.add(number)),
+        }
+        for group in &self.groups {
+            digest.add(group.ports.len() as u64);
+            group.ports.iter().for_each(|port| digest.add(port.into()));
+            group.addresses.add_to(&mut digest);
+        }
+        digest.value()
     }
 
     /// The order endpoints are probed in.
@@ -278,35 +375,65 @@ impl Plan {
         self.groups.iter().all(|group| group.addresses.is_loopback())
     }
 
+    /// Which part of the whole this is.
+    pub fn shard(&self) -> Shard {
+        self.shard
+    }
+
     /// The address whose turn comes `index`-th. `index` must be below [`addresses`](Self::addresses).
     pub fn host(&self, index: u64) -> Host {
         let at = match self.order {
             Order::Random { .. } => self.permutation.apply(index),
             Order::Sequential => index,
         };
-        let number = self.groups.partition_point(|group| group.before <= at) - 1;
+        let number = self.groups.partition_point(|group| group.mine_before <= at) - 1;
         let group = &self.groups[number];
-        let nth = at - group.before;
+        self.host_in(number, group.nth_of(self.shard, at - group.mine_before))
+    }
+
+    /// The address at this [place](Host::place), if this shard probes it.
+    pub fn host_at(&self, place: u64) -> Option<Host> {
+        let number = self.groups.partition_point(|group| group.before <= place) - 1;
+        let is_there = place < self.addresses_of_all;
+        is_there.then(|| self.host_in(number, place - self.groups[number].before)).filter(|host| host.ports > 0)
+    }
+
+    fn host_in(&self, number: usize, nth: u64) -> Host {
+        let group = &self.groups[number];
         let address = if nth < group.v4_addresses {
             (Ipv4Addr::from(group.addresses.v4.nth(nth)), 0).into()
         } else {
             let (scope_id, bits) = group.addresses.v6.nth(nth - group.v4_addresses);
             SocketAddrV6::new(Ipv6Addr::from(bits), 0, 0, scope_id).into()
         };
-        Host { address, ports: group.ports.len() as u32, group: number as u32, key: permute::mix(at) }
+        let ports = group.ports.len() as u64;
+        let ports = self.shard.count(group.endpoints_before + nth * ports, ports) as u32;
+        Host { address, ports, group: number as u32, place: group.before + nth }
+    }
+
+    /// Which of an address's ports a shard probes first, by their rank in the whole plan.
+    fn first_rank(&self, host: &Host) -> u64 {
+        if self.shard.is_whole() {
+            return 0;
+        }
+        let group = &self.groups[host.group as usize];
+        self.shard.first(group.endpoints_before + (host.place - group.before) * group.ports.len() as u64)
     }
 
     /// The endpoint of `host` that is probed `rank`-th. `rank` must be below the host's number of ports.
     pub fn endpoint(&self, host: &Host, rank: u32) -> SocketAddr {
         let mut endpoint = host.address;
-        endpoint.set_port(self.groups[host.group as usize].ports.nth(rank as usize, host.key));
+        let rank = self.first_rank(host) + u64::from(rank) * self.shard.step();
+        // Every address begins at another place in the shuffled list.
+        endpoint.set_port(self.groups[host.group as usize].ports.nth(rank as usize, permute::mix(host.place)));
         endpoint
     }
 
     /// How many ports of `host` were chosen to be asked first because they are often open. What is asked after them is a
     /// fair sample of the others.
     pub fn chosen_ports(&self, host: &Host) -> u32 {
-        self.groups[host.group as usize].ports.first.len() as u32
+        let chosen = self.groups[host.group as usize].ports.first.len() as u64;
+        chosen.saturating_sub(self.first_rank(host)).div_ceil(self.shard.step()) as u32
     }
 
     /// Every endpoint, one address after the other. (A scan takes many addresses in turn.)
@@ -332,6 +459,7 @@ pub struct PlanBuilder {
     family: Family,
     resolve_all: bool,
     order: Order,
+    shard: Shard,
 }
 
 impl PlanBuilder {
@@ -392,6 +520,12 @@ impl PlanBuilder {
         self
     }
 
+    /// Only this part of the plan. Parts belong together if everything else is the same, the order's seed included.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shard = shard;
+        self
+    }
+
     /// Makes the plan, looking names up with `resolve`.
     ///
     /// # Errors
@@ -442,7 +576,8 @@ impl PlanBuilder {
             return Err(PlanError::NoPorts);
         }
 
-        let (mut groups, mut len, mut addresses) = (Vec::new(), 0u64, 0u64);
+        let mut groups: Vec<Group> = Vec::new();
+        let (mut len_of_all, mut addresses_of_all, mut addresses) = (0u64, 0u64, 0u64);
         for (set, ports) in pairs {
             let mut set = set.without(&excluded);
             let count = set.count();
@@ -450,7 +585,7 @@ impl PlanBuilder {
                 continue;
             }
             let endpoints = count.checked_mul(ports.len() as u128).and_then(|n| u64::try_from(n).ok());
-            let Some(after) = endpoints.and_then(|n| len.checked_add(n)) else {
+            let Some(after) = endpoints.and_then(|n| len_of_all.checked_add(n)) else {
                 let addresses = if count > u128::MAX / 2 { "more than 2^127".into() } else { count.to_string() };
                 return Err(PlanError::TooLarge { addresses, ports: ports.len() });
             };
@@ -460,10 +595,15 @@ impl PlanBuilder {
                 v4_addresses: set.v4.count() as u64,
                 addresses: set,
                 ports: PortList::new(ports, self.order),
-                before: addresses,
+                before: addresses_of_all,
+                endpoints_before: len_of_all,
+                mine_before: addresses,
             });
-            len = after;
-            addresses += count as u64;
+            let ports = (after - len_of_all) / count as u64;
+            let mine = self.shard.count(len_of_all, after - len_of_all);
+            addresses += if ports >= self.shard.step() { count as u64 } else { mine };
+            len_of_all = after;
+            addresses_of_all += count as u64;
         }
         if groups.is_empty() {
             let unresolved = warnings.iter().find(|warning| matches!(warning, Warning::Unresolved { .. }));
@@ -474,7 +614,18 @@ impl PlanBuilder {
             });
         }
         let seed = if let Order::Random { seed } = self.order { seed } else { 0 };
-        Ok(Plan { groups, len, addresses, order: self.order, permutation: Permutation::new(addresses, seed), names, warnings })
+        Ok(Plan {
+            groups,
+            shard: self.shard,
+            len: self.shard.count(0, len_of_all),
+            addresses,
+            len_of_all,
+            addresses_of_all,
+            order: self.order,
+            permutation: Permutation::new(addresses, seed),
+            names,
+            warnings,
+        })
     }
 
     fn url_port(&self, target: &Target) -> Option<u16> {
@@ -650,6 +801,58 @@ mod tests {
         let plan = targets("two.test nope.test").build(&mut no_names).unwrap();
         assert_eq!(plan.names().get("::1".parse().unwrap()), Some("two.test"));
         assert_eq!(plan.warnings().len(), 1);
+    }
+
+    #[test]
+    fn shards_share_a_plan_evenly() {
+        let builders = [
+            targets("127.0.0.0/29 ::1 http://127.0.0.9:5 http://127.0.0.1:5").ports(ports("1-10")),
+            targets("127.0.0.0/24 http://127.0.1.0:5 https://127.0.2.0/").exclude_ports(ports("100-65535")),
+            targets("127.0.0.0/24").ports(ports("80")),
+            targets("127.0.0.1").ports(ports("1-100")),
+        ];
+        for (builder, of) in builders.iter().flat_map(|builder| [1, 2, 3, 7, 16, 1_000].map(|of| (builder, of))) {
+            for order in [Order::Sequential, Order::Random { seed: 5 }] {
+                let builder = builder.clone().order(order);
+                let whole = builder.clone().build(&mut no_names).unwrap();
+                let mut all = Vec::new();
+                for number in 1..=of {
+                    let shard = Shard::new(number, of).unwrap();
+                    let plan = builder.clone().shard(shard).build(&mut no_names).unwrap();
+                    let mine: Vec<_> = plan.endpoints().collect();
+                    assert_eq!((mine.len() as u64, plan.digest()), (plan.len(), whole.digest()), "{shard}");
+                    assert!((whole.len() / u64::from(of)..=whole.len().div_ceil(of.into())).contains(&plan.len()), "{shard}");
+                    for index in 0..plan.addresses() {
+                        let host = plan.host(index);
+                        let again = plan.host_at(host.place()).expect("a place of its own");
+                        assert!(host.ports > 0 && plan.chosen_ports(&host) <= host.ports, "{shard}");
+                        assert_eq!(plan.endpoint(&again, host.ports - 1), plan.endpoint(&host, host.ports - 1));
+                    }
+                    all.extend(mine);
+                }
+                let set: BTreeSet<_> = all.iter().copied().collect();
+                assert_eq!((all.len() as u64, set), (whole.len(), whole.endpoints().collect()), "{of} shards");
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_stands_for_one_plan() {
+        let of = |builder: PlanBuilder| builder.build(&mut no_names).unwrap().digest();
+        let plain = || targets("127.0.0.0/30 ::1").ports(ports("1-10"));
+        // Shards and checkpoints of another release must not be taken for ours: whoever changes this raises WALK.
+        assert_eq!(of(plain()), 948_642_876_912_020_010, "the order of endpoints or the digest itself has changed");
+        assert_eq!(of(plain()), of(targets("127.0.0.0-3 ::1/128").ports(ports("1-5,6-10"))));
+        let others = [
+            targets("127.0.0.0/30").ports(ports("1-10")),
+            targets("127.0.0.0/30 ::1").ports(ports("1-11")),
+            plain().order(Order::Random { seed: 1 }),
+            plain().order(Order::Sequential),
+        ];
+        let digests: BTreeSet<u64> = others.into_iter().map(of).chain([of(plain())]).collect();
+        assert_eq!(digests.len(), 5);
+        let walk: Vec<u16> = plain().build(&mut no_names).unwrap().endpoints().take(12).map(|endpoint| endpoint.port()).collect();
+        assert_eq!(walk, [7, 9, 1, 3, 6, 4, 5, 2, 8, 10, 7, 9], "the order of endpoints has changed: raise WALK");
     }
 
     fn refuses(builder: PlanBuilder, part: &str) {

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::digest::Digest;
+
 /// One target as it was written. Prints in a form that parses to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -475,6 +477,14 @@ impl AddressSet {
 
     pub fn count(&self) -> u128 {
         self.v4.count().saturating_add(self.v6.count())
+    }
+
+    pub fn add_to(&self, digest: &mut Digest) {
+        digest.add(self.v4.list.len() as u64);
+        self.v4.list.iter().flat_map(|&(first, last)| [first, last]).for_each(|end| digest.add(end.into()));
+        for (zone, address) in self.v6.list.iter().flat_map(|&(first, last)| [first, last]) {
+            [zone.into(), (address >> 64) as u64, address as u64].into_iter().for_each(|word| digest.add(word));
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl<'a, W: Write> Csv<'a, W> {
 
 impl<W: Write> Sink for Csv<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        (self.started_at, self.names) = (begin.started_at, begin.plan.names());
+        (self.started_at, self.names) = (begin.started_at, begin.plan.names.clone());
         self.out.add(|line| writeln!(line, "{}", COLUMNS.join(",")))?;
         self.out.flush()
     }

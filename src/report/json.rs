@@ -200,9 +200,9 @@ pub(super) fn timestamp(started_at: SystemTime, after: Time) -> String {
 impl<W: Write> Sink for JsonLines<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.started_at = begin.started_at;
-        self.names = begin.plan.names();
+        self.names = begin.plan.names.clone();
         let rate = begin.settings.rate;
-        let (order, seed) = match begin.plan.order() {
+        let (order, seed) = match begin.plan.order {
             Order::Random { seed } => ("random", Some(seed)),
             Order::Sequential => ("sequential", None),
         };
@@ -214,10 +214,10 @@ impl<W: Write> Sink for JsonLines<'_, W> {
             timestamp: timestamp(begin.started_at, Time::default()),
             order,
             seed,
-            planned: begin.plan.len(),
-            addresses: begin.plan.addresses(),
-            ports_per_address: begin.plan.ports_per_address(),
-            warnings: begin.plan.warnings().iter().map(ToString::to_string).collect(),
+            planned: begin.plan.endpoints,
+            addresses: begin.plan.addresses,
+            ports_per_address: begin.plan.ports_per_address,
+            warnings: begin.plan.warnings.clone(),
             timeout_us: begin.settings.timeouts.fixed_us,
             min_timeout_us: begin.settings.timeouts.min_us,
             max_timeout_us: begin.settings.timeouts.max_us,

@@ -1,6 +1,7 @@
 //! What is told of a scan, and to whom: a [`Sink`] gets the beginning, each finding, the progress and the end.
 //! Reports know findings and counters only; they touch no socket and read no clock.
 
+pub mod by_host;
 #[cfg(feature = "cli")]
 pub mod csv;
 #[cfg(feature = "cli")]
@@ -22,8 +23,9 @@ pub mod text;
 use std::io;
 use std::time::SystemTime;
 
-use crate::plan::Plan;
-use crate::scan::{Finding, Histogram, Limits, Pace, SOCKET_BYTES, SetBy, Settings, State, Stats, Time};
+use crate::plan::Outline;
+use crate::scan::{Finding, Histogram, Limits, Pace, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time};
+pub use by_host::HostReport;
 
 /// What is known when a scan begins.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub struct Begin<'a> {
     /// The wall clock at [`Time`] 0; findings' times count from there.
     pub started_at: SystemTime,
     /// What is scanned.
-    pub plan: &'a Plan,
+    pub plan: &'a Outline,
     /// How.
     pub settings: Settings,
     /// What the machine allows.
@@ -40,6 +42,19 @@ pub struct Begin<'a> {
     pub cap: u32,
     /// Which limit set the cap.
     pub cap_set_by: SetBy,
+    /// Whether this goes on where another run was: what a report begins with is written already.
+    pub is_resumed: bool,
+}
+
+/// What it takes to go on later, or in another process: as of one moment, before which every finding was told.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What was counted until then.
+    pub summary: Summary,
+    /// How far the scan is.
+    pub snapshot: Snapshot,
+    /// What was told of hosts that are not done with; empty if no sink wants hosts.
+    pub hosts: Vec<HostReport>,
 }
 
 /// How far a scan is.
@@ -184,6 +199,26 @@ pub trait Sink {
         Ok(())
     }
 
+    /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts at all.
+    fn wants_hosts(&self) -> Option<Show> {
+        None
+    }
+
+    /// A host is done with, or too much was kept back of it: all that its findings told.
+    fn host(&mut self, _host: &HostReport) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether it is time for a [`checkpoint`](Self::checkpoint), asked ten times a second.
+    fn wants_checkpoint(&self, _progress: &Progress) -> bool {
+        false
+    }
+
+    /// Keep this: with it the scan can go on if this process ends. Also called once before a stop takes effect.
+    fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Ten times a second: show how far it is, write out what is held back.
     fn progress(&mut self, _progress: &Progress) -> io::Result<()> {
         Ok(())
@@ -247,6 +282,11 @@ impl Show {
         show
     }
 
+    /// Lists what either does.
+    pub fn or(self, other: Show) -> Show {
+        Show(std::array::from_fn(|state| self.0[state] || other.0[state]))
+    }
+
     /// Whether findings of this state are listed.
     pub fn lists(self, state: State) -> bool {
         self.0[state as usize]
@@ -286,7 +326,7 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
 #[cfg(all(test, feature = "cli"))]
 mod fixture {
     use super::*;
-    use crate::plan::{PortSet, Target};
+    use crate::plan::{Plan, PortSet, Target};
     use crate::scan::{Connect, Outcome, OwnError, Reason, Scan};
     use std::time::Duration;
 
@@ -323,7 +363,7 @@ mod fixture {
         let (cap, cap_set_by) = limits.cap();
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let settings = Settings::default();
-        sink.begin(&Begin { started_at, plan: &plan, settings, limits, cap, cap_set_by }).expect("begin");
+        sink.begin(&Begin { started_at, plan: &plan.outline(), settings, limits, cap, cap_set_by, is_resumed: false }).expect("begin");
 
         let mut scan = Scan::new(plan, settings, cap);
         let at = |ms: u64| Time::from_us(ms * 1_000);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Begin, Exit, Phase, Progress, Show, Sink, Summary, WholeLines, counted, grouped};
-use crate::plan::{Names, Order, Plan, Services};
+use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
 /// How a text report looks.
@@ -275,13 +275,18 @@ fn percent(share: f64) -> String {
 }
 
 /// `65,535 endpoints on 1 address in random order (--seed 7)`.
-pub fn described(plan: &Plan) -> String {
-    let order = match plan.order() {
+pub fn described(plan: &Outline) -> String {
+    let order = match plan.order {
         Order::Random { seed } => format!("in random order (--seed {seed})"),
         Order::Sequential => "in order".into(),
     };
-    let (endpoints, addresses) = (counted(plan.len(), "endpoint", "endpoints"), counted(plan.addresses(), "address", "addresses"));
-    format!("{endpoints} on {addresses} {order}")
+    let shard = if plan.shard.is_whole() {
+        String::new()
+    } else {
+        format!(", shard {} of {} endpoints", plan.shard, grouped(plan.endpoints_of_all))
+    };
+    let (endpoints, addresses) = (counted(plan.endpoints, "endpoint", "endpoints"), counted(plan.addresses, "address", "addresses"));
+    format!("{endpoints} on {addresses} {order}{shard}")
 }
 
 /// The plan and the limits, for `-v`.
@@ -347,10 +352,10 @@ fn mebibytes(bytes: u64) -> String {
 
 impl<W: Write> Sink for Text<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        self.addresses = begin.plan.addresses();
+        self.addresses = begin.plan.addresses;
         self.counts_hosts = self.addresses <= HOSTS_COUNTED && !self.style.quiet;
-        self.names = begin.plan.names();
-        self.left_out = begin.plan.warnings().len() as u64;
+        self.names = begin.plan.names.clone();
+        self.left_out = begin.plan.warnings.len() as u64;
         if self.style.verbose && !self.style.quiet {
             self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
         }

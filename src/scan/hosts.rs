@@ -2,7 +2,7 @@
 //! from the plan a few thousand at a time and forgotten when they are done, so memory does not grow with the plan. It
 //! knows no sockets, and of a probe only what it is told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
@@ -11,6 +11,7 @@ use super::expect::Sample;
 use super::flow::{Flow, TELLING};
 use super::loss::{LATELY, Loss};
 use super::rtt::Rtt;
+use super::snapshot::{HostSnapshot, Snapshot};
 use super::verdict::Time;
 use super::wheel::Wheel;
 use crate::plan::{self, Plan};
@@ -81,8 +82,9 @@ pub(super) struct Host {
     waiting_last: Slot,
     /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
     parked: VecDeque<u16>,
-    /// Its next port.
+    /// Its next port, and those before it that come first: a scan that was broken off had taken them up.
     next: u32,
+    left: Vec<u16>,
     /// Ports taken up that have no verdict yet.
     under_way: u32,
     presence: Presence,
@@ -139,6 +141,7 @@ impl Host {
             waiting_last: NOBODY,
             parked: VecDeque::new(),
             next: 0,
+            left: Vec::new(),
             under_way: 0,
             presence: if is_wanted_anyway { Presence::Present } else { Presence::Unknown },
             place: Place::Away,
@@ -164,7 +167,45 @@ impl Host {
     }
 
     fn has_more(&self) -> bool {
-        self.next < self.plan.ports
+        self.next < self.plan.ports || !self.left.is_empty()
+    }
+
+    /// The port to be taken up next, by its rank.
+    fn next_rank(&self) -> u32 {
+        self.left.last().map_or(self.next, |&rank| rank.into())
+    }
+
+    fn take_next(&mut self) {
+        if self.left.pop().is_none() {
+            self.next += 1;
+        }
+    }
+
+    /// The ports that were never taken up, by their ranks.
+    pub fn untaken(&self) -> impl Iterator<Item = u32> + '_ {
+        self.left.iter().map(|&rank| rank.into()).chain(self.next..self.plan.ports)
+    }
+
+    /// As it was when the snapshot was taken; none that fits no host.
+    fn restored(self, snapshot: &HostSnapshot) -> Option<Self> {
+        let presence = match (snapshot.is_present, snapshot.is_silent) {
+            (true, _) => Presence::Present,
+            (false, true) => Presence::Silent,
+            (false, false) => self.presence,
+        };
+        snapshot.fits(self.plan.ports).then(|| Host {
+            next: snapshot.taken_up,
+            left: snapshot.left.clone(),
+            held: snapshot.held.clone(),
+            silent_attempts: snapshot.silent_attempts,
+            presence,
+            suspicion: if snapshot.was_doubted { Suspicion::Cleared } else { Suspicion::None },
+            answered: snapshot.answered,
+            open: snapshot.open,
+            silent: snapshot.silent,
+            unheard: snapshot.silent,
+            ..self
+        })
     }
 
     /// Whether a port was chosen to be asked first, and is no fair sample of the others.
@@ -203,6 +244,23 @@ impl Host {
     /// Whether it has answered.
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present
+    }
+
+    /// How far it is, if these ranks are under way.
+    fn snapshot(&self, under_way: Vec<u16>) -> HostSnapshot {
+        HostSnapshot {
+            place: self.plan.place(),
+            taken_up: self.next,
+            left: [self.left.clone(), under_way, self.parked.iter().copied().collect()].concat(),
+            held: self.held.clone(),
+            silent_attempts: self.silent_attempts,
+            is_present: self.presence == Presence::Present,
+            is_silent: self.presence == Presence::Silent,
+            was_doubted: matches!(self.suspicion, Suspicion::Cleared | Suspicion::Confirmed),
+            answered: self.answered,
+            open: self.open,
+            silent: self.silent,
+        }
     }
 
     /// Ports that were taken up so far.
@@ -325,6 +383,10 @@ impl Hosts {
         &mut self.slab[id as usize]
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Host> {
         self.slab.iter().map(|(_, host)| host)
     }
@@ -361,7 +423,7 @@ impl Hosts {
             && !self.queue.is_empty()
             && let Some(&id) = self.silent.front()
         {
-            return Some((id, Turn::Port(self.get(id).next)));
+            return Some((id, Turn::Port(self.get(id).next_rank())));
         }
         for _ in 0..=self.queue.len() {
             let &id = self.queue.front()?;
@@ -377,10 +439,10 @@ impl Hosts {
                 // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
                 let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
                 let turn = match host.parked.front() {
-                    _ if prefers_new => Turn::Port(host.next),
+                    _ if prefers_new => Turn::Port(host.next_rank()),
                     _ if host.waiting_first != NOBODY => Turn::Again(host.waiting_first),
                     Some(&rank) => Turn::Parked(rank.into()),
-                    None => Turn::Port(host.next),
+                    None => Turn::Port(host.next_rank()),
                 };
                 return Some((id, turn));
             };
@@ -414,7 +476,8 @@ impl Hosts {
             }
             Turn::Control(_) => host.under_way += 1,
             Turn::Port(_) => {
-                (host.next, host.under_way) = (host.next + 1, host.under_way + 1);
+                host.take_next();
+                host.under_way += 1;
                 if !host.has_more() && !is_silent {
                     self.active -= 1;
                 }
@@ -489,13 +552,40 @@ impl Hosts {
     /// Takes further hosts from the plan as long as there is room.
     fn admit(&mut self, plan: &Plan) {
         while self.next < self.addresses && self.active < self.at_once && self.slab.len() < HOSTS_KNOWN {
-            let host = plan.host(self.next);
+            let host = self.unknown(plan, plan.host(self.next));
             self.next += 1;
             self.active += 1;
-            let chosen = plan.chosen_ports(&host);
-            let id = self.slab.insert(Host::new(host, chosen, self.addresses == 1, !self.skips_silent)) as HostId;
+            let id = self.slab.insert(host) as HostId;
             self.enqueue(id);
         }
+    }
+
+    /// A host of which nothing is known.
+    fn unknown(&self, plan: &Plan, host: plan::Host) -> Host {
+        Host::new(host, plan.chosen_ports(&host), self.addresses == 1, !self.skips_silent)
+    }
+
+    /// Goes on where a snapshot was taken; says whether it was one of this plan.
+    pub fn restore(&mut self, plan: &Plan, snapshot: &Snapshot) -> bool {
+        self.next = snapshot.taken_up;
+        self.latest_first_answer = snapshot.latest_first_answer;
+        let restored = snapshot.hosts.iter().map_while(|host| self.unknown(plan, plan.host_at(host.place)?).restored(host));
+        let hosts: Vec<Host> = restored.collect();
+        let fits = hosts.len() == snapshot.hosts.len() && self.next <= self.addresses;
+        for host in hosts {
+            self.active += usize::from(host.presence != Presence::Silent);
+            let id = self.slab.insert(host) as HostId;
+            self.place(id);
+        }
+        fits
+    }
+
+    /// How far all are, if these ports of theirs are under way.
+    pub fn snapshot(&self, under_way: impl Iterator<Item = (HostId, u16)>) -> Snapshot {
+        let mut of_host: HashMap<HostId, Vec<u16>> = HashMap::new();
+        under_way.for_each(|(id, rank)| of_host.entry(id).or_default().push(rank));
+        let host = |(id, host): (usize, &Host)| host.snapshot(of_host.remove(&(id as HostId)).unwrap_or_default());
+        Snapshot { taken_up: self.next, latest_first_answer: self.latest_first_answer, hosts: self.slab.iter().map(host).collect() }
     }
 
     /// Something answered for the host, at the port of this rank. Whether that is news: then what was silent before is
@@ -594,21 +684,18 @@ impl Hosts {
         Some((host.0 as HostId, host.1.presence == Presence::Silent))
     }
 
-    /// A port that was never taken up, its host, and whether that is a silent one; every one, call by call. For a stop,
+    /// A host with whatever it has left, one call after the other; with `all` also those that were never taken up. For a stop,
     /// when no probe is under way any more.
-    pub fn poll_left(&mut self, plan: &Plan) -> Option<(plan::Host, u32, bool)> {
-        loop {
-            if self.slab.is_empty() && self.next < self.addresses {
-                self.slab.insert(Host::new(plan.host(self.next), 0, true, true));
+    pub fn poll_left(&mut self, plan: &Plan, all: bool) -> Option<(Host, bool)> {
+        let host = match self.slab.iter().next() {
+            Some((key, _)) => self.slab.remove(key),
+            None if all && self.next < self.addresses => {
                 self.next += 1;
+                Host::new(plan.host(self.next - 1), 0, true, true)
             }
-            let key = self.slab.iter().next()?.0;
-            let host = &mut self.slab[key];
-            if host.has_more() {
-                host.next += 1;
-                return Some((host.plan, host.next - 1, host.presence == Presence::Silent));
-            }
-            self.slab.remove(key);
-        }
+            None => return None,
+        };
+        let is_silent = host.presence == Presence::Silent;
+        Some((host, is_silent))
     }
 }

@@ -11,6 +11,7 @@ mod loss;
 mod outage;
 mod pace;
 mod rtt;
+mod snapshot;
 mod stats;
 mod verdict;
 mod wheel;
@@ -35,8 +36,9 @@ pub use flow::{Pace, PaceReason};
 pub use loss::Missed;
 pub use pace::{Rate, is_public};
 pub use rtt::Timeouts;
+pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
-pub use verdict::{Finding, Outcome, OwnError, Reason, State, Time};
+pub use verdict::{Finding, HostDone, News, Outcome, OwnError, Reason, State, Time};
 pub use wheel::Wheel;
 
 /// The number of a probe's place: its entry in the wheel, its socket's place and its token in the poll.
@@ -110,7 +112,7 @@ pub struct Scan {
     outages: Outages,
     paced_until: Option<Time>,
     budget: Budget,
-    findings: VecDeque<Finding>,
+    news: VecDeque<News>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
     /// Probes at endpoints that have their verdict.
@@ -259,7 +261,7 @@ impl Scan {
             outages: Outages::default(),
             paced_until: None,
             budget: Budget::new(cap),
-            findings: VecDeque::new(),
+            news: VecDeque::new(),
             backing_off: 0,
             without_verdict: 0,
             lately_silent: VecDeque::new(),
@@ -268,6 +270,28 @@ impl Scan {
             stopped: None,
             plan,
         }
+    }
+
+    /// A scan that goes on where another one was, which had counted `stats` until then. None if the snapshot was not taken of this plan.
+    pub fn resume(plan: Plan, settings: Settings, cap: u32, snapshot: &Snapshot, stats: Stats) -> Option<Self> {
+        let mut scan = Scan::new(plan, settings, cap);
+        let held = snapshot.hosts.iter().map(|host| host.held.len() as u64).sum::<u64>();
+        let begun = stats.settled() + held;
+        let fits = scan.hosts.restore(&scan.plan, snapshot) && stats.planned == scan.plan.len() && begun <= stats.planned;
+        (scan.outages.count, scan.outages.lasted_us) = (stats.outages, stats.outage_us);
+        let cap = scan.stats.cap;
+        scan.stats = stats;
+        (scan.stats.begun, scan.stats.held, scan.stats.in_flight) = (begun, held, 0);
+        (scan.stats.cap, scan.stats.lowest_cap) = (cap, cap);
+        fits.then_some(scan)
+    }
+
+    /// How far it is, for [`resume`](Self::resume). None as long as there is something to tell, or after a stop: what is told
+    /// already would be missing in what was found, and told again.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let verdicts = self.probes.iter().filter(|(_, probe)| probe.purpose == Purpose::Verdict);
+        let under_way = verdicts.map(|(_, probe)| (probe.host, probe.rank));
+        (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
     }
 
     /// What is scanned.
@@ -280,9 +304,9 @@ impl Scan {
         &self.stats
     }
 
-    /// Whether every endpoint has its verdict and every finding was taken.
+    /// Whether every endpoint has its verdict and all news were taken.
     pub fn is_finished(&self) -> bool {
-        self.probes.is_empty() && self.findings.is_empty() && self.stats.settled() == self.plan.len()
+        self.probes.is_empty() && self.news.is_empty() && self.hosts.is_empty() && self.stats.settled() == self.plan.len()
     }
 
     /// Why the scan was stopped, if it was.
@@ -370,7 +394,7 @@ impl Scan {
                 self.stats.begun += 1;
                 self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict)) as Slot
             }
-            Turn::Parked(rank) => self.resume(id, rank, 1),
+            Turn::Parked(rank) => self.reopen(id, rank, 1),
             Turn::Control(rank) => {
                 self.without_verdict += 1;
                 self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Control)) as Slot
@@ -417,38 +441,58 @@ impl Scan {
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
     }
 
-    /// The next thing found. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
-    pub fn poll_finding(&mut self) -> Option<Finding> {
-        while self.findings.is_empty() && self.probes.is_empty() && self.stats.settled() < self.plan.len() {
-            let before = self.stats.settled();
-            self.tell_left();
-            if self.stats.settled() == before {
+    /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
+    pub fn poll_news(&mut self) -> Option<News> {
+        while self.news.is_empty() && self.probes.is_empty() && !self.is_finished() {
+            if !self.tell_left() {
                 break;
             }
         }
-        self.findings.pop_front()
+        self.news.pop_front()
     }
 
-    /// What is left when nothing is under way: silent hosts, and after a stop what was never begun.
-    fn tell_left(&mut self) {
-        let Some((stop_reason, at)) = self.stopped else {
-            while self.findings.is_empty()
-                && !self.hosts.want_turns()
-                && let Some(id) = self.hosts.poll_silent(true)
-            {
-                self.give_up_host(id, self.now);
+    /// The next thing found: [`poll_news`](Self::poll_news) without what is told of whole hosts.
+    pub fn poll_finding(&mut self) -> Option<Finding> {
+        loop {
+            if let News::Finding(finding) = self.poll_news()? {
+                return Some(finding);
             }
-            return;
+        }
+    }
+
+    /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict. Whether there was something.
+    fn tell_left(&mut self) -> bool {
+        let Some((stop_reason, at)) = self.stopped else {
+            let silent = if self.hosts.want_turns() { None } else { self.hosts.poll_silent(true) };
+            silent.inspect(|&id| self.give_up_host(id, self.now));
+            return silent.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
-            return self.tell_held(id, if is_silent { Reason::SilentHost } else { Reason::NoResponse }, at);
+            self.tell_held(id, if is_silent { Reason::SilentHost } else { Reason::NoResponse }, at);
+            return true;
         }
-        let Some((host, rank, is_silent)) = self.hosts.poll_left(&self.plan) else { return };
+        // Where not each is told they are counted already.
+        let tells_each = self.stats.settled() < self.plan.len();
+        let Some((host, is_silent)) = self.hosts.poll_left(&self.plan, tells_each) else { return false };
         let reason = if is_silent { Reason::SilentHost } else { stop_reason };
-        self.stats.begun += 1;
-        self.stats.settle(reason, 1);
-        let endpoint = self.plan.endpoint(&host, rank);
-        self.findings.push_back(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, at });
+        if tells_each {
+            let left = host.untaken().count() as u64;
+            self.stats.begun += left;
+            self.stats.settle(reason, left);
+        }
+        self.tell_rest(&host, reason, tells_each, at);
+        true
+    }
+
+    /// A host is done with, and `reason` is what became of the ports that were never taken up.
+    fn tell_rest(&mut self, host: &hosts::Host, reason: Reason, tells_each: bool, at: Time) {
+        if tells_each {
+            self.news.extend(host.untaken().map(|rank| {
+                let endpoint = self.plan.endpoint(&host.plan, rank);
+                News::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, at })
+            }));
+        }
+        self.news.push_back(News::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
     }
 
     /// When [`poll_expired`](Self::poll_expired) or [`poll_connect`](Self::poll_connect) will have something again if
@@ -615,10 +659,10 @@ impl Scan {
         if probe.attempts == 1 {
             self.hosts.get_mut(id).first_is_silent();
         }
-        // "No such host" speaks for its absence, everything else for its presence.
-        match reason {
-            Reason::HostUnreach | Reason::NetUnreach | Reason::NoRoute | Reason::TimeExceeded => self.hosts.get_mut(id).silent += 1,
-            _ => self.hear(id, rank, now),
+        if reason.speaks_for_presence() {
+            self.hear(id, rank, now);
+        } else {
+            self.hosts.get_mut(id).silent += 1;
         }
     }
 
@@ -635,7 +679,7 @@ impl Scan {
     }
 
     /// A new probe for a port of which so many attempts were silent.
-    fn resume(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
+    fn reopen(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
         let port = self.plan.endpoint(&self.hosts.get(id).plan, rank).port();
         self.probes.insert(Probe { attempts, ..Probe::new(id, rank, port, Purpose::Verdict) }) as Slot
     }
@@ -647,7 +691,7 @@ impl Scan {
         host.reopened(held.len() as u32);
         self.stats.held -= held.len() as u64;
         for rank in held {
-            let slot = self.resume(id, rank.into(), attempts);
+            let slot = self.reopen(id, rank.into(), attempts);
             self.hosts.ask_again(id);
             self.hosts.wait(id, slot);
         }
@@ -665,7 +709,8 @@ impl Scan {
         }
         for rank in held {
             let endpoint = self.plan.endpoint(&plan, rank.into());
-            self.findings.push_back(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, at: now });
+            let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, at: now };
+            self.news.push_back(News::Finding(finding));
         }
     }
 
@@ -879,7 +924,7 @@ impl Scan {
         }
         for (id, ranks) in self.hosts.drain_parked() {
             for rank in ranks {
-                let slot = self.resume(id, rank.into(), 1);
+                let slot = self.reopen(id, rank.into(), 1);
                 self.settle(slot, reason, now);
             }
         }
@@ -909,7 +954,7 @@ impl Scan {
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.findings.push_back(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now });
+                self.news.push_back(News::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now }));
             }
         }
         if self.hosts.settled(id) {
@@ -931,22 +976,18 @@ impl Scan {
         if self.stopped.is_none() {
             estimate_missed(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
         }
+        self.tell_rest(&host, Reason::NoResponse, false, now);
     }
 
     /// Nobody seems to be there: none of its ports was scanned as it should be.
     fn give_up_host(&mut self, id: HostId, now: Time) {
         self.tell_held(id, Reason::SilentHost, now);
         let host = self.hosts.remove(id);
-        let (from, ports) = (host.taken_up(), host.plan.ports);
+        let left = host.untaken().count() as u64;
         self.stats.hosts_silent += 1;
-        self.stats.begun += u64::from(ports - from);
-        self.stats.settle(Reason::SilentHost, u64::from(ports - from));
-        if self.settings.tell_unscanned {
-            self.findings.extend((from..ports).map(|rank| {
-                let endpoint = self.plan.endpoint(&host.plan, rank);
-                Finding { endpoint, reason: Reason::SilentHost, reason_ip: None, rtt_us: None, attempts: 0, at: now }
-            }));
-        }
+        self.stats.begun += left;
+        self.stats.settle(Reason::SilentHost, left);
+        self.tell_rest(&host, Reason::SilentHost, self.settings.tell_unscanned, now);
     }
 
     /// Panics where the books do not balance, at whatever moment.
@@ -1028,7 +1069,8 @@ mod tests {
         }
         let finding = scan.poll_finding().expect("a verdict");
         assert_eq!((finding.reason, finding.attempts, finding.rtt_us), (Reason::NoResponse, 2, None));
-        assert!(scan.is_finished());
+        let done = HostDone { address: "127.0.0.1:0".parse().unwrap(), ports: 1, rest: Reason::NoResponse };
+        assert_eq!((scan.poll_news(), scan.is_finished()), (Some(News::HostDone(done)), true));
         assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
     }
 

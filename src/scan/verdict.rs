@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Microseconds since the scan began. The scan takes time as a parameter and never asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Time {
     /// Microseconds since the scan began.
     pub us: u64,
@@ -60,7 +61,8 @@ macro_rules! reasons {
         /// Why an endpoint has its state. The reason decides the state, so that no pair of them can contradict itself.
         /// Names are nmap's where nmap has them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
+        pub enum Reason { $($(#[$doc])* #[cfg_attr(feature = "cli", serde(rename = $text))] $name,)* }
 
         impl Reason {
             /// Every reason, in the order in which reports name them.
@@ -77,6 +79,14 @@ macro_rules! reasons {
             }
         }
     };
+}
+
+impl Reason {
+    /// Whether it shows that a host is there. "No such host", in whatever words, shows the contrary.
+    pub fn speaks_for_presence(self) -> bool {
+        use Reason::*;
+        !matches!(self, NoResponse | HostUnreach | NetUnreach | NoRoute | TimeExceeded) && self.state() != State::Unscanned
+    }
 }
 
 reasons! {
@@ -132,13 +142,16 @@ reasons! {
     NetworkAway = Unscanned "network-away",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
+    /// It belongs to a part of the scan that was not among those that were joined.
+    ShardMissing = Unscanned "shard-missing",
 }
 
 macro_rules! own_errors {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $reason:ident;)*) => {
         /// A failure on our own side that may pass: the probe goes back and is tried again.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum OwnError { $($(#[$doc])* $name,)* }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
+        pub enum OwnError { $($(#[$doc])* #[cfg_attr(feature = "cli", serde(rename = $text))] $name,)* }
 
         impl OwnError {
             /// Every one, in the order in which reports name them.
@@ -226,4 +239,24 @@ impl Finding {
     pub fn state(&self) -> State {
         self.reason.state()
     }
+}
+
+/// What a scan has to tell, in the order in which it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// An endpoint has its verdict.
+    Finding(Finding),
+    /// A host is done with.
+    HostDone(HostDone),
+}
+
+/// A host of which nothing more will be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostDone {
+    /// Its address, with its zone; the port is 0.
+    pub address: SocketAddr,
+    /// How many ports it was to be probed on.
+    pub ports: u32,
+    /// What became of those that no finding told of.
+    pub rest: Reason,
 }

@@ -1,0 +1,188 @@
+//! Findings kept back until their host is done with, for formats that tell host by host. What is kept is bounded: the hosts that a
+//! scan has under way at once (8,192), and [`ROWS_HELD`] findings in all; beyond that a host is told in parts. It knows findings, no
+//! sockets.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Show;
+use crate::scan::{Finding, HostDone, Reason, State, Time};
+
+/// So many findings are kept back at most, for all hosts together: a host with all its ports, in 2 MiB.
+pub const ROWS_HELD: usize = 1 << 16;
+
+/// A port of a host, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
+pub struct Row {
+    /// The port.
+    pub port: u16,
+    /// Why it has its state.
+    pub reason: Reason,
+    /// Who sent the ICMP error that decided.
+    #[cfg_attr(feature = "cli", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub reason_ip: Option<IpAddr>,
+}
+
+/// What was found on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
+pub struct HostReport {
+    /// Its address, with its zone; the port is 0.
+    pub address: SocketAddr,
+    /// How many of its ports ended for which reason: all of them, once the host is done with.
+    pub counts: Vec<(Reason, u32)>,
+    /// The findings of the states that are listed, by port.
+    pub rows: Vec<Row>,
+    /// When the first and the last of its endpoints was decided.
+    pub first: Time,
+    /// See `first`.
+    pub last: Time,
+    /// Whether more is to come: there were too many rows to wait for the others. Counts are in the last part.
+    pub is_part: bool,
+}
+
+impl HostReport {
+    /// What showed that somebody is there, if anything did.
+    pub fn present_by(&self) -> Option<Reason> {
+        let reasons = || self.counts.iter().map(|&(reason, _)| reason).chain(self.rows.iter().map(|row| row.reason));
+        reasons().filter(|reason| reason.speaks_for_presence()).min_by_key(|&reason| reason as usize)
+    }
+
+    /// How many of its ports are in this state.
+    pub fn in_state(&self, state: State) -> u32 {
+        self.counts.iter().filter(|(reason, _)| reason.state() == state).map(|(_, count)| count).sum()
+    }
+
+    fn count(&mut self, reason: Reason, count: u32) {
+        match self.counts.iter_mut().find(|(other, _)| *other == reason) {
+            Some((_, counted)) => *counted += count,
+            None => self.counts.push((reason, count)),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.rows.sort_unstable_by_key(|row| row.port);
+        self.counts.sort_unstable_by_key(|&(reason, _)| reason as usize);
+    }
+}
+
+/// The hosts under way.
+#[derive(Clone, Debug)]
+pub struct ByHost {
+    show: Show,
+    hosts: HashMap<SocketAddr, HostReport>,
+    rows: usize,
+}
+
+impl ByHost {
+    /// Keeps the findings of these states one by one; the others are counted.
+    pub fn new(show: Show) -> Self {
+        ByHost { show, hosts: HashMap::new(), rows: 0 }
+    }
+
+    /// Takes back what was kept when a scan was broken off.
+    pub fn restore(&mut self, hosts: &[HostReport]) {
+        self.rows += hosts.iter().map(|host| host.rows.len()).sum::<usize>();
+        self.hosts.extend(hosts.iter().map(|host| (host.address, host.clone())));
+    }
+
+    /// All that is kept, in no particular order.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
+        self.hosts.values()
+    }
+
+    /// Keeps a finding. If there are too many now, returns a part of what was kept.
+    pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
+        let Finding { endpoint, reason, reason_ip, at, .. } = *finding;
+        let mut address = endpoint;
+        address.set_port(0);
+        let host = self.hosts.entry(address).or_insert_with(|| unheard(address, at));
+        host.last = at;
+        host.count(reason, 1);
+        if self.show.lists(reason.state()) {
+            host.rows.push(Row { port: endpoint.port(), reason, reason_ip });
+            self.rows += 1;
+        }
+        if self.rows > ROWS_HELD { self.part() } else { None }
+    }
+
+    /// The rows of the host that has the most.
+    fn part(&mut self) -> Option<HostReport> {
+        let host = self.hosts.values_mut().max_by_key(|host| host.rows.len())?;
+        let rows = std::mem::take(&mut host.rows);
+        self.rows -= rows.len();
+        let mut part = HostReport { counts: Vec::new(), rows, is_part: true, ..*host };
+        part.finish();
+        Some(part)
+    }
+
+    /// What was kept of a host that is done with.
+    pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
+        let mut host = self.hosts.remove(&done.address).unwrap_or_else(|| unheard(done.address, at));
+        self.rows -= host.rows.len();
+        let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
+        if told < done.ports {
+            host.count(done.rest, done.ports - told);
+        }
+        host.finish();
+        host
+    }
+}
+
+fn unheard(address: SocketAddr, at: Time) -> HostReport {
+    HostReport { address, counts: Vec::new(), rows: Vec::new(), first: at, last: at, is_part: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(endpoint: &str, reason: Reason, ms: u64) -> Finding {
+        let (endpoint, at) = (endpoint.parse().expect("an endpoint"), Time::from_us(ms * 1_000));
+        Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 1, at }
+    }
+
+    #[test]
+    fn a_host_is_told_when_it_is_done_and_adds_up() {
+        let mut hosts = ByHost::new(Show::states([State::Open]));
+        for (endpoint, reason) in [
+            ("192.0.2.1:9", Reason::SynAck),
+            ("192.0.2.2:1", Reason::NoResponse),
+            ("192.0.2.1:5", Reason::SynAck),
+            ("192.0.2.1:6", Reason::ConnRefused),
+        ] {
+            assert_eq!(hosts.add(&finding(endpoint, reason, 7)), None);
+        }
+        let done = HostDone { address: "192.0.2.1:0".parse().unwrap(), ports: 10, rest: Reason::Interrupted };
+        let host = hosts.take(&done, Time::default());
+        assert_eq!(host.counts, [(Reason::SynAck, 2), (Reason::ConnRefused, 1), (Reason::Interrupted, 7)]);
+        assert_eq!(host.rows.iter().map(|row| row.port).collect::<Vec<_>>(), [5, 9]);
+        assert_eq!((host.present_by(), host.in_state(State::Open)), (Some(Reason::SynAck), 2));
+        let silent =
+            hosts.take(&HostDone { address: "192.0.2.2:0".parse().unwrap(), ports: 1, rest: Reason::Interrupted }, Time::default());
+        assert_eq!((silent.present_by(), hosts.hosts().count(), hosts.rows), (None, 0, 0));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut hosts = ByHost::new(Show::states(State::ALL));
+        let mut told = 0;
+        for host in 1..4 {
+            for port in 1..=40_000 {
+                if let Some(part) = hosts.add(&finding(&format!("192.0.2.{host}:{port}"), Reason::ConnRefused, 1)) {
+                    assert!(part.is_part && part.counts.is_empty());
+                    told += part.rows.len();
+                }
+                assert!(hosts.rows <= ROWS_HELD);
+            }
+        }
+        for host in 1..4 {
+            let address = format!("192.0.2.{host}:0").parse().unwrap();
+            let last = hosts.take(&HostDone { address, ports: 40_000, rest: Reason::Interrupted }, Time::default());
+            assert_eq!(last.counts, [(Reason::ConnRefused, 40_000)]);
+            told += last.rows.len();
+        }
+        assert_eq!((told, hosts.rows), (120_000, 0));
+    }
+}
