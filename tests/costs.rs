@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Seek};
+use std::process::{Child, Command};
 
 use support::command::{end_record, portreeve, ran, signal, wait};
 use support::namespace::{in_namespace, skip};
@@ -72,10 +72,8 @@ fn six_megabytes_hold_any_scan() {
 
 /// Runs to the end, or as long as 100,000 probes take, and watches.
 fn stays_small(arguments: &str, peak_in_flight: Option<u64>) {
-    let mut child = portreeve(arguments).stdout(Stdio::piped()).spawn().expect("it runs");
-    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
-    let mut text = String::new();
-    reader.read_line(&mut text).expect("the start record");
+    let mut out = tempfile::tempfile().expect("a file");
+    let mut child = portreeve(arguments).stdout(out.try_clone().expect("a descriptor")).spawn().expect("it runs");
     let (mut peak, mut looks) = (0, 0);
     // A process that has ended shows no memory any more.
     while let Some(kib) = peak_kib(&child) {
@@ -85,8 +83,9 @@ fn stays_small(arguments: &str, peak_in_flight: Option<u64>) {
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    std::io::Read::read_to_string(&mut reader, &mut text).expect("the rest");
     wait(&mut child);
+    let mut text = String::new();
+    out.rewind().and_then(|()| out.read_to_string(&mut text)).expect("the records");
     let end = end_record(&text);
     assert!(peak_in_flight.is_none_or(|peak| end["peak_in_flight"] == peak), "{end}");
     assert!(end["attempts"].as_u64() > Some(30_000), "{end}");

@@ -10,6 +10,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use portreeve::report::experiment::{Knob, Setting};
 use portreeve::scan::State;
 
+use super::shard;
+
 /// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread, without root.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -20,36 +22,16 @@ pub struct Args {
     #[command(flatten)]
     pub scan: ScanArgs,
 
-    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
-    #[arg(long, value_name = "STATES", value_delimiter = ',', help_heading = "Output")]
-    pub show: Vec<Shown>,
-    /// Nothing but what is open, and the sum
-    #[arg(long, conflicts_with = "show", help_heading = "Output")]
-    pub open: bool,
-    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
-    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time) [nmap's way of writing it: -oJ]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_json: Option<PathBuf>,
-    /// The text report to FILE [nmap: -oN]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_text: Option<PathBuf>,
-    /// Comma-separated values to FILE
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_csv: Option<PathBuf>,
-    /// What is open to FILE, as masscan's list [masscan: -oL]
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub output_list: Option<PathBuf>,
-    /// What is open to FILE, as ADDRESS:PORT lines
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub list_open: Option<PathBuf>,
-    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-    /// Only a line for each listed finding
-    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Keep in FILE what it takes to go on with `portreeve resume FILE`, whatever happens to this process
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = "Long scans")]
+    pub checkpoint: Option<PathBuf>,
+    /// Scan the I-th of N parts of the plan: 3/16; or this job's part, in a Slurm array or an indexed job of Kubernetes: auto/16
+    /// (docs/DISTRIBUTED.md)
+    #[arg(long, value_name = "I/N", value_parser = shard::parse, help_heading = "Long scans")]
+    pub shard: Option<shard::Wanted>,
     /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that descriptor (docs/OUTPUT.md)
     #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
     pub stats: Option<PathBuf>,
@@ -60,8 +42,56 @@ pub struct Args {
     #[arg(long, help_heading = "Looking into it")]
     pub profile: bool,
     /// Say how much would be probed, and send no probe; names are looked up all the same
-    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_xml", "output_grepable", "output_all", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
+}
+
+/// What becomes of the findings.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    pub show: Vec<Shown>,
+    /// Nothing but what is open, and the sum
+    #[arg(long, conflicts_with = "show")]
+    pub open: bool,
+    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
+    #[arg(long)]
+    pub json: bool,
+    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time) [nmap's way of writing it: -oJ]
+    #[arg(long, value_name = "FILE")]
+    pub output_json: Option<PathBuf>,
+    /// The text report to FILE [nmap: -oN]
+    #[arg(long, value_name = "FILE")]
+    pub output_text: Option<PathBuf>,
+    /// nmap's XML to FILE [nmap: -oX]
+    #[arg(long, value_name = "FILE")]
+    pub output_xml: Option<PathBuf>,
+    /// nmap's grepable lines to FILE [nmap: -oG]
+    #[arg(long, value_name = "FILE")]
+    pub output_grepable: Option<PathBuf>,
+    /// Text, XML and grepable lines to BASE.nmap, BASE.xml and BASE.gnmap [nmap: -oA]
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["output_text", "output_xml", "output_grepable"])]
+    pub output_all: Option<PathBuf>,
+    /// Who the XML says has written it; "nmap" for readers that take no other (nmap.dtd does not)
+    #[arg(long, value_name = "NAME", default_value = env!("CARGO_PKG_NAME"))]
+    pub xml_scanner: String,
+    /// Comma-separated values to FILE
+    #[arg(long, value_name = "FILE")]
+    pub output_csv: Option<PathBuf>,
+    /// What is open to FILE, as masscan's list [masscan: -oL]
+    #[arg(long, value_name = "FILE")]
+    pub output_list: Option<PathBuf>,
+    /// What is open to FILE, as ADDRESS:PORT lines
+    #[arg(long, value_name = "FILE")]
+    pub list_open: Option<PathBuf>,
+    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Only a line for each listed finding
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
 }
 
 /// What is scanned, and how: all but what becomes of the findings.
@@ -164,8 +194,8 @@ SIGUSR1, or the key d on a terminal, prints how far the scan is. SIGUSR2, or the
 down by a tenth; the key + allows it a tenth more than --max-rate. Ctrl-C, SIGTERM, SIGQUIT or
 SIGHUP ends it with a report of what is known, a second one at once.
 
-nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v mean what they mean there; -oN and -oJ write
-text and JSON lines, -oL masscan's list.
+nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v -oN -oX -oG -oA mean what they mean there; -oJ
+writes JSON lines, -oL masscan's list.
 
 Exit codes:
   0    everything planned was scanned, something is open; or the output's reader went away
@@ -188,8 +218,25 @@ pub enum Command {
         #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true)]
         max_fds: Option<u32>,
     },
+    /// Go on with a scan that was broken off, from the file that --checkpoint named
+    Resume {
+        /// The checkpoint
+        file: PathBuf,
+    },
+    /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is missing
+    Merge(Box<MergeArgs>),
     /// Run a scan again and again under different settings, to see what they do; without a target, on this machine itself
     Experiment(Box<ExperimentArgs>),
+}
+
+/// What `merge` joins, and where it goes.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// What the shards have written with -oJ or --json
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What `experiment` varies, and where the results go.
@@ -288,6 +335,9 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             "-oJ" => "--output-json",
             "-oN" => "--output-text",
             "-oL" => "--output-list",
+            "-oX" => "--output-xml",
+            "-oG" => "--output-grepable",
+            "-oA" => "--output-all",
             "-Pn" | "-PN" | "-P0" => "--scan-silent",
             "-sT" => "-n",
             other if not_here(other).is_some() => {
@@ -313,9 +363,7 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
 /// What to type instead of an option of nmap's that cannot be had here.
 pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
-        "-oX" | "-oG" | "-oA" | "-oS" => {
-            "this format is not written yet; use -oN FILE for text, -oJ FILE for JSON lines or --output-csv FILE"
-        }
+        "-oS" => "this format is not written; use -oN FILE for text, -oX FILE for XML or -oJ FILE for JSON lines",
         "-T0" | "-T1" | "-T2" => "there are no timing templates; to be gentle, write for instance --max-rate 10 --max-fds 10",
         "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out: speed, timeouts and retries follow the network",
         "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",
@@ -453,11 +501,12 @@ mod tests {
     fn nmap_fingers() {
         assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x --scan-silent -n --input-file hosts -p- --output-json out");
         assert_eq!(spelled("x -iL- -oNfile"), "x --input-file=- --output-text=file");
-        assert_eq!(spelled("x -oX out.xml 10.0.0.1"), "x --not-here=-oX 10.0.0.1");
+        assert_eq!(spelled("x -oA out -oX- -oG g"), "x --output-all out --output-xml=- --output-grepable g");
+        assert_eq!(spelled("x -oS out.txt 10.0.0.1"), "x --not-here=-oS 10.0.0.1");
         assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
         let args =
             Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();
-        assert_eq!((args.scan.ports.as_deref(), args.verbose, args.open), (Some("-"), 2, true));
+        assert_eq!((args.scan.ports.as_deref(), args.output.verbose, args.output.open), (Some("-"), 2, true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use portreeve::engine;
 use portreeve::plan::PlanError;
+use portreeve::report::merge::MergeError;
 
 /// What the command tells the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,9 @@ pub enum Failure {
         /// What the system said.
         error: io::Error,
     },
+    /// Shards cannot be joined.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// Signal handlers could not be set.
     #[error("signals cannot be handled: {0}")]
     Signals(io::Error),
@@ -69,7 +73,7 @@ impl Failure {
     pub fn code(&self) -> Code {
         match self {
             Failure::Plan(PlanError::Unresolved(_)) => Code::Failed,
-            Failure::Usage(_) | Failure::Plan(_) => Code::Usage,
+            Failure::Usage(_) | Failure::Plan(_) | Failure::Merge(_) => Code::Usage,
             Failure::ClosedPipe => Code::Found,
             Failure::Engine(engine::Error::Source { .. } | engine::Error::SourceFamily { .. } | engine::Error::TwoSources(_)) => {
                 Code::Usage

@@ -41,7 +41,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     let ground = if args.scan.targets.is_empty() && args.scan.input_file.is_empty() { Some(own_ground()?) } else { None };
     let plan = match &ground {
         Some(ground) => plan_of(ground, args)?,
-        None => request::plan(&args.scan, &request::services())?,
+        None => request::plan(&args.scan, None, &request::services(), &mut engine::resolve)?,
     };
     plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
     let sweeps = if args.sweep.is_empty() { vec![default_sweep()] } else { args.sweep.clone() };

@@ -1,25 +1,32 @@
 //! The command's own: flags, outputs, progress, signals, exit codes. It uses only what the library shows everybody.
 
 mod args;
+mod checkpoint;
 mod exit;
 mod experiment;
 mod keys;
 mod outputs;
 mod progress;
 mod request;
+mod shard;
 mod signals;
 mod throttle;
 
-use std::io::{self, IsTerminal, Write};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use portreeve::engine::{self, Scanner};
 use portreeve::plan::Plan;
+use portreeve::report::merge::{Joined, MergeError, Part};
 use portreeve::report::text::described;
-use portreeve::report::{Exit, Summary};
+use portreeve::report::{Checkpoint, Exit, Summary};
 use portreeve::scan::State;
 
-use args::{Args, Command};
+use args::{Args, Command, MergeArgs};
+use checkpoint::{CheckpointFile, Run};
 use exit::{Code, Failure};
 use request::Request;
 use throttle::Throttle;
@@ -36,7 +43,7 @@ pub fn main() -> Code {
             return code;
         }
     };
-    match run(args, arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()) {
+    match run(args, &arguments) {
         Ok(code) => code,
         Err(Failure::ClosedPipe) => Code::Found,
         Err(failure) => {
@@ -46,39 +53,118 @@ pub fn main() -> Code {
     }
 }
 
-fn run(args: Args, arguments: Vec<String>) -> Result<Code, Failure> {
+fn run(args: Args, arguments: &[OsString]) -> Result<Code, Failure> {
     match &args.command {
-        Some(Command::Limits { json, max_fds }) => return limits(*json, *max_fds),
-        Some(Command::Experiment(args)) => return experiment::run(args),
-        None => {}
+        Some(Command::Limits { json, max_fds }) => limits(*json, *max_fds),
+        Some(Command::Experiment(args)) => experiment::run(args),
+        Some(Command::Resume { file }) => resume(file),
+        Some(Command::Merge(args)) => merge(args, arguments),
+        None => scan(args, arguments, None),
     }
+}
+
+/// Goes on with a scan that was broken off.
+fn resume(path: &Path) -> Result<Code, Failure> {
+    let Some((file, run, from)) = CheckpointFile::open(path)? else {
+        tell(&format!("{}: that scan came to its end; nothing is left to do", path.display()));
+        return Ok(Code::Found);
+    };
+    let refused = |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
+    let directory = &run.directory;
+    std::env::set_current_dir(directory).map_err(|error| refused(format!("it was begun in {}: {error}", directory.display())))?;
+    let arguments: Vec<OsString> = run.arguments.iter().map(OsString::from).collect();
+    let mut args = Args::try_parse_from(args::nmap_spellings(arguments.clone())).map_err(|error| refused(error.to_string()))?;
+    args.scan.seed = run.seed;
+    args.shard = Some(shard::Wanted::Shard(run.shard()));
+    scan(args, &arguments, Some((file, run, from)))
+}
+
+/// Scans, from the beginning or from where another process was.
+fn scan(args: Args, arguments: &[OsString], resumed: Option<(CheckpointFile, Run, Checkpoint)>) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
-    let Request { plan, options, services } = request::from_args(&args)?;
-    if !args.quiet {
+    let mut lookups = Vec::new();
+    let mut resolve = |name: &str| {
+        let found = resumed.as_ref().map_or_else(|| engine::resolve(name), |(_, run, _)| run.lookup(name))?;
+        lookups.push((name.to_owned(), found.clone()));
+        Ok(found)
+    };
+    let Request { plan, options, services } = request::from_args(&args, &mut resolve)?;
+    let quiet = args.output.quiet;
+    if !quiet {
         plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
     }
     if args.dry_run {
-        return dry_run(&plan, args.verbose > 0);
+        return dry_run(&plan, args.output.verbose > 0);
     }
     // Failing to raise it leaves the limit there is; the cap follows from that.
     let _ = engine::raise_descriptor_limit();
-    let bar = progress::bar(args.quiet);
-    let mut outputs = outputs::open(&args, &services, arguments, &bar)?;
+    let (file, known, from) = resumed.map_or((None, None, None), |(file, run, from)| (Some(file), Some(run), Some(from)));
+    if known.as_ref().is_some_and(|run| run.plan != plan.digest()) {
+        let what = "what is to be scanned is not the same any more (a file of targets, or the names of services, has changed)";
+        return Err(Failure::Usage(format!("the scan cannot be resumed: {what}; put it back, or scan from the beginning")));
+    }
+    let file = match (&args.checkpoint, file) {
+        (Some(path), None) => Some(CheckpointFile::create(path)?),
+        (_, file) => file,
+    };
+    let run = file.is_some().then(|| Run::new(arguments, &plan, lookups)).transpose()?;
+    let bar = progress::bar(quiet);
+    let to = outputs::Destination {
+        output: &args.output,
+        stats: args.stats.as_deref(),
+        taken: &[],
+        listed: None,
+        services: &services,
+        bar: &bar,
+    };
+    let mut outputs = outputs::open(&to, &words(arguments), known.as_ref().map(|run| run.outputs.as_slice()))?;
+    let checkpoint = file.as_ref().map(|file| file.path().to_owned());
+    if let (Some(file), Some(run)) = (file, run) {
+        outputs.keep(file, run);
+    }
     let rate = options.settings.rate;
-    let mut scanner = Scanner::new(plan, options)?;
-    if let (Some(address), false) = (scanner.metrics_address(), args.quiet) {
+    let mut scanner = match from {
+        Some(from) => Scanner::resume(plan, options, from)?,
+        None => Scanner::new(plan, options)?,
+    };
+    if let (Some(address), false) = (scanner.metrics_address(), quiet) {
         tell(&format!("metrics at http://{address}/metrics"));
     }
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
     signals::stop_with(&stop).map_err(Failure::Signals)?;
     let reads_stdin = args.scan.input_file.iter().any(|file| file.as_os_str() == "-");
-    outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys::Keys::listen(!reads_stdin && !args.quiet)));
-    let summary = scanner.run(&mut outputs)?;
+    outputs.show_progress(progress::Line::new(bar.clone(), signals, stop, throttle, keys::Keys::listen(!reads_stdin && !quiet)));
+    let summary = scanner.run(&mut outputs);
+    if let (Some(path), false, true) = (checkpoint, quiet, scanner.summary().stopped.is_some()) {
+        tell(&format!("to go on: portreeve resume {}", path.display()));
+    }
+    let summary = summary?;
     if outputs.nobody_left() {
         return Err(Failure::ClosedPipe);
     }
     Ok(code(&summary))
+}
+
+/// Joins what shards have written.
+fn merge(MergeArgs { files, output }: &MergeArgs, arguments: &[OsString]) -> Result<Code, Failure> {
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| MergeError::Read { name: name.clone(), error })?;
+        Part::read(&name, BufReader::new(file))
+    };
+    let joined = Joined::new(files.iter().map(read).collect::<Result<Vec<Part>, MergeError>>()?)?;
+    joined.lacks().iter().for_each(|lack| tell(&format!("warning: {lack}")));
+    let services = request::services();
+    let (bar, listed) = (progress::bar(true), joined.states());
+    let to = outputs::Destination { output, stats: None, taken: files, listed: Some(listed), services: &services, bar: &bar };
+    let mut outputs = outputs::open(&to, &words(arguments), None)?;
+    let summary = joined.tell(&mut outputs).map_err(|error| Failure::from_write("the result", error))?;
+    Ok(code(&summary))
+}
+
+fn words(arguments: &[OsString]) -> Vec<String> {
+    arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Prints what this machine allows.

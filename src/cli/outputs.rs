@@ -6,21 +6,25 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use indicatif::ProgressBar;
 use jiff::Zoned;
 use portreeve::plan::Services;
 use portreeve::report::csv::Csv;
+use portreeve::report::grepable::Grepable;
 use portreeve::report::json::JsonLines;
 use portreeve::report::lists::{MasscanList, OpenList};
 use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
-use portreeve::report::{Begin, Progress, Show, Sink, Summary};
+use portreeve::report::xml::Xml;
+use portreeve::report::{Begin, Checkpoint, HostReport, Progress, Show, Sink, Summary};
 use portreeve::scan::{Finding, State};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::args::Args;
+use super::args::OutputArgs;
+use super::checkpoint::{self, CheckpointFile, Run};
 use super::exit::Failure;
 use super::progress;
 
@@ -28,53 +32,129 @@ use super::progress;
 #[derive(Default)]
 pub struct Outputs<'a> {
     reports: Vec<(String, Box<dyn Sink + 'a>)>,
+    /// Where the reports that flags name go, and their files if those are regular ones.
+    files: Vec<(PathBuf, Option<Rc<File>>)>,
+    checkpoint: Option<CheckpointFile>,
     progress: Option<progress::Line>,
+}
+
+/// A file that a report writes, and a checkpoint measures.
+struct Shared(Rc<File>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 const STDOUT: &str = "standard output";
 
-/// The states that are listed one by one.
-pub fn show(args: &Args) -> Show {
-    match args.show.as_slice() {
-        [] => Show::states([State::Open]),
-        shown => Show::states(shown.iter().flat_map(|shown| shown.states().iter().copied())),
+/// What is written, and what has to be known for it.
+pub struct Destination<'a> {
+    pub output: &'a OutputArgs,
+    pub stats: Option<&'a Path>,
+    /// Files that nothing may be written to.
+    pub taken: &'a [PathBuf],
+    /// The states that there is something to list of; all, if that is not known.
+    pub listed: Option<Show>,
+    pub services: &'a Services,
+    pub bar: &'a ProgressBar,
+}
+
+/// The states that are listed one by one, if flags say which.
+pub fn show(args: &OutputArgs) -> Option<Show> {
+    let states = args.show.iter().flat_map(|shown| shown.states().iter().copied());
+    (!args.show.is_empty()).then(|| Show::states(states))
+}
+
+impl Destination<'_> {
+    fn show(&self) -> Show {
+        let open = Show::states([State::Open]);
+        match (show(self.output), self.listed) {
+            (_, Some(listed)) if self.output.open => open.and(listed),
+            (asked, Some(listed)) => asked.map_or(listed, |asked| asked.and(listed)),
+            (asked, None) => asked.unwrap_or(open),
+        }
+    }
+
+    fn style(&self) -> Style {
+        let OutputArgs { open, verbose, quiet, .. } = *self.output;
+        Style { show: self.show(), listed_only: open, verbose: verbose > 0, quiet, color: false }
     }
 }
 
-/// Opens everything that the flags name, before anything is sent.
-pub fn open<'a>(args: &Args, services: &'a Services, arguments: Vec<String>, bar: &ProgressBar) -> Result<Outputs<'a>, Failure> {
-    let show = show(args);
-    let plain = Style { show, listed_only: args.open, verbose: args.verbose > 0, quiet: args.quiet, color: false };
-    let mut outputs = Outputs::default();
-    let mut stdout_is_taken = args.json;
-    if args.json {
-        outputs.add(STDOUT, JsonLines::new(to_stdout(bar), show, services, arguments.clone()));
-    }
-    let wanted: [(&Option<PathBuf>, Make<'a>); 5] = [
-        (&args.output_json, Box::new(move |out| Box::new(JsonLines::new(out, show, services, arguments)))),
-        (&args.output_text, Box::new(move |out| Box::new(Text::new(out, plain, services)))),
-        (&args.output_csv, Box::new(move |out| Box::new(Csv::new(out, show, services)))),
-        (&args.output_list, Box::new(|out| Box::new(MasscanList::new(out)))),
-        (&args.list_open, Box::new(|out| Box::new(OpenList::new(out)))),
-    ];
+/// Opens everything that the flags name, before anything is sent. With `resumed`, what the checkpoint says of the reports' files: they
+/// go on there.
+pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[checkpoint::Output]>) -> Result<Outputs<'a>, Failure> {
+    let named = named(to, arguments);
     // Local time costs 300 KiB of memory, so only who asks for it has it; one time for all names.
     let now = LazyCell::new(Zoned::now);
-    let named: Vec<(PathBuf, Make)> =
-        wanted.into_iter().filter_map(|(path, make)| Some((dated(path.as_ref()?, &|| now.clone()), make))).collect();
-    check_distinct(named.iter().map(|(path, _)| path.as_path()).chain(args.stats.as_deref()))?;
+    let paths: Vec<PathBuf> = match resumed {
+        Some(outputs) => outputs.iter().map(|output| output.path.clone()).collect(),
+        None => named.iter().map(|(path, _)| dated(path, &|| now.clone())).collect(),
+    };
+    check_distinct(paths.iter().chain(to.taken).map(PathBuf::as_path).chain(to.stats))?;
+    let mut outputs = Outputs::default();
     // First, so that a descriptor's number cannot be one that we open ourselves.
-    if let Some(path) = &args.stats {
-        let (name, file) = open_stats(path)?;
+    if let Some(path) = to.stats {
+        let (name, file) = open_stats(path, resumed.is_some())?;
         outputs.add(&name, StatsLines::new(file));
     }
-    for (path, make) in named {
-        let (name, writer) = create(&path, bar, &mut stdout_is_taken)?;
-        outputs.reports.push((name, make(writer)));
+    let is_stdout = |path: &Path| path.as_os_str() == "-";
+    if paths.iter().filter(|path| is_stdout(path)).count() > 1 {
+        return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
     }
-    if !stdout_is_taken {
-        outputs.add(STDOUT, Text::new(to_stdout(bar), Style { color: super::wants_color(), ..plain }, services));
+    let files = paths.iter().enumerate().filter(|(_, path)| !is_stdout(path));
+    let files: Vec<(usize, File)> =
+        files.map(|(at, path)| Ok((at, create(path, resumed.map(|resumed| &resumed[at]))?))).collect::<Result<_, Failure>>()?;
+    for (at, file) in &files {
+        let cut = resumed.map_or(Ok(()), |resumed| checkpoint::cut(&resumed[*at], file));
+        cut.map_err(|error| Failure::Write { name: paths[*at].display().to_string(), error })?;
+    }
+    let mut files = files.into_iter().peekable();
+    for (at, ((_, make), path)) in named.into_iter().zip(paths).enumerate() {
+        let file = files.next_if(|(of, _)| *of == at).map(|(_, file)| Rc::new(file));
+        let (name, writer): (String, Box<dyn Write>) = match &file {
+            Some(file) => (path.display().to_string(), Box::new(Shared(file.clone()))),
+            None => (STDOUT.into(), to_stdout(to.bar)),
+        };
+        outputs.reports.push((name, make(writer)));
+        let regular = file.filter(|file| file.metadata().is_ok_and(|data| data.is_file()));
+        outputs.files.push((path, regular));
+    }
+    if !outputs.files.iter().any(|(path, _)| is_stdout(path)) {
+        outputs.add(STDOUT, Text::new(to_stdout(to.bar), Style { color: super::wants_color(), ..to.style() }, to.services));
     }
     Ok(outputs)
+}
+
+/// What the flags name: where it goes, and what makes it.
+fn named<'a>(to: &Destination<'a>, arguments: &[String]) -> Vec<(PathBuf, Make<'a>)> {
+    let (args, show, style, services) = (to.output, to.show(), to.style(), to.services);
+    let scanner = args.xml_scanner.clone();
+    let [json, xml, grepable] = [arguments; 3].map(<[String]>::to_vec);
+    let stdout = args.json.then(|| PathBuf::from("-"));
+    let all = |ending: &str| {
+        let mut path = args.output_all.clone()?.into_os_string();
+        path.push(ending);
+        Some(PathBuf::from(path))
+    };
+    let first = json.clone();
+    let wanted: [(Option<PathBuf>, Make<'a>); 8] = [
+        (stdout, Box::new(move |out| Box::new(JsonLines::new(out, show, services, first)))),
+        (args.output_json.clone(), Box::new(move |out| Box::new(JsonLines::new(out, show, services, json)))),
+        (args.output_text.clone().or(all(".nmap")), Box::new(move |out| Box::new(Text::new(out, style, services)))),
+        (args.output_xml.clone().or(all(".xml")), Box::new(move |out| Box::new(Xml::new(out, show, services, &scanner, &xml)))),
+        (args.output_grepable.clone().or(all(".gnmap")), Box::new(move |out| Box::new(Grepable::new(out, show, services, &grepable)))),
+        (args.output_csv.clone(), Box::new(move |out| Box::new(Csv::new(out, show, services)))),
+        (args.output_list.clone(), Box::new(|out| Box::new(MasscanList::new(out)))),
+        (args.list_open.clone(), Box::new(|out| Box::new(OpenList::new(out)))),
+    ];
+    wanted.into_iter().filter_map(|(path, make)| Some((path?, make))).collect()
 }
 
 /// Makes a report that goes to a writer.
@@ -130,21 +210,14 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     !one.metadata().is_ok_and(|data| !data.is_file()) && place(one).is_some_and(|here| Some(here) == place(other))
 }
 
-fn create(path: &Path, bar: &ProgressBar, stdout_is_taken: &mut bool) -> Result<(String, Box<dyn Write>), Failure> {
-    if path.as_os_str() == "-" {
-        if std::mem::replace(stdout_is_taken, true) {
-            return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
-        }
-        return Ok((STDOUT.into(), to_stdout(bar)));
-    }
-    let name = path.display().to_string();
-    let file = File::create(path).map_err(|error| Failure::Write { name: name.clone(), error })?;
-    Ok((name, Box::new(file)))
+fn create(path: &Path, resumed: Option<&checkpoint::Output>) -> Result<File, Failure> {
+    let file = resumed.map_or_else(|| File::create(path), checkpoint::reopen);
+    file.map_err(|error| Failure::Write { name: path.display().to_string(), error })
 }
 
 /// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: whoever reads a pipe too slowly
 /// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it.
-fn open_stats(path: &Path) -> Result<(String, File), Failure> {
+fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, File), Failure> {
     let text = path.to_str().map(|text| if text == "-" { "1" } else { text });
     let fd = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let name = fd.map_or_else(|| path.display().to_string(), |fd| format!("descriptor {fd}"));
@@ -152,6 +225,7 @@ fn open_stats(path: &Path) -> Result<(String, File), Failure> {
     options.custom_flags(OFlags::NONBLOCK.bits() as i32);
     let opened = match fd {
         Some(fd) => options.append(true).open(format!("/dev/fd/{fd}")),
+        None if is_resumed => options.append(true).create(true).open(path),
         None => options.write(true).create(true).truncate(true).open(path),
     };
     match opened {
@@ -174,6 +248,22 @@ fn open_stats(path: &Path) -> Result<(String, File), Failure> {
 impl<'a> Outputs<'a> {
     fn add(&mut self, name: &str, sink: impl Sink + 'a) {
         self.reports.push((name.into(), Box::new(sink)));
+    }
+
+    /// Keeps what it takes to go on.
+    pub fn keep(&mut self, mut checkpoint: CheckpointFile, run: Run) {
+        checkpoint.keep(run, std::mem::take(&mut self.files));
+        self.checkpoint = Some(checkpoint);
+    }
+
+    fn write_checkpoint(&mut self, now: Option<&Checkpoint>) -> io::Result<()> {
+        let Some(file) = &mut self.checkpoint else { return Ok(()) };
+        match file.write(now) {
+            // The scan has them all: the next time will do.
+            Err(error) if [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), format!("the checkpoint {} cannot be written: {error}", file.path().display()))),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Shows the progress on the terminal, too.
@@ -214,6 +304,14 @@ impl Sink for Outputs<'_> {
         self.each(|sink| sink.finding(finding))
     }
 
+    fn wants_hosts(&self) -> Option<Show> {
+        self.reports.iter().filter_map(|(_, sink)| sink.wants_hosts()).reduce(Show::or)
+    }
+
+    fn host(&mut self, host: &HostReport) -> io::Result<()> {
+        self.each(|sink| sink.host(host))
+    }
+
     fn progress(&mut self, progress: &Progress) -> io::Result<()> {
         if let Some(line) = &mut self.progress {
             line.show(progress);
@@ -224,7 +322,17 @@ impl Sink for Outputs<'_> {
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         // The line goes away before the sum is written where it stood.
         self.progress = None;
-        self.each(|sink| sink.end(summary))
+        self.each(|sink| sink.end(summary))?;
+        // Broken off, it can go on from the last one.
+        if summary.stopped.is_none() { self.write_checkpoint(None) } else { Ok(()) }
+    }
+
+    fn wants_checkpoint(&self, progress: &Progress) -> bool {
+        self.checkpoint.as_ref().is_some_and(|file| file.is_due(progress))
+    }
+
+    fn checkpoint(&mut self, now: &Checkpoint) -> io::Result<()> {
+        self.write_checkpoint(Some(now))
     }
 }
 

@@ -5,12 +5,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use portreeve::engine::{self, Options};
-use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Services, Target, TargetError};
+use portreeve::engine::Options;
+use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Target, TargetError};
 use portreeve::scan::{Rate, Settings, State, Timeouts};
 
 use super::args::{self, Args, MaxRate, ScanArgs};
 use super::exit::Failure;
+use super::shard;
 
 /// What is to be done.
 pub struct Request {
@@ -24,12 +25,16 @@ const SERVICES_FILE: &str = "/etc/services";
 /// The longest line in a file of targets; longer ones are no list of targets.
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// Makes values out of flags: reads files, looks names up.
-pub fn from_args(args: &Args) -> Result<Request, Failure> {
+/// Makes values out of flags: reads files, looks names up with `resolve`.
+pub fn from_args(args: &Args, resolve: &mut Resolver) -> Result<Request, Failure> {
     let mut options = options(&args.scan)?;
     let services = services();
-    let plan = plan(&args.scan, &services)?;
-    options.settings.tell_unscanned = super::outputs::show(args).lists(State::Unscanned);
+    if args.checkpoint.is_some() && args.scan.input_file.iter().chain(&args.scan.exclude_file).any(|file| file.as_os_str() == "-") {
+        let what = "--checkpoint: standard input cannot be read again; write the targets to a file, and give that with -iL";
+        return Err(Failure::Usage(what.into()));
+    }
+    let plan = plan(&args.scan, args.shard, &services, resolve)?;
+    options.settings.tell_unscanned = super::outputs::show(&args.output).is_some_and(|show| show.lists(State::Unscanned));
     (options.profile, options.metrics) = (args.profile, args.metrics);
     Ok(Request { plan, options, services })
 }
@@ -71,7 +76,7 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
 }
 
 /// What is scanned.
-pub fn plan(args: &ScanArgs, services: &Services) -> Result<Plan, Failure> {
+pub fn plan(args: &ScanArgs, shard: Option<shard::Wanted>, services: &Services, resolve: &mut Resolver) -> Result<Plan, Failure> {
     let ports =
         |flag: &str, text: &String| PortSet::parse(text, services).map_err(|error| Failure::Usage(format!("{flag} {text}: {error}")));
     let excluded_ports = args.exclude_ports.as_ref().map_or(Ok(PortSet::none()), |text| ports("--exclude-ports", text))?;
@@ -106,7 +111,16 @@ pub fn plan(args: &ScanArgs, services: &Services) -> Result<Plan, Failure> {
         (_, true) => Family::V6,
         _ => Family::Both,
     };
-    Ok(builder.order(order(args)).family(family).resolve_all(args.resolve_all).build(&mut engine::resolve)?)
+    let mut order = order(args);
+    if let Some(wanted) = shard {
+        let shard = shard::find(wanted, |name| std::env::var(name).ok()).map_err(|error| Failure::Usage(format!("--shard: {error}")))?;
+        builder = builder.shard(shard);
+        // Shards belong together only if they have the same seed, so it is not drawn.
+        if let (Order::Random { seed }, None) = (&mut order, args.seed) {
+            *seed = 0;
+        }
+    }
+    Ok(builder.order(order).family(family).resolve_all(args.resolve_all).build(resolve)?)
 }
 
 /// The order of probing.

@@ -25,7 +25,7 @@ use mio::{Events, Poll, Token};
 use crate::plan::Plan;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
-use crate::report::{Begin, Checkpoint, Exit, Phase, Progress, Sink, Summary};
+use crate::report::{Begin, Checkpoint, Exit, Origin, Phase, Progress, Sink, Summary};
 use crate::scan::{
     Connect, Finding, Histogram, Limits, News, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
 };
@@ -353,6 +353,7 @@ impl Scanner {
             stats,
             elapsed: self.elapsed(),
             exit,
+            stopped: self.scan.stopped(),
             cap,
             cap_set_by,
             peak_sockets: self.counts.peak.max(before.map_or(0, |before| before.peak_sockets)),
@@ -390,7 +391,7 @@ impl Scanner {
             limits: self.limits,
             cap: self.cap.0,
             cap_set_by: self.cap.1,
-            is_resumed: self.resumed.is_some(),
+            origin: if self.resumed.is_some() { Origin::Resumed } else { Origin::Scan },
         };
         let mut failed = sink.begin(&begin).map_err(Error::Report).err();
         drop(outline);
@@ -481,6 +482,7 @@ impl Scanner {
         while let Some(news) = self.scan.poll_news() {
             self.tell_news(news, sink)?;
         }
+        sink.progress(&self.progress())?;
         self.checkpoint().map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
     }
 

@@ -617,7 +617,7 @@ impl PlanBuilder {
         Ok(Plan {
             groups,
             shard: self.shard,
-            len: self.shard.count(0, len_of_all),
+            len: self.shard.share(len_of_all),
             addresses,
             len_of_all,
             addresses_of_all,

@@ -37,6 +37,11 @@ impl Shard {
         self.of == NonZeroU32::MIN
     }
 
+    /// How many of a plan's endpoints it has.
+    pub fn share(self, endpoints: u64) -> u64 {
+        self.count(0, endpoints)
+    }
+
     pub(super) fn step(self) -> u64 {
         self.of.get().into()
     }

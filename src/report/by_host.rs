@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::Show;
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
-/// So many findings are kept back at most, for all hosts together: a host with all its ports, in 2 MiB.
-pub const ROWS_HELD: usize = 1 << 16;
+/// So many findings are kept back at most, for all hosts together: a /24 with a thousand ports each, in 6 MiB.
+pub const ROWS_HELD: usize = 1 << 18;
 
 /// A port of a host, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub struct Row {
     /// Who sent the ICMP error that decided.
     #[cfg_attr(feature = "cli", serde(default, skip_serializing_if = "Option::is_none"))]
     pub reason_ip: Option<IpAddr>,
+}
+
+impl Row {
+    /// What a finding says of its port.
+    pub fn of(finding: &Finding) -> Self {
+        Row { port: finding.endpoint.port(), reason: finding.reason, reason_ip: finding.reason_ip }
+    }
 }
 
 /// What was found on a host.
@@ -49,19 +56,23 @@ impl HostReport {
         reasons().filter(|reason| reason.speaks_for_presence()).min_by_key(|&reason| reason as usize)
     }
 
+    pub(super) fn unheard(address: SocketAddr, at: Time) -> Self {
+        HostReport { address, counts: Vec::new(), rows: Vec::new(), first: at, last: at, is_part: false }
+    }
+
     /// How many of its ports are in this state.
     pub fn in_state(&self, state: State) -> u32 {
         self.counts.iter().filter(|(reason, _)| reason.state() == state).map(|(_, count)| count).sum()
     }
 
-    fn count(&mut self, reason: Reason, count: u32) {
+    pub(super) fn count(&mut self, reason: Reason, count: u32) {
         match self.counts.iter_mut().find(|(other, _)| *other == reason) {
-            Some((_, counted)) => *counted += count,
+            Some((_, counted)) => *counted = counted.saturating_add(count),
             None => self.counts.push((reason, count)),
         }
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.rows.sort_unstable_by_key(|row| row.port);
         self.counts.sort_unstable_by_key(|&(reason, _)| reason as usize);
     }
@@ -94,14 +105,14 @@ impl ByHost {
 
     /// Keeps a finding. If there are too many now, returns a part of what was kept.
     pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
-        let Finding { endpoint, reason, reason_ip, at, .. } = *finding;
+        let Finding { endpoint, reason, at, .. } = *finding;
         let mut address = endpoint;
         address.set_port(0);
-        let host = self.hosts.entry(address).or_insert_with(|| unheard(address, at));
+        let host = self.hosts.entry(address).or_insert_with(|| HostReport::unheard(address, at));
         host.last = at;
         host.count(reason, 1);
         if self.show.lists(reason.state()) {
-            host.rows.push(Row { port: endpoint.port(), reason, reason_ip });
+            host.rows.push(Row::of(finding));
             self.rows += 1;
         }
         if self.rows > ROWS_HELD { self.part() } else { None }
@@ -119,7 +130,7 @@ impl ByHost {
 
     /// What was kept of a host that is done with.
     pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
-        let mut host = self.hosts.remove(&done.address).unwrap_or_else(|| unheard(done.address, at));
+        let mut host = self.hosts.remove(&done.address).unwrap_or_else(|| HostReport::unheard(done.address, at));
         self.rows -= host.rows.len();
         let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
         if told < done.ports {
@@ -128,10 +139,6 @@ impl ByHost {
         host.finish();
         host
     }
-}
-
-fn unheard(address: SocketAddr, at: Time) -> HostReport {
-    HostReport { address, counts: Vec::new(), rows: Vec::new(), first: at, last: at, is_part: false }
 }
 
 #[cfg(test)]
@@ -168,8 +175,8 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let mut hosts = ByHost::new(Show::states(State::ALL));
         let mut told = 0;
-        for host in 1..4 {
-            for port in 1..=40_000 {
+        for host in 1..=6 {
+            for port in 1..=60_000 {
                 if let Some(part) = hosts.add(&finding(&format!("192.0.2.{host}:{port}"), Reason::ConnRefused, 1)) {
                     assert!(part.is_part && part.counts.is_empty());
                     told += part.rows.len();
@@ -177,12 +184,12 @@ mod tests {
                 assert!(hosts.rows <= ROWS_HELD);
             }
         }
-        for host in 1..4 {
+        for host in 1..=6 {
             let address = format!("192.0.2.{host}:0").parse().unwrap();
-            let last = hosts.take(&HostDone { address, ports: 40_000, rest: Reason::Interrupted }, Time::default());
-            assert_eq!(last.counts, [(Reason::ConnRefused, 40_000)]);
+            let last = hosts.take(&HostDone { address, ports: 60_000, rest: Reason::Interrupted }, Time::default());
+            assert_eq!(last.counts, [(Reason::ConnRefused, 60_000)]);
             told += last.rows.len();
         }
-        assert_eq!((told, hosts.rows), (120_000, 0));
+        assert_eq!((told, hosts.rows), (360_000, 0));
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use super::json::timestamp;
-use super::{Begin, Progress, Show, Sink, Summary, WholeLines, ip_text};
+use super::record::timestamp;
+use super::{Begin, Origin, Progress, Show, Sink, Summary, WholeLines, ip_text, printable};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
@@ -32,6 +32,9 @@ impl<'a, W: Write> Csv<'a, W> {
 impl<W: Write> Sink for Csv<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         (self.started_at, self.names) = (begin.started_at, begin.plan.names.clone());
+        if begin.origin == Origin::Resumed {
+            return Ok(());
+        }
         self.out.add(|line| writeln!(line, "{}", COLUMNS.join(",")))?;
         self.out.flush()
     }
@@ -43,7 +46,7 @@ impl<W: Write> Sink for Csv<'_, W> {
         let port = finding.endpoint.port();
         let values: [&str; COLUMNS.len()] = [
             &ip_text(finding.endpoint),
-            self.names.get(finding.endpoint.ip()).unwrap_or_default(),
+            &self.names.get(finding.endpoint.ip()).map(printable).unwrap_or_default(),
             &port.to_string(),
             "tcp",
             finding.state().as_str(),
@@ -79,12 +82,12 @@ fn quoted(value: &str) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture::{golden, play};
+    use crate::report::fixture::{self, golden, play};
     use crate::scan::State;
 
     #[test]
     fn findings_are_lines() {
-        let (mut text, services) = (Vec::new(), Services::built_in());
+        let (mut text, services) = (Vec::new(), fixture::services());
         play(&mut Csv::new(&mut text, Show::states(State::ALL), &services));
         golden("findings.csv", &String::from_utf8(text).unwrap());
     }

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Begin, Progress, Sink, Summary, WholeLines, ip_text};
+use super::{Begin, Origin, Progress, Sink, Summary, WholeLines, ip_text};
 use crate::scan::{Finding, State};
 
 /// Writes `address:port` lines to `W`; an IPv6 address stands in brackets.
@@ -52,6 +52,9 @@ impl<W: Write> MasscanList<W> {
 impl<W: Write> Sink for MasscanList<W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.started_at = begin.started_at;
+        if begin.origin == Origin::Resumed {
+            return Ok(());
+        }
         // The word by which readers know the format.
         self.out.add(|line| writeln!(line, "#masscan"))?;
         self.out.flush()

@@ -3,28 +3,40 @@
 
 pub mod by_host;
 #[cfg(feature = "cli")]
+pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod csv;
 #[cfg(feature = "cli")]
 pub mod experiment;
+#[cfg(feature = "cli")]
+pub mod grepable;
 #[cfg(feature = "cli")]
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod limits;
 #[cfg(feature = "cli")]
 pub mod lists;
+#[cfg(feature = "cli")]
+pub mod merge;
 pub mod metrics;
+#[cfg(feature = "cli")]
+mod nmap;
 #[cfg(feature = "plot")]
 pub mod plot;
+#[cfg(feature = "cli")]
+mod record;
 #[cfg(feature = "cli")]
 pub mod stats_lines;
 #[cfg(feature = "cli")]
 pub mod text;
+#[cfg(feature = "cli")]
+pub mod xml;
 
 use std::io;
 use std::time::SystemTime;
 
 use crate::plan::Outline;
-use crate::scan::{Finding, Histogram, Limits, Pace, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time};
+use crate::scan::{Finding, Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time};
 pub use by_host::HostReport;
 
 /// What is known when a scan begins.
@@ -42,8 +54,31 @@ pub struct Begin<'a> {
     pub cap: u32,
     /// Which limit set the cap.
     pub cap_set_by: SetBy,
-    /// Whether this goes on where another run was: what a report begins with is written already.
-    pub is_resumed: bool,
+    /// Where what follows comes from.
+    pub origin: Origin,
+}
+
+/// Where findings come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A scan, from its beginning.
+    Scan,
+    /// A scan that goes on where another run was: what a report begins with is written already, and so is what was found then.
+    Resumed,
+    /// Reports of scans that are joined: of endpoints that they do not list there are only counts.
+    Joined,
+}
+
+/// With no more addresses than this every host is told of, as they were asked for one by one.
+#[cfg(feature = "cli")]
+const FEW_ADDRESSES: u64 = 16;
+
+#[cfg(feature = "cli")]
+impl Begin<'_> {
+    /// Whether hosts that answer nothing are told of like others; otherwise they are only counted.
+    fn tells_all_hosts(&self) -> bool {
+        self.settings.scan_silent || self.plan.addresses_of_all <= FEW_ADDRESSES
+    }
 }
 
 /// What it takes to go on later, or in another process: as of one moment, before which every finding was told.
@@ -125,6 +160,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Every way.
+    pub const ALL: [Exit; 4] = [Exit::Complete, Exit::Incomplete, Exit::Interrupted, Exit::ReportFailed];
+
     /// The word used in every report.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -145,6 +183,8 @@ pub struct Summary {
     pub elapsed: Time,
     /// How it ended.
     pub exit: Exit,
+    /// Why it ended before it was complete, if it did.
+    pub stopped: Option<Reason>,
     /// Sockets in flight at most.
     pub cap: u32,
     /// Which limit set the cap.
@@ -287,6 +327,11 @@ impl Show {
         Show(std::array::from_fn(|state| self.0[state] || other.0[state]))
     }
 
+    /// Lists what both do.
+    pub fn and(self, other: Show) -> Show {
+        Show(std::array::from_fn(|state| self.0[state] && other.0[state]))
+    }
+
     /// Whether findings of this state are listed.
     pub fn lists(self, state: State) -> bool {
         self.0[state as usize]
@@ -300,6 +345,18 @@ pub(crate) fn ip_text(endpoint: std::net::SocketAddr) -> String {
         std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
         _ => endpoint.ip().to_string(),
     }
+}
+
+/// Text as it may go to a terminal: what would move its cursor, change its colours or turn the direction of writing is told as
+/// Rust would write it, `\u{1b}`.
+#[cfg(feature = "cli")]
+pub(crate) fn printable(text: &str) -> String {
+    let acts = |letter: char| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if acts(letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
+    }
+    plain
 }
 
 /// `1234567` as `1,234,567`.
@@ -325,10 +382,24 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
 /// One set of findings that every format's golden test is fed with.
 #[cfg(all(test, feature = "cli"))]
 mod fixture {
+    use super::by_host::ByHost;
     use super::*;
-    use crate::plan::{Plan, PortSet, Target};
-    use crate::scan::{Connect, Outcome, OwnError, Reason, Scan};
+    use crate::plan::{Plan, PortSet, Services, Target};
+    use crate::scan::{Connect, News, Outcome, OwnError, Scan};
     use std::time::Duration;
+
+    /// Names of services, as a file that somebody else wrote may have them.
+    pub fn services() -> Services {
+        Services::with_system("<b>&\"'--> 4444/tcp\nwww/, 80/tcp\n\x1b[31m 22/tcp\n")
+    }
+
+    /// A command line that would like to be more than that. What is no UTF-8 is replaced already.
+    pub fn arguments() -> Vec<String> {
+        ["127.0.0.1", "odd \"\u{1b}[31m\n", "--><!--", "<&'>", "--", "\u{fffd}\u{fffe}"].map(String::from).into()
+    }
+
+    /// A name, as a shard that somebody else wrote may have it.
+    const HOSTILE: &str = "<i>\u{1b}[2J--> \"&',(x)/\r\n\u{202e}";
 
     /// Compares with the file of that name in `golden/`; with PORTREEVE_BLESS set, writes it.
     pub fn golden(name: &str, text: &str) {
@@ -363,7 +434,13 @@ mod fixture {
         let (cap, cap_set_by) = limits.cap();
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let settings = Settings::default();
-        sink.begin(&Begin { started_at, plan: &plan.outline(), settings, limits, cap, cap_set_by, is_resumed: false }).expect("begin");
+        let mut outline = plan.outline();
+        outline.names = [("192.0.2.9", HOSTILE), ("fe80::1", "odd.test")]
+            .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
+            .into_iter()
+            .collect();
+        sink.begin(&Begin { started_at, plan: &outline, settings, limits, cap, cap_set_by, origin: Origin::Scan }).expect("begin");
+        let mut hosts = sink.wants_hosts().map(ByHost::new);
 
         let mut scan = Scan::new(plan, settings, cap);
         let at = |ms: u64| Time::from_us(ms * 1_000);
@@ -389,8 +466,15 @@ mod fixture {
         while let Some(slot) = scan.poll_expired(at(30)) {
             scan.handle_outcome(slot, Outcome::Silence, at(30));
         }
-        while let Some(finding) = scan.poll_finding() {
-            sink.finding(&finding).expect("finding");
+        while let Some(news) = scan.poll_news() {
+            match (news, &mut hosts) {
+                (News::Finding(finding), hosts) => {
+                    sink.finding(&finding).expect("finding");
+                    hosts.as_mut().map(|hosts| hosts.add(&finding));
+                }
+                (News::HostDone(done), Some(hosts)) => sink.host(&hosts.take(&done, at(30))).expect("host"),
+                (News::HostDone(_), None) => {}
+            }
         }
         sink.progress(&Progress { stats: scan.stats(), elapsed: at(30), pace: scan.pace() }).expect("progress");
         let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
@@ -400,6 +484,7 @@ mod fixture {
             stats,
             elapsed: at(30),
             exit: Exit::Interrupted,
+            stopped: scan.stopped(),
             cap,
             cap_set_by,
             peak_sockets: 12,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::json::{Quantiles, own_errors, rounded};
+use super::record::{Quantiles, own_errors, rounded};
 use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Exit, Phase, Progress, Show, Sink, Summary, WholeLines, counted, grouped};
+use super::{Begin, Exit, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, counted, grouped, printable};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
@@ -37,7 +37,8 @@ pub struct Text<'a, W> {
     rows: usize,
     counts_hosts: bool,
     addresses: u64,
-    left_out: u64,
+    warnings: Vec<String>,
+    origin: Origin,
     told: u64,
 }
 
@@ -46,7 +47,7 @@ const HOSTS_COUNTED: u64 = 4_096;
 /// … rows for the tables up to this many (about 5 MB), each of which was told when it was found …
 const MAX_ROWS: usize = 100_000;
 /// … and hosts without anything listed get a line of their own where there are no more than these.
-const HOSTS_NAMED: u64 = 16;
+const HOSTS_NAMED: u64 = super::FEW_ADDRESSES;
 
 #[derive(Debug, Default)]
 struct Host {
@@ -74,7 +75,8 @@ impl<'a, W: Write> Text<'a, W> {
             rows: 0,
             counts_hosts: false,
             addresses: 0,
-            left_out: 0,
+            warnings: Vec::new(),
+            origin: Origin::Scan,
             told: 0,
         }
     }
@@ -95,7 +97,7 @@ impl<'a, W: Write> Text<'a, W> {
 
     fn heading(&self, host: &SocketAddr) -> String {
         let ip = super::ip_text(*host);
-        let text = self.names.get(host.ip()).map_or(ip.clone(), |name| format!("{ip} ({name})"));
+        let text = self.names.get(host.ip()).map_or(ip.clone(), |name| format!("{ip} ({})", printable(name)));
         self.paint(&text, "1")
     }
 
@@ -131,9 +133,12 @@ impl<'a, W: Write> Text<'a, W> {
         for (key, host) in &self.hosts {
             if !host.rows.is_empty() {
                 self.table(text, key, host);
-            } else if self.addresses <= HOSTS_NAMED && !self.style.listed_only {
+            } else if self.addresses <= HOSTS_NAMED && !self.style.listed_only && self.counts_hosts {
                 let _ = writeln!(text, "\n{}\nnothing to list: {}", self.heading(key), folded(host.counts.iter().copied()));
             }
+        }
+        if self.origin == Origin::Resumed {
+            let _ = writeln!(text, "\nThe scan was resumed: tables hold what was found since; the rest is in the lines of the run before.");
         }
         if self.rows > MAX_ROWS {
             let more = grouped((self.rows - MAX_ROWS) as u64);
@@ -210,7 +215,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
         let listed = self.hosts.values().filter(|host| !host.rows.is_empty()).count() as u64;
         let others = self.addresses.saturating_sub(listed);
-        if self.addresses > HOSTS_NAMED && others > 0 && self.rows <= MAX_ROWS {
+        if self.addresses > HOSTS_NAMED && others > 0 && self.rows <= MAX_ROWS && self.origin != Origin::Resumed {
             let _ = writeln!(text, "{} addresses have something listed, {} have not.", grouped(listed), grouped(others));
         }
         let _ = writeln!(
@@ -255,9 +260,14 @@ impl<'a, W: Write> Text<'a, W> {
                 own.join(", ")
             );
         }
-        if self.left_out > 0 {
-            let targets = counted(self.left_out, "target was", "targets were");
-            let _ = writeln!(text, "{targets} left out: not known by name, or not of the family asked for");
+        let left_out = self.warnings.len() as u64;
+        match self.origin {
+            Origin::Joined => text.extend(self.warnings.iter().map(|warning| format!("{warning}\n"))),
+            _ if left_out > 0 => {
+                let targets = counted(left_out, "target was", "targets were");
+                let _ = writeln!(text, "{targets} left out: not known by name, or not of the family asked for");
+            }
+            _ => {}
         }
         if stats.with_reason(Reason::OutOfDescriptors) > 0 {
             let _ = writeln!(text, "raise the descriptor limit (ulimit -n 1024) or close what else holds descriptors, and scan again");
@@ -353,9 +363,10 @@ fn mebibytes(bytes: u64) -> String {
 impl<W: Write> Sink for Text<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.addresses = begin.plan.addresses;
-        self.counts_hosts = self.addresses <= HOSTS_COUNTED && !self.style.quiet;
+        // Of what was found before, or elsewhere, nobody tells one by one.
+        self.counts_hosts = self.addresses <= HOSTS_COUNTED && !self.style.quiet && begin.origin == Origin::Scan;
         self.names = begin.plan.names.clone();
-        self.left_out = begin.plan.warnings.len() as u64;
+        (self.warnings, self.origin) = (begin.plan.warnings.clone(), begin.origin);
         if self.style.verbose && !self.style.quiet {
             self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
         }
@@ -366,7 +377,7 @@ impl<W: Write> Sink for Text<'_, W> {
         let Finding { endpoint, reason, reason_ip, rtt_us, .. } = *finding;
         self.told += 1;
         let listed = self.style.show.lists(reason.state());
-        let key = without_port(endpoint);
+        let key = super::record::without_port(endpoint);
         if self.counts_hosts {
             let counts = &mut self.hosts.entry(key).or_default().counts;
             match counts.iter_mut().find(|(counted, _)| *counted == reason) {
@@ -402,18 +413,13 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 }
 
-fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
-    endpoint.set_port(0);
-    endpoint
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixture;
 
     fn check(golden: &str, style: Style) {
-        let services = Services::built_in();
+        let services = fixture::services();
         let mut out = Vec::new();
         fixture::play(&mut Text::new(&mut out, style, &services));
         fixture::golden(golden, &String::from_utf8(out).expect("UTF-8"));

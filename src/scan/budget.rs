@@ -48,6 +48,9 @@ pub enum SetBy {
 }
 
 impl SetBy {
+    /// All of them.
+    pub const ALL: [SetBy; 5] = [SetBy::Nofile, SetBy::MaxFds, SetBy::Memory, SetBy::TcpMemory, SetBy::Enough];
+
     /// The limit's name in reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,8 +66,7 @@ impl SetBy {
 impl Limits {
     /// How many sockets may be in flight at most, at least 1, and which limit says so.
     pub fn cap(&self) -> (u32, SetBy) {
-        let all = [SetBy::Nofile, SetBy::MaxFds, SetBy::Memory, SetBy::TcpMemory, SetBy::Enough];
-        let known = all.into_iter().filter_map(|set_by| Some((self.sockets(set_by)?, set_by)));
+        let known = SetBy::ALL.into_iter().filter_map(|set_by| Some((self.sockets(set_by)?, set_by)));
         let (cap, set_by) = known.min_by_key(|&(cap, _)| cap).unwrap_or((1, SetBy::Enough));
         (cap.clamp(1, ENOUGH) as u32, set_by)
     }

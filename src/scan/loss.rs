@@ -108,7 +108,7 @@ pub struct Missed {
     /// The expected number.
     pub expected: f64,
     /// The same, with the loss as high as it may well be.
-    high: f64,
+    pub high: f64,
 }
 
 impl Missed {

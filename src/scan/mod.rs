@@ -860,7 +860,7 @@ impl Scan {
 
     /// A failure on our own side says nothing of the target: the probe waits and is tried again, with fewer at once.
     fn send_back(&mut self, slot: Slot, error: OwnError, now: Time) {
-        self.stats.own_error(error);
+        self.stats.own_error(error, 1);
         self.budget.shrink(error, self.stats.in_flight, now);
         self.stats.cap = self.budget.cap();
         self.stats.lowest_cap = self.stats.lowest_cap.min(self.stats.cap);
@@ -929,7 +929,7 @@ impl Scan {
             }
         }
         for host in self.hosts.iter() {
-            estimate_missed(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+            count_host(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
         }
         if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
             self.stats.settle(reason, self.plan.len() - self.stats.begun);
@@ -972,9 +972,9 @@ impl Scan {
     fn finish_host(&mut self, id: HostId, now: Time) {
         self.tell_held(id, Reason::NoResponse, now);
         let host = self.hosts.remove(id);
-        self.stats.hosts_answering += u64::from(host.answered > 0);
+        // After a stop they are all counted.
         if self.stopped.is_none() {
-            estimate_missed(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+            count_host(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
         }
         self.tell_rest(&host, Reason::NoResponse, false, now);
     }
@@ -1013,13 +1013,14 @@ impl Scan {
     }
 }
 
-/// Adds how many open ports of a host were probably taken for silent ones, and how many are on hosts like it that were never
-/// heard of.
-fn estimate_missed(host: &hosts::Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
+/// Counts a host if it answered, and adds how many of its open ports were probably taken for silent ones, and how many are on hosts like
+/// it that were never heard of.
+fn count_host(host: &hosts::Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
     let (open, answered) = (f64::from(host.open), f64::from(host.answered));
     if host.answered == 0 {
         return;
     }
+    stats.hosts_answering += 1;
     if host.silent > 0 {
         let chances = [shared.chance(&host.loss), shared.bound(&host.loss)];
         stats.missed.on_host(chances, host.silent_attempts, answered, f64::from(host.silent), open);

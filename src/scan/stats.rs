@@ -33,7 +33,7 @@ pub struct Stats {
     pub rtt: Histogram,
     /// Open ports that were probably missed.
     pub missed: Missed,
-    /// Hosts that answered on a port and are done with.
+    /// Hosts that answered on a port, and are done with or were under way when the scan was stopped.
     pub hosts_answering: u64,
     /// Hosts that answered nothing on so many ports that the others were left out.
     pub hosts_silent: u64,
@@ -79,7 +79,7 @@ impl Stats {
         self.lost as f64 / (self.lost + answered).max(1) as f64
     }
 
-    pub(super) fn new(planned: u64, cap: u32) -> Self {
+    pub(crate) fn new(planned: u64, cap: u32) -> Self {
         Stats {
             planned,
             begun: 0,
@@ -128,17 +128,48 @@ impl Stats {
         OwnError::ALL.into_iter().map(|error| (error, self.own_errors[error as usize])).filter(|&(_, count)| count > 0)
     }
 
+    /// Adds what a part of the same scan has counted, all but its endpoints, and the hosts that answered: those may be
+    /// in several parts.
+    #[cfg(feature = "cli")]
+    pub(crate) fn add(&mut self, part: &Stats) {
+        let reasons = self.by_reason.iter_mut().zip(part.by_reason);
+        let own_errors = self.own_errors.iter_mut().zip(part.own_errors);
+        let others = [
+            (&mut self.begun, part.begun),
+            (&mut self.attempts, part.attempts),
+            (&mut self.retries, part.retries),
+            (&mut self.lost, part.lost),
+            (&mut self.voided, part.voided),
+            (&mut self.controls, part.controls),
+            (&mut self.outage_us, part.outage_us),
+            (&mut self.self_connects, part.self_connects),
+        ];
+        reasons.chain(own_errors).chain(others).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.outages = self.outages.saturating_add(part.outages);
+        self.rtt.add(&part.rtt);
+        self.missed.expected += part.missed.expected;
+        self.missed.high += part.missed.high;
+        self.hosts_silent = self.hosts_silent.max(part.hosts_silent);
+        part.all_open.iter().for_each(|&host| {
+            if !self.all_open.contains(&host) {
+                self.host_is_all_open(host);
+            }
+        });
+        self.peak_in_flight = self.peak_in_flight.max(part.peak_in_flight);
+        self.lowest_cap = self.lowest_cap.max(part.lowest_cap);
+    }
+
     /// Endpoints that have a verdict. When a scan is over this equals [`planned`](Self::planned).
     pub fn settled(&self) -> u64 {
         self.by_reason.iter().sum()
     }
 
-    pub(super) fn settle(&mut self, reason: Reason, count: u64) {
+    pub(crate) fn settle(&mut self, reason: Reason, count: u64) {
         self.by_reason[reason as usize] += count;
     }
 
-    pub(super) fn own_error(&mut self, error: OwnError) {
-        self.own_errors[error as usize] += 1;
+    pub(crate) fn own_error(&mut self, error: OwnError, count: u64) {
+        self.own_errors[error as usize] += count;
     }
 }
 
@@ -175,6 +206,33 @@ impl Histogram {
         self.sum_us
     }
 
+    /// The times by the one that each bucket's do not exceed, and how many those are; empty ones are left out.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        (0..BUCKETS).map(|bucket| (Self::end(bucket), self.buckets[bucket])).filter(|&(_, count)| count > 0)
+    }
+
+    /// From what [`buckets`](Self::buckets) has told. Their sum is that of the middles.
+    pub fn from_buckets(buckets: &[(u64, u64)]) -> Self {
+        let mut times = Histogram::default();
+        for &(end_us, count) in buckets {
+            let bucket = &mut times.buckets[Self::bucket(end_us.saturating_sub(1))];
+            *bucket = bucket.saturating_add(count);
+            times.sum_us = times.sum_us.saturating_add(count.saturating_mul(end_us / 18 * 17));
+        }
+        times
+    }
+
+    #[cfg(feature = "cli")]
+    fn add(&mut self, other: &Histogram) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
+    /// Where a bucket ends: no less than the samples in it.
+    fn end(bucket: usize) -> u64 {
+        (9 + bucket as u64 % 8) << (bucket / 8)
+    }
+
     fn bucket(us: u64) -> usize {
         let us = us.max(8);
         let exponent = us.ilog2();
@@ -190,9 +248,7 @@ impl Histogram {
             seen += count;
             seen >= wanted
         })?;
-        // The end of the bucket: no less than the samples in it.
-        let (exponent, step) = (bucket as u32 / 8, bucket as u64 % 8);
-        Some((9 + step) << exponent)
+        Some(Self::end(bucket))
     }
 }
 
@@ -210,6 +266,9 @@ mod tests {
             assert!((found / us - 1.0).abs() < 0.13, "{found} for {us}");
         }
         rtt.count(0);
+        let again = Histogram::from_buckets(&rtt.buckets().collect::<Vec<_>>());
+        assert_eq!(again.buckets, rtt.buckets);
+        assert!((again.sum_us as f64 / rtt.sum_us as f64 - 1.0).abs() < 0.06, "{} for {}", again.sum_us, rtt.sum_us);
         rtt.count(u64::MAX);
         assert_eq!(Histogram::bucket(u64::MAX), BUCKETS - 1);
     }

@@ -142,8 +142,8 @@ reasons! {
     NetworkAway = Unscanned "network-away",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
-    /// It belongs to a part of the scan that was not among those that were joined.
-    ShardMissing = Unscanned "shard-missing",
+    /// Its part of the scan is missing among those that were joined, or did not come to its end.
+    Untold = Unscanned "untold",
 }
 
 macro_rules! own_errors {

@@ -1,0 +1,152 @@
+//! A checkpoint as text: what it takes to go on, and a digest that tells whether it is all there. It knows the run only as what its
+//! caller wants kept of it, and no files.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::record::End;
+use super::{Checkpoint, HostReport};
+use crate::plan::Digest;
+use crate::scan::Snapshot;
+
+/// What a checkpoint begins with, so that every program can tell it from other files.
+const FORMAT: &str = "portreeve-checkpoint";
+
+/// The first line: what is below, and whether it is whole.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: String,
+    digest: String,
+}
+
+/// The second line.
+#[derive(Serialize, Deserialize)]
+struct Body<'a, Run> {
+    run: Run,
+    /// None when the scan came to its end.
+    #[serde(borrow)]
+    under_way: Option<UnderWay<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UnderWay<'a> {
+    so_far: End<'a>,
+    hosts: Cow<'a, [HostReport]>,
+    snapshot: Cow<'a, Snapshot>,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// It is something else.
+    #[error("this is no checkpoint")]
+    NoCheckpoint,
+    /// It was written by another version.
+    #[error("it was written by portreeve {0}, and this is portreeve {version}; go on with that one", version = env!("CARGO_PKG_VERSION"))]
+    OtherVersion(String),
+    /// Something is missing or different.
+    #[error("it is damaged ({0}); scan from the beginning")]
+    Damaged(String),
+}
+
+/// A checkpoint of a run, or with none that of one which came to its end.
+///
+/// # Errors
+/// A `run` that cannot be JSON.
+pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_json::Result<String> {
+    let under_way = checkpoint.map(|checkpoint| UnderWay {
+        so_far: End::of(&checkpoint.summary, SystemTime::UNIX_EPOCH),
+        hosts: Cow::Borrowed(&checkpoint.hosts),
+        snapshot: Cow::Borrowed(&checkpoint.snapshot),
+    });
+    let body = serde_json::to_string(&Body { run, under_way })?;
+    let header = Header { format: FORMAT.into(), version: env!("CARGO_PKG_VERSION").into(), digest: digest(&body) };
+    Ok(format!("{}\n{body}\n", serde_json::to_string(&header)?))
+}
+
+/// What [`write()`] was given.
+///
+/// # Errors
+/// [`CheckpointError`]: it is no checkpoint, not of this version, or damaged.
+pub fn read<Run: DeserializeOwned>(text: &[u8]) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
+    let damaged = |what: &dyn std::fmt::Display| CheckpointError::Damaged(what.to_string());
+    let mut lines = text.split(|&byte| byte == b'\n');
+    let header = lines.next().and_then(|line| serde_json::from_slice::<Header>(line).ok());
+    let header = header.filter(|header| header.format == FORMAT).ok_or(CheckpointError::NoCheckpoint)?;
+    if header.version != env!("CARGO_PKG_VERSION") {
+        return Err(CheckpointError::OtherVersion(header.version));
+    }
+    let body = lines.next().and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
+    if digest(body) != header.digest {
+        return Err(damaged(&"its digest does not fit"));
+    }
+    let Body { run, under_way } = serde_json::from_str::<Body<Run>>(body).map_err(|error| damaged(&error))?;
+    let Some(UnderWay { so_far, hosts, snapshot }) = under_way else { return Ok((run, None)) };
+    let summary = so_far.summary().map_err(|error| damaged(&error))?;
+    Ok((run, Some(Checkpoint { summary, snapshot: snapshot.into_owned(), hosts: hosts.into_owned() })))
+}
+
+fn digest(text: &str) -> String {
+    let mut digest = Digest::default();
+    digest.add_bytes(text.as_bytes());
+    format!("{:016x}", digest.value())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Show, by_host::ByHost, fixture};
+    use crate::scan::{Finding, HostSnapshot, Reason, State, Time};
+
+    fn checkpoint() -> Checkpoint {
+        let mut hosts = ByHost::new(Show::states(State::ALL));
+        let endpoint = "[fe80::1%7]:22".parse().unwrap();
+        let by = "192.0.2.254".parse().ok();
+        let at = Time::from_us(5);
+        hosts.add(&Finding { endpoint, reason: Reason::AdminProhibited, reason_ip: by, rtt_us: None, attempts: 3, at });
+        let host = HostSnapshot { place: u64::MAX, taken_up: 9, left: vec![1, 8], held: vec![0], ..HostSnapshot::default() };
+        let snapshot = Snapshot { taken_up: 4, latest_first_answer: 2, hosts: vec![host] };
+        Checkpoint { summary: fixture::summary(), snapshot, hosts: hosts.hosts().cloned().collect() }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let kept = checkpoint();
+        let text = write(&["a", "b\u{1b}"], Some(&kept)).unwrap();
+        let (run, again) = read::<Vec<String>>(text.as_bytes()).expect("a checkpoint");
+        let again = again.expect("one under way");
+        assert_eq!(run, ["a", "b\u{1b}"]);
+        assert_eq!((&again.snapshot, &again.hosts), (&kept.snapshot, &kept.hosts));
+        let (then, now) = (&kept.summary, &again.summary);
+        assert_eq!((now.elapsed, now.exit, now.turns, &now.local_error), (then.elapsed, then.exit, then.turns, &then.local_error));
+        for state in State::ALL {
+            assert!(now.stats.reasons(state).eq(then.stats.reasons(state)), "{state:?}");
+        }
+        assert_eq!((now.stats.planned, now.stats.settled(), now.stats.attempts), (12, 12, then.stats.attempts));
+        assert!(now.stats.own_errors().eq(then.stats.own_errors()));
+        assert_eq!(now.stats.rtt.quantile_us(0.9), then.stats.rtt.quantile_us(0.9));
+        let finished = write(&7, None).unwrap();
+        assert!(matches!(read::<u8>(finished.as_bytes()), Ok((7, None))));
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused() {
+        let text = write(&"run", Some(&checkpoint())).unwrap().into_bytes();
+        let error = |text: &[u8]| read::<String>(text).map(|_| ()).expect_err("refused").to_string();
+        for length in 0..text.len() - 1 {
+            error(&text[..length]);
+        }
+        for at in 0..text.len() - 1 {
+            let mut other = text.clone();
+            other[at] ^= 1;
+            error(&other);
+        }
+        assert_eq!(error(b"{}\n"), "this is no checkpoint");
+        let other = String::from_utf8(text).unwrap().replacen(env!("CARGO_PKG_VERSION"), "9.9.9", 1);
+        assert!(error(other.as_bytes()).contains("by portreeve 9.9.9, and this is"), "{}", error(other.as_bytes()));
+    }
+}

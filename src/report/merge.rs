@@ -1,0 +1,470 @@
+//! The JSON lines of shards, joined into one scan that any sink can be told of. It reads what it is given and knows no files. What is
+//! listed in the inputs is kept in memory, sorted by address and port: some 100 bytes a finding.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufRead};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use super::by_host::Row;
+use super::record::{self, Record, SCHEMA, Start, wall_clock};
+use super::{Begin, Exit, HostReport, Origin, Show, Sink, Summary, counted, printable};
+use crate::plan::{Outline, Shard};
+use crate::scan::{Finding, Reason, State, Stats, Time};
+
+/// Why inputs cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// An input could not be read.
+    #[error("{name} cannot be read: {error}")]
+    Read {
+        /// The input's name.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// An input is not what portreeve writes.
+    #[error("{name}, line {number}: {what}; give files that --json or -oJ has written")]
+    Line {
+        /// The input's name.
+        name: String,
+        /// The line, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Two inputs are of different scans.
+    #[error("{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and --seed")]
+    Stranger {
+        /// The input that does not fit.
+        name: String,
+        /// The one before it.
+        first: String,
+        /// What is different.
+        what: String,
+    },
+    /// No input at all.
+    #[error("there is nothing to join; give the files that the shards have written with -oJ")]
+    Nothing,
+}
+
+/// One input: a shard, or a whole scan.
+#[derive(Debug)]
+pub struct Part {
+    name: String,
+    start: Start<'static>,
+    shard: Shard,
+    show: Show,
+    started_at: SystemTime,
+    findings: Vec<Finding>,
+    hosts: Vec<HostReport>,
+    names: HashMap<IpAddr, Box<str>>,
+    end: Option<Summary>,
+}
+
+impl Part {
+    /// Reads an input to its end. A last line that is not whole is left out: its writer was killed.
+    ///
+    /// # Errors
+    /// [`MergeError`]: it cannot be read, or is something else.
+    pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
+        let wrong = |number: usize, what: String| MergeError::Line { name: printable(name), number, what };
+        let mut part: Option<Part> = None;
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let length = from.read_until(b'\n', &mut line).map_err(|error| MergeError::Read { name: printable(name), error })?;
+            if length == 0 {
+                break;
+            }
+            let is_whole = line.last() == Some(&b'\n');
+            let record = match serde_json::from_slice::<Record>(&line) {
+                Err(_) if !is_whole && number > 1 => break,
+                record => record.map_err(|error| wrong(number, printable(&error.to_string())))?,
+            };
+            match (record, &mut part) {
+                (Record::Start(start), None) => part = Some(Part::begin(name, *start).map_err(|what| wrong(number, what))?),
+                (Record::Start(_), Some(_)) => return Err(wrong(number, "a second scan begins here".into())),
+                (_, None) => return Err(wrong(number, "there is no start record before it".into())),
+                (record, Some(part)) => part.take(record).map_err(|what| wrong(number, printable(&what)))?,
+            }
+        }
+        let mut part = part.ok_or_else(|| wrong(1, "it is empty".into()))?;
+        // Where a scan was broken off, and went on behind what it had written, the last one of an endpoint holds.
+        part.findings.sort_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
+        part.findings.dedup_by_key(|finding| finding.endpoint);
+        Ok(part)
+    }
+
+    fn begin(name: &str, start: Start<'static>) -> Result<Self, String> {
+        if start.schema != SCHEMA {
+            return Err(format!("its schema is {}, and this version knows {SCHEMA}", start.schema));
+        }
+        let shard = start.shard()?;
+        if start.planned != shard.share(start.plan.endpoints) {
+            return Err(format!("a shard {shard} of {} endpoints does not have {}", start.plan.endpoints, start.planned));
+        }
+        Ok(Part {
+            name: printable(name),
+            shard,
+            show: start.states()?,
+            started_at: wall_clock(&start.timestamp)?,
+            findings: Vec::new(),
+            hosts: Vec::new(),
+            names: HashMap::new(),
+            end: None,
+            start,
+        })
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), String> {
+        let (address, name) = match record {
+            Record::Finding(found) => {
+                let finding = found.finding(self.started_at)?;
+                self.findings.push(finding);
+                (finding.endpoint, found.host)
+            }
+            Record::Host(host) => {
+                let report = host.report(self.started_at)?;
+                let address = report.address;
+                self.hosts.push(report);
+                (address, host.host)
+            }
+            Record::End(end) => {
+                let end = end.summary()?;
+                if end.stats.planned != self.start.planned || end.stats.settled() != end.stats.planned {
+                    return Err("its counts do not add up".into());
+                }
+                self.end = Some(end);
+                return Ok(());
+            }
+            Record::Start(_) | Record::Other => return Ok(()),
+        };
+        if let Some(name) = name {
+            self.names.entry(address.ip()).or_insert_with(|| name.into());
+        }
+        Ok(())
+    }
+
+    /// How far it came: of two runs of one shard the one that is complete is better, and then the one that knows more.
+    fn rank(&self) -> (bool, u64) {
+        let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
+        let known = self.end.as_ref().map_or(self.findings.len() as u64, settled);
+        (self.end.as_ref().is_some_and(|end| end.exit == Exit::Complete), known)
+    }
+
+    /// When it ended, as far as is known.
+    fn ended_at(&self) -> SystemTime {
+        let last = self.findings.iter().map(|finding| finding.at).max().unwrap_or_default();
+        self.started_at + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
+    }
+
+    /// What was counted, or without an end, what was told.
+    fn stats(&self) -> Stats {
+        if let Some(end) = &self.end {
+            return end.stats.clone();
+        }
+        let mut stats = Stats::new(self.start.planned, 0);
+        self.findings.iter().for_each(|finding| stats.settle(finding.reason, 1));
+        stats
+    }
+
+    /// What is missing of it, in words.
+    fn lack(&self) -> Option<String> {
+        let (name, shard) = (&self.name, self.shard);
+        match &self.end {
+            None => Some(format!("{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known")),
+            Some(end) if end.exit != Exit::Complete => {
+                let unscanned = counted(end.stats.in_state(State::Unscanned), "endpoint", "endpoints");
+                Some(format!("{name} (shard {shard}) is {}: {unscanned} unscanned", end.exit.as_str()))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// Shards that belong together.
+#[derive(Debug)]
+pub struct Joined {
+    parts: Vec<Part>,
+    whole: Outline,
+    lacks: Vec<String>,
+}
+
+impl Joined {
+    /// Joins inputs, in whatever order.
+    ///
+    /// # Errors
+    /// [`MergeError::Stranger`] or [`MergeError::Nothing`]. That something is missing is no error: see [`lacks`](Self::lacks).
+    pub fn new(parts: impl IntoIterator<Item = Part>) -> Result<Self, MergeError> {
+        let mut lacks = Vec::new();
+        let mut best: BTreeMap<Shard, Part> = BTreeMap::new();
+        for part in parts {
+            if let Some(first) = best.values().next() {
+                belongs(&part, first)?;
+            }
+            let Some(other) = best.remove(&part.shard) else {
+                best.insert(part.shard, part);
+                continue;
+            };
+            let (used, left) = if part.rank() > other.rank() { (part, other) } else { (other, part) };
+            lacks.push(format!("shard {} is there twice: {} is used, {} is not", used.shard, used.name, left.name));
+            best.insert(used.shard, used);
+        }
+        let mut parts: Vec<Part> = best.into_values().collect();
+        let first = parts.first().ok_or(MergeError::Nothing)?;
+        let damaged = |what: String| MergeError::Line { name: first.name.clone(), number: 1, what: printable(&what) };
+        let mut whole = first.start.whole().map_err(damaged)?;
+        first.start.limits().map_err(damaged)?;
+        whole.names = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.names)).collect();
+        lacks.extend(missing(&parts, whole.endpoints));
+        lacks.extend(parts.iter().filter_map(Part::lack));
+        whole.warnings.extend(lacks.iter().cloned());
+        Ok(Joined { parts, whole, lacks })
+    }
+
+    /// What is missing, and what was left out, in words.
+    pub fn lacks(&self) -> &[String] {
+        &self.lacks
+    }
+
+    /// The states that every input lists one by one.
+    pub fn states(&self) -> Show {
+        self.parts.iter().map(|part| part.show).reduce(Show::and).unwrap_or(Show::states([]))
+    }
+
+    /// Tells a sink of it, host by host.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn tell(mut self, sink: &mut dyn Sink) -> io::Result<Summary> {
+        let started_at = self.parts.iter().map(|part| part.started_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut summary = self.summary(started_at);
+        let hosts = self.hosts(started_at);
+        summary.stats.hosts_answering = hosts.values().filter(|(_, host)| host.present_by().is_some()).count() as u64;
+        let first = &self.parts[0].start;
+        let (limits, cap, cap_set_by) = first.limits().map_err(io::Error::other)?;
+        let settings = first.settings();
+        sink.begin(&Begin { started_at, plan: &self.whole, settings, limits, cap, cap_set_by, origin: Origin::Joined })?;
+        let wants_hosts = sink.wants_hosts();
+        for (findings, mut host) in hosts.into_values() {
+            findings.iter().try_for_each(|finding| sink.finding(finding))?;
+            let Some(show) = wants_hosts else { continue };
+            host.rows = findings.iter().filter(|finding| show.lists(finding.state())).map(Row::of).collect();
+            sink.host(&host)?;
+        }
+        sink.end(&summary)?;
+        Ok(summary)
+    }
+
+    /// Every host with its findings by port, and with its counts.
+    fn hosts(&mut self, started_at: SystemTime) -> BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> {
+        let mut hosts: BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> = BTreeMap::new();
+        let of = |address: SocketAddr, at: Time| (Vec::new(), HostReport { last: at, ..HostReport::unheard(address, at) });
+        for part in &mut self.parts {
+            let later = part.started_at.duration_since(started_at).unwrap_or_default().as_micros() as u64;
+            // Of two records of one host, from before and after a scan was broken off, the last holds.
+            let reports: HashMap<SocketAddr, HostReport> = part.hosts.drain(..).map(|host| (host.address, host)).collect();
+            for report in reports.values() {
+                let (first, last) = (report.first.plus_us(later), report.last.plus_us(later));
+                let (_, host) = hosts.entry(report.address).or_insert_with(|| of(report.address, first));
+                report.counts.iter().for_each(|&(reason, count)| host.count(reason, count));
+                (host.first, host.last) = (host.first.min(first), host.last.max(last));
+            }
+            for mut finding in part.findings.drain(..) {
+                finding.at = finding.at.plus_us(later);
+                let address = record::without_port(finding.endpoint);
+                let (findings, host) = hosts.entry(address).or_insert_with(|| of(address, finding.at));
+                if !reports.contains_key(&address) {
+                    host.count(finding.reason, 1);
+                }
+                findings.push(finding);
+            }
+        }
+        for (findings, host) in hosts.values_mut() {
+            findings.sort_by_key(|finding| finding.endpoint.port());
+            host.finish();
+        }
+        hosts
+    }
+
+    /// The sum, but for the hosts.
+    fn summary(&self, started_at: SystemTime) -> Summary {
+        let mut stats = Stats::new(self.whole.endpoints, 0);
+        let ends = || self.parts.iter().filter_map(|part| part.end.as_ref());
+        self.parts.iter().for_each(|part| stats.add(&part.stats()));
+        let untold = stats.planned.saturating_sub(stats.settled());
+        stats.settle(Reason::Untold, untold);
+        let is_complete = untold == 0 && ends().all(|end| end.exit == Exit::Complete);
+        let ended_at = self.parts.iter().map(Part::ended_at).max().unwrap_or(started_at);
+        let first = ends().next();
+        let sum = |count: fn(&Summary) -> u64| ends().map(count).sum();
+        Summary {
+            elapsed: Time::from_us(ended_at.duration_since(started_at).unwrap_or_default().as_micros() as u64),
+            exit: if is_complete { Exit::Complete } else { Exit::Incomplete },
+            stopped: None,
+            cap: ends().map(|end| end.cap).max().unwrap_or(0),
+            cap_set_by: first.map_or(crate::scan::SetBy::Enough, |end| end.cap_set_by),
+            peak_sockets: ends().map(|end| end.peak_sockets).max().unwrap_or(0),
+            sockets_opened: sum(|end| end.sockets_opened),
+            tcp_memory_growth_bytes: ends().filter_map(|end| end.tcp_memory_growth_bytes).max(),
+            turns: sum(|end| end.turns),
+            events: sum(|end| end.events),
+            late: Default::default(),
+            profile: None,
+            stale_events: sum(|end| end.stale_events),
+            local_error: ends().find_map(|end| end.local_error.clone()),
+            stats,
+        }
+    }
+}
+
+fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
+    let (plan, other) = (&part.start.plan, &first.start.plan);
+    let what = if plan != other {
+        format!(
+            "it is of another plan ({} endpoints, digest {}, instead of {}, {})",
+            plan.endpoints, plan.digest, other.endpoints, other.digest
+        )
+    } else if part.shard.of() != first.shard.of() {
+        format!("it is shard {}, and that one is {}", part.shard, first.shard)
+    } else {
+        return Ok(());
+    };
+    Err(MergeError::Stranger { name: part.name.clone(), first: first.name.clone(), what: printable(&what) })
+}
+
+/// Shards of which there is nothing: `shards 3-5, 9 of 16 are missing`.
+fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
+    let of = parts[0].shard.of();
+    let (mut runs, mut next, mut count): (Vec<String>, u32, u64) = (Vec::new(), 1, 0);
+    let ends = parts.iter().map(|part| part.shard.number()).chain([of.saturating_add(1)]);
+    for there in ends {
+        if next < there {
+            runs.push(if next == there - 1 { next.to_string() } else { format!("{next}-{}", there - 1) });
+            count += u64::from(there - next);
+        }
+        next = there.saturating_add(1);
+    }
+    let there: u64 = parts.iter().map(|part| part.start.planned).sum();
+    let lost = counted(endpoints.saturating_sub(there), "endpoint", "endpoints");
+    let (shards, are) = if count == 1 { ("shard", "is") } else { ("shards", "are") };
+    (count > 0).then(|| format!("{shards} {} of {of} {are} missing, with {lost}", runs.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::json::JsonLines;
+    use crate::report::xml::Xml;
+    use crate::report::{fixture, text};
+
+    fn written() -> String {
+        let (mut out, services) = (Vec::new(), fixture::services());
+        fixture::play(&mut JsonLines::new(&mut out, Show::states(State::ALL), &services, fixture::arguments()));
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn read(text: &str) -> Result<Part, MergeError> {
+        Part::read("a.jsonl", text.as_bytes())
+    }
+
+    /// What is told when these inputs are joined.
+    fn joined(texts: &[&str]) -> Result<(String, Summary), MergeError> {
+        let (mut out, services) = (Vec::new(), fixture::services());
+        let joined = Joined::new(texts.iter().map(|text| read(text)).collect::<Result<Vec<Part>, MergeError>>()?)?;
+        let show = joined.states();
+        let mut json = JsonLines::new(&mut out, show, &services, fixture::arguments());
+        let summary = joined.tell(&mut json).expect("it can be written");
+        Ok((String::from_utf8(out).expect("UTF-8"), summary))
+    }
+
+    #[test]
+    fn one_scan_is_told_as_it_was() {
+        let text = written();
+        let (again, summary) = joined(&[&text]).expect("it is whole");
+        let sorted = |text: &str, kind: &str| {
+            let mut lines: Vec<String> = text.lines().filter(|line| line.contains(kind)).map(String::from).collect();
+            lines.sort();
+            lines
+        };
+        for kind in ["\"type\":\"finding\"", "\"type\":\"host\""] {
+            assert_eq!(sorted(&again, kind), sorted(&text, kind));
+        }
+        let then = fixture::summary();
+        for state in State::ALL {
+            assert!(summary.stats.reasons(state).eq(then.stats.reasons(state)));
+        }
+        assert_eq!((summary.exit, summary.elapsed, summary.stats.hosts_answering), (Exit::Incomplete, then.elapsed, 3));
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_and_said() {
+        let part = |number: u32, exit: &str| {
+            let text = written().replace("\"shard\":null", &format!("\"shard\":{{\"number\":{number},\"of\":5}}"));
+            let plan = "\"plan\":{\"digest\":\"00ff\",\"endpoints\":60,\"addresses\":3}";
+            let start = text.find("\"plan\":{").expect("a plan");
+            let end = start + text[start..].find('}').expect("its end") + 1;
+            (text[..start].to_owned() + plan + &text[end..]).replace("\"exit\":\"interrupted\"", &format!("\"exit\":\"{exit}\""))
+        };
+        let (two, five) = (part(2, "complete"), part(5, "interrupted"));
+        let (text, summary) = joined(&[&five, &two, &two]).expect("they belong together");
+        assert_eq!(summary.stats.with_reason(Reason::Untold), 36);
+        assert_eq!((summary.stats.settled(), summary.exit), (60, Exit::Incomplete));
+        for lack in [
+            "shards 1, 3-4 of 5 are missing, with 36 endpoints",
+            "shard 2/5 is there twice",
+            "(shard 5/5) is interrupted: 3 endpoints unscanned",
+        ] {
+            assert!(text.contains(lack), "{lack:?} is not in {text}");
+        }
+        let without_end = two.rsplit_once("{\"type\":\"end\"").expect("an end").0;
+        let (text, summary) = joined(&[without_end]).expect("a part of it");
+        assert!(text.contains("has no end"), "{text}");
+        assert_eq!((summary.stats.with_reason(Reason::Untold), summary.stats.settled()), (48, 60));
+        let torn = &without_end[..without_end.len() - 9];
+        assert_eq!(joined(&[torn]).expect("all but the last line").1.stats.settled(), 60);
+        for (strangers, what) in [
+            ([two.as_str(), &written()], "it is of another plan (12 endpoints"),
+            ([&two, &two.replace("\"of\":5", "\"of\":4").replace("\"endpoints\":60", "\"endpoints\":48")], "another plan"),
+        ] {
+            let error = joined(&strangers).expect_err("strangers").to_string();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_read_makes_it_fail() {
+        let text = written();
+        let mut random = fastrand::Rng::with_seed(5);
+        let words =
+            ["0", "-1", "18446744073709551615", "1e99", "null", "\"\"", "{}", "\"\\u001b[2J\"", "4294967295", "\"9999-12-31T23:59:59Z\""];
+        let mut told = 0;
+        for _ in 0..3_000 {
+            let mut lines: Vec<String> = text.lines().map(|line| line.to_owned() + "\n").collect();
+            let at = random.usize(..lines.len());
+            // One value of one line is another.
+            let places: Vec<usize> = lines[at].match_indices(':').map(|(place, _)| place + 1).collect();
+            let from = places[random.usize(..places.len())];
+            let to = from + lines[at][from..].find([',', '}']).unwrap_or(0);
+            if lines[at].is_char_boundary(from) && lines[at].is_char_boundary(to) {
+                lines[at].replace_range(from..to, random.choice(words).expect("one"));
+            }
+            let Ok(part) = read(&lines.concat()) else { continue };
+            let Ok(joined) = Joined::new([part]) else { continue };
+            let (mut out, services, show) = (Vec::new(), fixture::services(), joined.states());
+            let mut xml = Xml::new(&mut out, show, &services, "nmap", &fixture::arguments());
+            joined.tell(&mut xml).expect("it can be written");
+            assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'));
+            let (mut out, style) = (Vec::new(), text::Style { show, listed_only: false, verbose: true, quiet: false, color: false });
+            Joined::new([read(&lines.concat()).expect("as before")])
+                .expect("as before")
+                .tell(&mut text::Text::new(&mut out, style, &services))
+                .expect("it can be written");
+            assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'), "{}", String::from_utf8_lossy(&out));
+            told += 1;
+        }
+        assert!(told > 300, "{told} of them can be read");
+    }
+}

@@ -1,0 +1,270 @@
+//! Scans that are broken off and go on: killed between any two system calls, interrupted, with files that were changed since. In
+//! namespaces of their own, so that nothing else listens there.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use fastrand::Rng;
+use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait};
+use support::namespace::{in_namespace, skip};
+
+/// Four addresses, of which each has these ports open: half a second's work, for several checkpoints.
+const SCAN: &str = "127.0.0.1-4 -p 1001-1250 --max-rate 2000 --show all --checkpoint c";
+const OUTPUTS: &str = "-oJ a.jsonl -oX a.xml -oG a.gnmap -oN a.txt --output-csv a.csv -oL a.list --list-open a.open -q";
+const OPEN: [u16; 5] = [1_001, 1_042, 1_150, 1_249, 1_250];
+const ENDPOINTS: usize = 1_000;
+
+/// Listens there until the process ends, and takes every connection, so that no queue is ever full.
+fn listen() {
+    for port in OPEN {
+        let listener = TcpListener::bind(("0.0.0.0", port)).expect("a free port");
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+    }
+}
+
+fn run_in(folder: &Path, arguments: &str) -> Ran {
+    let mut command = portreeve(arguments);
+    command.current_dir(folder);
+    run(command)
+}
+
+/// The command in a folder, seen or killed by strace.
+fn traced(arguments: &str, folder: &Path, options: &[&str]) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "strace"]).args(options).arg(env!("CARGO_BIN_EXE_portreeve"));
+    strace.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
+    strace
+}
+
+fn output(mut command: Command) -> Ran {
+    ran(command.output().unwrap_or_else(|error| skip(&format!("strace cannot be run: {error}"))))
+}
+
+/// How often a whole run makes which system call.
+fn calls(folder: &Path) -> Vec<(String, u32)> {
+    output(traced(&format!("{SCAN} {OUTPUTS}"), folder, &["-c"]));
+    let table = fs::read_to_string(folder.join("strace")).expect("strace's table");
+    // `% time, seconds, usecs/call, calls, errors, syscall`; errors may be missing.
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Some((words.last()?.to_string(), words.get(3)?.parse().ok()?))
+    };
+    let calls: Vec<(String, u32)> =
+        table.lines().filter_map(row).filter(|(name, _)| !["total", "execve"].contains(&name.as_str())).collect();
+    assert!(calls.iter().any(|(name, count)| name == "rename" && *count > 3), "several checkpoints: {table}");
+    calls
+}
+
+/// One of all calls, or one of those that a checkpoint is made of.
+fn moment<'a>(calls: &'a [(String, u32)], random: &mut Rng) -> (&'a str, u32) {
+    const OF_CHECKPOINTS: [&str; 7] = ["openat", "flock", "write", "fsync", "fdatasync", "rename", "statx"];
+    let any = random.bool();
+    let calls = || calls.iter().filter(|(name, _)| any || OF_CHECKPOINTS.contains(&name.as_str()));
+    let mut at = random.u32(0..calls().map(|(_, count)| count).sum());
+    for (name, count) in calls() {
+        if at < *count {
+            return (name, at + 1);
+        }
+        at -= count;
+    }
+    unreachable!("it is below the sum")
+}
+
+/// Everything about the files that a scan has left in the end.
+fn check_files(folder: &Path, what: &str) {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{what}: {name}: {error}"));
+    let text = read("a.jsonl");
+    let end = end_record(&text);
+    let lines = json_lines(&text);
+    assert_eq!((&end["exit"], &end["closed"], &end["open"]), (&"complete".into(), &980.into(), &20.into()), "{what}");
+    let mut states: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["type"] == "finding") {
+        let word = |name: &str| line[name].as_str().expect("a word").to_owned();
+        states.entry((word("ip"), line["port"].as_u64().expect("a port"))).or_default().push(word("state"));
+    }
+    assert_eq!(states.len(), ENDPOINTS, "{what}: an endpoint is missing");
+    for ((ip, port), found) in &states {
+        let truth = if OPEN.contains(&(*port as u16)) { "open" } else { "closed" };
+        assert_eq!(found, &[truth], "{what}: {ip}:{port}");
+    }
+    let counts = |name: &str| lines.iter().filter(|line| line["type"] == name).count();
+    assert_eq!((counts("start"), counts("host"), counts("end")), (1, 4, 1), "{what}");
+    assert_eq!(read("a.csv").lines().count(), 1 + ENDPOINTS, "{what}");
+    assert_eq!(read("a.open").lines().count(), 20, "{what}");
+    let list = read("a.list");
+    assert!(list.starts_with("#masscan\n") && list.ends_with("\n# end\n") && list.lines().count() == 22, "{what}: {list}");
+    let grepable = read("a.gnmap");
+    assert_eq!(grepable.matches("\tPorts: 1001/open/tcp//").count(), 4, "{what}: {grepable}");
+    assert!(grepable.lines().count() == 10 && grepable.contains("\n# portreeve done at"), "{what}: {grepable}");
+    let xml = read("a.xml");
+    let counts = ["<?xml", "<nmaprun", "<host ", "<port ", "state=\"open\"", "</host>", "exit=\"success\"", "</nmaprun>\n"]
+        .map(|part| xml.matches(part).count());
+    assert_eq!(counts, [1, 1, 4, ENDPOINTS, 20, 4, 1, 1], "{what}: {xml}");
+    assert_eq!(read("a.txt").matches("open 127.0.0.").count(), 20, "{what}");
+}
+
+/// Kills one scan, up to three times, and lets it go on until it is through. Returns how often it was killed: a moment may come never.
+fn kill_and_resume(calls: &[(String, u32)], seed: u64) -> usize {
+    let mut random = Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let (mut history, mut connects, mut kills) = (format!("seed {seed}"), 0, 0);
+    for _ in 0..20 {
+        let arguments = if folder.path().join("c").exists() { "resume c".into() } else { format!("{SCAN} {OUTPUTS}") };
+        let (call, number) = moment(calls, &mut random);
+        let (seen, killed) = (format!("trace=connect,{call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+        let options = ["-e", &seen, "-e", &killed];
+        let Ran { code, stderr, .. } = output(traced(&arguments, folder.path(), if kills == 3 { &options[..2] } else { &options }));
+        history += &format!("; {arguments}, {killed}: {code:?} {stderr}");
+        let trace = fs::read_to_string(folder.path().join("strace")).expect("strace's list");
+        // Not those that only ask for the answer.
+        connects += trace.matches("EINPROGRESS").count();
+        if code == Some(0) {
+            check_files(folder.path(), &history);
+            // Between two checkpoints there is a tenth of a second, or two where the machine is slow.
+            assert!(connects <= ENDPOINTS * 21 / 20 + kills * 500, "{connects} attempts: {history}");
+            return kills;
+        }
+        assert_eq!(code, None, "{history}");
+        kills += 1;
+    }
+    panic!("it does not come to its end: {history}");
+}
+
+#[test]
+fn whatever_moment_it_is_killed_at_nothing_is_lost() {
+    in_namespace("whatever_moment_it_is_killed_at_nothing_is_lost", || {
+        listen();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let calls = &calls(folder.path());
+        check_files(folder.path(), "not killed");
+        // They wait for their rate most of the time.
+        let (seeds, kills) = (AtomicU64::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while kills.load(Relaxed) < 200 {
+                        let seed = seeds.fetch_add(1, Relaxed);
+                        assert!(seed < 1_000, "too few of them are killed");
+                        kills.fetch_add(kill_and_resume(calls, seed), Relaxed);
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// A scan in a folder that was interrupted in its midst, with what it printed.
+fn interrupted(folder: &Path, arguments: &str) -> String {
+    let mut child = portreeve(arguments).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let begun = || fs::read_to_string(folder.join("a.jsonl")).is_ok_and(|text| text.lines().count() > 300);
+    while !begun() {
+        std::thread::yield_now();
+    }
+    signal(&child, libc::SIGINT);
+    let code = wait(&mut child);
+    assert_eq!(code, Some(130));
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr).expect("UTF-8");
+    stderr
+}
+
+#[test]
+fn an_interrupted_scan_is_whole_and_goes_on() {
+    in_namespace("an_interrupted_scan_is_whole_and_goes_on", || {
+        listen();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let outputs = OUTPUTS.replace(" -q", "");
+        let stderr = interrupted(folder.path(), &format!("{SCAN} {outputs}"));
+        assert!(stderr.contains("to go on: portreeve resume") && stderr.contains("/c"), "{stderr}");
+        let end = end_record(&fs::read_to_string(folder.path().join("a.jsonl")).expect("a file"));
+        assert_eq!(end["exit"], "interrupted");
+        let xml = fs::read_to_string(folder.path().join("a.xml")).expect("a file");
+        assert!(xml.ends_with("</nmaprun>\n") && xml.contains("exit=\"error\" errormsg=\"interrupted: "), "{xml}");
+        let again = run_in(folder.path(), &format!("{SCAN} {outputs}"));
+        assert!(again.stderr.contains("not finished") && again.stderr.contains("portreeve resume c"), "{}", again.stderr);
+        let Ran { code, stderr, .. } = run(portreeve(&format!("resume {}/c", folder.path().display())));
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        check_files(folder.path(), "resumed");
+        let Ran { code, stderr, .. } = run(portreeve(&format!("resume {}/c", folder.path().display())));
+        assert!(code == Some(0) && stderr.contains("came to its end"), "{stderr}");
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_left_alone() {
+    in_namespace("what_does_not_fit_is_refused_and_left_alone", || {
+        listen();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("targets"), "127.0.0.1-4\n").expect("written");
+        let scan = SCAN.replace("127.0.0.1-4", "-iL targets");
+        interrupted(folder.path(), &format!("{scan} -oJ a.jsonl --list-open a.open"));
+        let [kept, json, open] = ["c", "a.jsonl", "a.open"].map(|name| fs::read(path(name)).expect("a file"));
+        let refused = |parts: &[&str], code: i32| {
+            let ran = run(portreeve(&format!("resume {}", path("c").display())));
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{}", ran.stderr);
+            for part in parts {
+                assert!(ran.stderr.contains(part), "{part:?} is missing in {}", ran.stderr);
+            }
+        };
+        let is_as_it_was = || assert!(fs::read(path("a.jsonl")).expect("a file") == json, "a file was touched all the same");
+
+        fs::write(path("targets"), "127.0.0.1-5\n").expect("written");
+        refused(&["not the same any more"], 2);
+        is_as_it_was();
+        fs::write(path("targets"), "127.0.0.1-4\n").expect("written");
+
+        let longer = String::from_utf8(kept.clone()).expect("text").replacen("127.0.0.1", "127.0.0.2", 1);
+        for (damaged, part) in [
+            (kept[..kept.len() / 2].to_vec(), "damaged"),
+            (b"127.0.0.1\n".to_vec(), "no checkpoint"),
+            (Vec::new(), "no checkpoint"),
+            (longer.replacen("\"-iL\"", "\"-iX\"", 1).into_bytes(), "damaged"),
+            (String::from_utf8(kept.clone()).expect("text").replacen("0.1.0", "0.0.9", 1).into_bytes(), "portreeve 0.0.9"),
+        ] {
+            fs::write(path("c"), damaged).expect("written");
+            refused(&["cannot be resumed", part], 2);
+        }
+        fs::write(path("c"), &kept).expect("written");
+
+        fs::write(path("a.open"), "").expect("written");
+        refused(&["a.open", "when the checkpoint was written", "put it back"], 4);
+        is_as_it_was();
+        fs::write(path("a.open"), &open).expect("written");
+
+        let held = fs::File::open(path("c")).expect("a file");
+        // SAFETY: flock(2) on a descriptor that is open.
+        assert_eq!(unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&held), libc::LOCK_EX) }, 0);
+        refused(&["still running"], 2);
+        drop(held);
+
+        let Ran { code, stderr, .. } = run(portreeve(&format!("resume {}", path("c").display())));
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let text = fs::read_to_string(path("a.jsonl")).expect("a file");
+        assert_eq!(json_lines(&text).iter().filter(|line| line["type"] == "finding").count(), ENDPOINTS);
+    });
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    fs::write(folder.path().join("notes"), "mine\n").expect("written");
+    for (arguments, code, part) in [
+        ("127.0.0.1 -p 1 --checkpoint notes", 2, "is no checkpoint"),
+        ("127.0.0.1 -p 1 --checkpoint nowhere/c", 4, "nowhere/c cannot be written"),
+        ("-iL - -p 1 --checkpoint c", 2, "cannot be read again"),
+        ("127.0.0.1 -p 1 --checkpoint c --dry-run", 2, "--dry-run"),
+        ("resume nothing", 2, "nothing cannot be resumed"),
+    ] {
+        let ran = run_in(folder.path(), arguments);
+        assert!(ran.code == Some(code) && ran.stderr.contains(part), "{arguments}: {:?} {}", ran.code, ran.stderr);
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("notes")).expect("a file"), "mine\n");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something was left behind");
+}
