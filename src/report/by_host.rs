@@ -50,10 +50,10 @@ pub struct HostReport {
 }
 
 impl HostReport {
-    /// What showed that somebody is there, if anything did.
-    pub fn present_by(&self) -> Option<Reason> {
+    /// The first reason of those that only the host itself can give, if it gave one: then it is up.
+    pub fn answered_by(&self) -> Option<Reason> {
         let reasons = || self.counts.iter().map(|&(reason, _)| reason).chain(self.rows.iter().map(|row| row.reason));
-        reasons().filter(|reason| reason.speaks_for_presence()).min_by_key(|&reason| reason as usize)
+        reasons().filter(|reason| matches!(reason.state(), State::Open | State::Closed)).min_by_key(|&reason| reason as usize)
     }
 
     pub(super) fn unheard(address: SocketAddr, at: Time) -> Self {
@@ -165,10 +165,10 @@ mod tests {
         let host = hosts.take(&done, Time::default());
         assert_eq!(host.counts, [(Reason::SynAck, 2), (Reason::ConnRefused, 1), (Reason::Interrupted, 7)]);
         assert_eq!(host.rows.iter().map(|row| row.port).collect::<Vec<_>>(), [5, 9]);
-        assert_eq!((host.present_by(), host.in_state(State::Open)), (Some(Reason::SynAck), 2));
+        assert_eq!((host.answered_by(), host.in_state(State::Open)), (Some(Reason::SynAck), 2));
         let silent =
             hosts.take(&HostDone { address: "192.0.2.2:0".parse().unwrap(), ports: 1, rest: Reason::Interrupted }, Time::default());
-        assert_eq!((silent.present_by(), hosts.hosts().count(), hosts.rows), (None, 0, 0));
+        assert_eq!((silent.answered_by(), hosts.hosts().count(), hosts.rows), (None, 0, 0));
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl<'a, W: Write> Grepable<'a, W> {
     fn lines(&self, host: &HostReport) -> String {
         let name = self.nmap.names.get(host.address.ip()).map_or(String::new(), field);
         let host_is = format!("Host: {} ({name})\t", ip_text(host.address));
-        let status = if host.present_by().is_some() || self.nmap.is_forced { "Up" } else { "Unknown" };
+        let status = if host.answered_by().is_some() || self.nmap.is_forced { "Up" } else { "Unknown" };
         let listed = host.rows.iter().filter(|row| self.show.lists(row.reason.state()));
         let ports: Vec<String> = listed
             .map(|row| {

@@ -60,7 +60,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
-        if host.is_part || !(self.all_hosts || host.present_by().is_some()) {
+        if host.is_part || !(self.all_hosts || host.answered_by().is_some()) {
             return Ok(());
         }
         write(&mut self.out, &Record::Host(Host::of(host, &self.names, self.started_at)))

@@ -242,7 +242,7 @@ impl Joined {
         let started_at = self.parts.iter().map(|part| part.started_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
         let mut summary = self.summary(started_at);
         let hosts = self.hosts(started_at);
-        summary.stats.hosts_answering = hosts.values().filter(|(_, host)| host.present_by().is_some()).count() as u64;
+        summary.stats.hosts_answering = hosts.values().filter(|(_, host)| host.answered_by().is_some()).count() as u64;
         let first = &self.parts[0].start;
         let (limits, cap, cap_set_by) = first.limits().map_err(io::Error::other)?;
         let settings = first.settings();

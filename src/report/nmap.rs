@@ -42,7 +42,7 @@ impl Nmap {
 
     /// Whether a host is told of: nmap leaves out those where nobody seems to be.
     pub fn tells_of(&self, host: &HostReport) -> bool {
-        self.all_hosts || !host.rows.is_empty() || host.present_by().is_some()
+        self.all_hosts || !host.rows.is_empty() || host.answered_by().is_some()
     }
 
     pub fn hosts_up(&self, summary: &Summary) -> u64 {

@@ -47,7 +47,7 @@ impl<'a, W: Write> Xml<'a, W> {
     }
 
     fn element(&self, host: &HostReport) -> String {
-        let (state, reason) = match host.present_by() {
+        let (state, reason) = match host.answered_by() {
             Some(reason) => ("up", reason.as_str()),
             None if self.nmap.is_forced => ("up", "user-set"),
             None => ("unknown", "no-response"),
