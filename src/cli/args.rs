@@ -25,7 +25,8 @@ pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
 
-    /// Keep in FILE what it takes to go on with `portreeve resume FILE`, whatever happens to this process
+    /// Keep in FILE what it takes to go on, whatever happens to this process: with `portreeve resume FILE`, or with the same
+    /// command line again
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = "Long scans")]
     pub checkpoint: Option<PathBuf>,
     /// Scan the I-th of N parts of the plan: 3/16; or this job's part, in a Slurm array or an indexed job of Kubernetes: auto/16

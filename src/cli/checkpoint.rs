@@ -90,39 +90,21 @@ pub struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// A new one, to be written when the scan begins. One that is there already must not belong to a scan that could go on.
+    /// A new one, to be written when the scan begins.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let name = path.display();
-        match load(path) {
-            Err(LoadError::File(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(LoadError::File(error)) => return Err(Failure::Write { name: name.to_string(), error }),
-            Err(LoadError::Content(CheckpointError::NoCheckpoint)) => {
-                return Err(Failure::Usage(format!("{name} is there already, and is no checkpoint; give --checkpoint another name")));
-            }
-            Err(error @ LoadError::InUse) => return Err(Failure::Usage(format!("--checkpoint {name}: {error}; give another name"))),
-            Ok((_, Some(_), _)) | Err(_) => {
-                return Err(Failure::Usage(format!(
-                    "{name} is of a scan that is not finished: `portreeve resume {name}` goes on with it; remove it to begin anew"
-                )));
-            }
-            Ok((_, None, _)) => {}
-        }
-        let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path)));
-        let path = path.map_err(|error| Failure::Write { name: name.to_string(), error })?;
+        let cannot = |error| Failure::Write { name: path.display().to_string(), error };
+        let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(cannot)?;
         let file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock: None, last: None };
         // Better now than after the first seconds of the scan.
-        let tried = File::create(file.next()).and_then(|_| std::fs::remove_file(file.next()));
-        tried.map_err(|error| Failure::Write { name: name.to_string(), error })?;
+        File::create(file.next()).and_then(|_| std::fs::remove_file(file.next())).map_err(cannot)?;
         Ok(file)
     }
 
-    /// The one that was written, to go on with; none if that scan came to its end.
-    pub fn open(path: &Path) -> Result<Option<(Self, Run, Checkpoint)>, Failure> {
-        let refused = |error: LoadError| Failure::Usage(format!("{} cannot be resumed: {error}", path.display()));
-        let (run, checkpoint, lock) = load(path).map_err(refused)?;
-        let path = path.canonicalize().map_err(|error| refused(LoadError::File(error)))?;
-        let file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock: Some(lock), last: None };
-        Ok(checkpoint.map(|checkpoint| (file, run, checkpoint)))
+    /// The scan that was kept there; none if it came to its end.
+    pub fn open(path: &Path) -> Result<Option<Unfinished>, LoadError> {
+        let (run, from, lock) = load(path)?;
+        let file = CheckpointFile { path: path.canonicalize()?, run: Run::default(), reports: Vec::new(), lock: Some(lock), last: None };
+        Ok(from.map(|from| Unfinished { file, run, from }))
     }
 
     /// What goes into it beside the scan's own.
@@ -174,12 +156,24 @@ fn output(path: &Path, file: Option<&File>) -> io::Result<Output> {
     Ok(Output { path: path.into(), length: file.map(length).transpose()? })
 }
 
+/// A scan that was broken off.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub file: CheckpointFile,
+    pub run: Run,
+    pub from: Checkpoint,
+}
+
+/// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum LoadError {
+pub enum LoadError {
+    /// The file cannot be read.
     #[error("{0}")]
     File(#[from] io::Error),
+    /// It is not what it should be.
     #[error("{0}")]
     Content(#[from] CheckpointError),
+    /// Somebody else has it.
     #[error("the scan that writes it is still running")]
     InUse,
 }

@@ -22,11 +22,11 @@ use portreeve::engine::{self, Scanner};
 use portreeve::plan::Plan;
 use portreeve::report::merge::{Joined, MergeError, Part};
 use portreeve::report::text::described;
-use portreeve::report::{Checkpoint, Exit, Summary};
+use portreeve::report::{Exit, Summary, counted, grouped};
 use portreeve::scan::State;
 
 use args::{Args, Command, MergeArgs};
-use checkpoint::{CheckpointFile, Run};
+use checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use exit::{Code, Failure};
 use request::Request;
 use throttle::Throttle;
@@ -59,32 +59,56 @@ fn run(args: Args, arguments: &[OsString]) -> Result<Code, Failure> {
         Some(Command::Experiment(args)) => experiment::run(args),
         Some(Command::Resume { file }) => resume(file),
         Some(Command::Merge(args)) => merge(args, arguments),
-        None => scan(args, arguments, None),
+        None => begun_before(&args, arguments).and_then(|unfinished| scan(args, arguments, unfinished)),
     }
 }
 
 /// Goes on with a scan that was broken off.
 fn resume(path: &Path) -> Result<Code, Failure> {
-    let Some((file, run, from)) = CheckpointFile::open(path)? else {
+    let refused = |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
+    let Some(unfinished) = CheckpointFile::open(path).map_err(|error| refused(error.to_string()))? else {
         tell(&format!("{}: that scan came to its end; nothing is left to do", path.display()));
         return Ok(Code::Found);
     };
-    let refused = |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
-    let directory = &run.directory;
+    let directory = &unfinished.run.directory;
     std::env::set_current_dir(directory).map_err(|error| refused(format!("it was begun in {}: {error}", directory.display())))?;
-    let arguments: Vec<OsString> = run.arguments.iter().map(OsString::from).collect();
-    let mut args = Args::try_parse_from(args::nmap_spellings(arguments.clone())).map_err(|error| refused(error.to_string()))?;
-    args.scan.seed = run.seed;
-    args.shard = Some(shard::Wanted::Shard(run.shard()));
-    scan(args, &arguments, Some((file, run, from)))
+    let arguments: Vec<OsString> = unfinished.run.arguments.iter().map(OsString::from).collect();
+    let args = Args::try_parse_from(args::nmap_spellings(arguments.clone())).map_err(|error| refused(error.to_string()))?;
+    scan(args, &arguments, Some(unfinished))
+}
+
+/// The scan that this very command line has begun before and not finished: whoever starts it again, be it a person or an engine that
+/// runs failed tasks once more, wants the rest of it.
+fn begun_before(args: &Args, arguments: &[OsString]) -> Result<Option<Unfinished>, Failure> {
+    let Some(path) = &args.checkpoint else { return Ok(None) };
+    let refused = |what: &str| Failure::Usage(format!("--checkpoint {}: {what}", path.display()));
+    let unfinished = match CheckpointFile::open(path) {
+        Err(LoadError::File(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        other => other.map_err(|error| refused(&format!("{error}; give another name, or remove it")))?,
+    };
+    let Some(unfinished) = unfinished else { return Ok(None) };
+    let run = &unfinished.run;
+    let is_same = arguments.iter().skip(1).map(|word| word.to_str()).eq(run.arguments.iter().skip(1).map(|word| Some(word.as_str())))
+        && std::env::current_dir().is_ok_and(|here| here == run.directory);
+    let is_same = is_same && args.shard.map_or(Ok(true), |wanted| request::shard(wanted).map(|shard| shard == run.shard()))?;
+    if !is_same {
+        let name = path.display();
+        return Err(refused(&format!(
+            "another scan is in it, not finished: `portreeve resume {name}` goes on with that; remove it to begin this one"
+        )));
+    }
+    Ok(Some(unfinished))
 }
 
 /// Scans, from the beginning or from where another process was.
-fn scan(args: Args, arguments: &[OsString], resumed: Option<(CheckpointFile, Run, Checkpoint)>) -> Result<Code, Failure> {
+fn scan(mut args: Args, arguments: &[OsString], unfinished: Option<Unfinished>) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
+    if let Some(Unfinished { run, .. }) = &unfinished {
+        (args.scan.seed, args.shard) = (run.seed, Some(shard::Wanted::Shard(run.shard())));
+    }
     let mut lookups = Vec::new();
     let mut resolve = |name: &str| {
-        let found = resumed.as_ref().map_or_else(|| engine::resolve(name), |(_, run, _)| run.lookup(name))?;
+        let found = unfinished.as_ref().map_or_else(|| engine::resolve(name), |unfinished| unfinished.run.lookup(name))?;
         lookups.push((name.to_owned(), found.clone()));
         Ok(found)
     };
@@ -98,14 +122,20 @@ fn scan(args: Args, arguments: &[OsString], resumed: Option<(CheckpointFile, Run
     }
     // Failing to raise it leaves the limit there is; the cap follows from that.
     let _ = engine::raise_descriptor_limit();
-    let (file, known, from) = resumed.map_or((None, None, None), |(file, run, from)| (Some(file), Some(run), Some(from)));
-    if known.as_ref().is_some_and(|run| run.plan != plan.digest()) {
+    if unfinished.as_ref().is_some_and(|unfinished| unfinished.run.plan != plan.digest()) {
         let what = "what is to be scanned is not the same any more (a file of targets, or the names of services, has changed)";
         return Err(Failure::Usage(format!("the scan cannot be resumed: {what}; put it back, or scan from the beginning")));
     }
-    let file = match (&args.checkpoint, file) {
-        (Some(path), None) => Some(CheckpointFile::create(path)?),
-        (_, file) => file,
+    let (file, known, from) = match (unfinished, &args.checkpoint) {
+        (Some(Unfinished { file, run, from }), _) => {
+            if !quiet {
+                let (done, all) = (grouped(from.summary.stats.settled()), counted(plan.len(), "endpoint", "endpoints"));
+                tell(&format!("going on where {} was left: {done} of {all} are done", file.path().display()));
+            }
+            (Some(file), Some(run), Some(from))
+        }
+        (None, Some(path)) => (Some(CheckpointFile::create(path)?), None, None),
+        (None, None) => (None, None, None),
     };
     let run = file.is_some().then(|| Run::new(arguments, &plan, lookups)).transpose()?;
     let bar = progress::bar(quiet);

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use portreeve::engine::Options;
-use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Target, TargetError};
+use portreeve::plan::{Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Shard, Target, TargetError};
 use portreeve::scan::{Rate, Settings, State, Timeouts};
 
 use super::args::{self, Args, MaxRate, ScanArgs};
@@ -113,14 +113,18 @@ pub fn plan(args: &ScanArgs, shard: Option<shard::Wanted>, services: &Services, 
     };
     let mut order = order(args);
     if let Some(wanted) = shard {
-        let shard = shard::find(wanted, |name| std::env::var(name).ok()).map_err(|error| Failure::Usage(format!("--shard: {error}")))?;
-        builder = builder.shard(shard);
+        builder = builder.shard(self::shard(wanted)?);
         // Shards belong together only if they have the same seed, so it is not drawn.
         if let (Order::Random { seed }, None) = (&mut order, args.seed) {
             *seed = 0;
         }
     }
     Ok(builder.order(order).family(family).resolve_all(args.resolve_all).build(resolve)?)
+}
+
+/// Which part of the plan is meant.
+pub fn shard(wanted: shard::Wanted) -> Result<Shard, Failure> {
+    shard::find(wanted, |name| std::env::var(name).ok()).map_err(|error| Failure::Usage(format!("--shard: {error}")))
 }
 
 /// The order of probing.
