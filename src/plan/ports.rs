@@ -15,7 +15,20 @@ use super::top_ports::TOP_PORTS;
 /// # Ok::<(), portreeve::plan::PortError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortSet(Box<[u16]>);
+pub struct PortSet {
+    /// Neither touching nor overlapping: all ports are one run of some bytes, where a list of them would be 128 KiB.
+    runs: Box<[Run]>,
+    len: u32,
+}
+
+/// Ports that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u16,
+    last: u16,
+    /// How many ports the runs before this one have.
+    before: u32,
+}
 
 /// Why a port list was not understood. Each says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,7 +143,7 @@ impl PortSet {
 
     /// No port at all.
     pub fn none() -> Self {
-        PortSet(Box::new([]))
+        PortSet { runs: Box::new([]), len: 0 }
     }
 
     /// These ports less those of `except`.
@@ -140,27 +153,30 @@ impl PortSet {
 
     /// How many ports there are, 0 to 65,536.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.len as usize
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len == 0
     }
 
     /// Whether `port` is one of them.
     pub fn contains(&self, port: u16) -> bool {
-        self.0.binary_search(&port).is_ok()
+        let after = self.runs.partition_point(|run| run.first <= port);
+        after > 0 && port <= self.runs[after - 1].last
     }
 
     /// The ports, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.0.iter().copied()
+        self.runs.iter().flat_map(|run| run.first..=run.last)
     }
 
     /// The `index`-th smallest port; `index` must be below [`len`](Self::len).
     pub(super) fn nth(&self, index: usize) -> u16 {
-        self.0[index]
+        let after = self.runs.partition_point(|run| run.before as usize <= index);
+        let run = &self.runs[after - 1];
+        run.first + (index - run.before as usize) as u16
     }
 }
 
@@ -182,13 +198,12 @@ impl FromIterator<u16> for PortSet {
 /// Prints as a list of ranges that parses to the same set.
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = self.0.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-        for (i, run) in runs.enumerate() {
+        for (i, Run { first, last, .. }) in self.runs.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
-            match *run {
-                [port] => write!(f, "{comma}{port}")?,
-                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
-                [] => {}
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
             }
         }
         Ok(())
@@ -211,7 +226,15 @@ impl Bits {
 impl From<Bits> for PortSet {
     fn from(bits: Bits) -> Self {
         let has = |port: &u16| bits.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1;
-        PortSet((0..=u16::MAX).filter(has).collect())
+        let (mut runs, mut len): (Vec<Run>, u32) = (Vec::new(), 0);
+        for port in (0..=u16::MAX).filter(has) {
+            match runs.last_mut().filter(|run| run.last.checked_add(1) == Some(port)) {
+                Some(run) => run.last = port,
+                None => runs.push(Run { first: port, last: port, before: len }),
+            }
+            len += 1;
+        }
+        PortSet { runs: runs.into(), len }
     }
 }
 

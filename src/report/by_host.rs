@@ -82,7 +82,7 @@ impl HostReport {
 #[derive(Clone, Debug)]
 pub struct ByHost {
     show: Show,
-    hosts: HashMap<SocketAddr, HostReport>,
+    hosts: HashMap<SocketAddr, Box<HostReport>>,
     rows: usize,
 }
 
@@ -95,12 +95,12 @@ impl ByHost {
     /// Takes back what was kept when a scan was broken off.
     pub fn restore(&mut self, hosts: &[HostReport]) {
         self.rows += hosts.iter().map(|host| host.rows.len()).sum::<usize>();
-        self.hosts.extend(hosts.iter().map(|host| (host.address, host.clone())));
+        self.hosts.extend(hosts.iter().map(|host| (host.address, host.clone().into())));
     }
 
     /// All that is kept, in no particular order.
     pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
-        self.hosts.values()
+        self.hosts.values().map(Box::as_ref)
     }
 
     /// Keeps a finding. If there are too many now, returns a part of what was kept.
@@ -108,7 +108,7 @@ impl ByHost {
         let Finding { endpoint, reason, at, .. } = *finding;
         let mut address = endpoint;
         address.set_port(0);
-        let host = self.hosts.entry(address).or_insert_with(|| HostReport::unheard(address, at));
+        let host = self.hosts.entry(address).or_insert_with(|| HostReport::unheard(address, at).into());
         host.last = at;
         host.count(reason, 1);
         if self.show.lists(reason.state()) {
@@ -123,14 +123,14 @@ impl ByHost {
         let host = self.hosts.values_mut().max_by_key(|host| host.rows.len())?;
         let rows = std::mem::take(&mut host.rows);
         self.rows -= rows.len();
-        let mut part = HostReport { counts: Vec::new(), rows, is_part: true, ..*host };
+        let mut part = HostReport { counts: Vec::new(), rows, is_part: true, ..**host };
         part.finish();
         Some(part)
     }
 
     /// What was kept of a host that is done with.
     pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
-        let mut host = self.hosts.remove(&done.address).unwrap_or_else(|| HostReport::unheard(done.address, at));
+        let mut host = self.hosts.remove(&done.address).map_or_else(|| HostReport::unheard(done.address, at), |host| *host);
         self.rows -= host.rows.len();
         let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
         if told < done.ports {

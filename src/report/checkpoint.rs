@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::read;
 use super::record::End;
 use super::{Checkpoint, HostReport};
 use crate::plan::Digest;
@@ -25,16 +27,15 @@ struct Header {
 
 /// The second line.
 #[derive(Serialize, Deserialize)]
-struct Body<'a, Run> {
+struct Body<Run, UnderWay> {
     run: Run,
     /// None when the scan came to its end.
-    #[serde(borrow)]
-    under_way: Option<UnderWay<'a>>,
+    under_way: Option<UnderWay>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct UnderWay<'a> {
-    so_far: End<'a>,
+struct UnderWay<'a, SoFar> {
+    so_far: SoFar,
     hosts: Cow<'a, [HostReport]>,
     snapshot: Cow<'a, Snapshot>,
 }
@@ -64,7 +65,7 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
         snapshot: Cow::Borrowed(&checkpoint.snapshot),
     });
     let body = serde_json::to_string(&Body { run, under_way })?;
-    let header = Header { format: FORMAT.into(), version: env!("CARGO_PKG_VERSION").into(), digest: digest(&body) };
+    let header = Header { format: FORMAT.into(), version: env!("CARGO_PKG_VERSION").into(), digest: digest(body.as_bytes()) };
     Ok(format!("{}\n{body}\n", serde_json::to_string(&header)?))
 }
 
@@ -80,19 +81,19 @@ pub fn read<Run: DeserializeOwned>(text: &[u8]) -> Result<(Run, Option<Checkpoin
     if header.version != env!("CARGO_PKG_VERSION") {
         return Err(CheckpointError::OtherVersion(header.version));
     }
-    let body = lines.next().and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
+    let body = lines.next().unwrap_or_default();
     if digest(body) != header.digest {
         return Err(damaged(&"its digest does not fit"));
     }
-    let Body { run, under_way } = serde_json::from_str::<Body<Run>>(body).map_err(|error| damaged(&error))?;
+    let Body { run, under_way } = serde_json::from_slice::<Body<Run, UnderWay<Value>>>(body).map_err(|error| damaged(&error))?;
     let Some(UnderWay { so_far, hosts, snapshot }) = under_way else { return Ok((run, None)) };
-    let summary = so_far.summary().map_err(|error| damaged(&error))?;
+    let summary = read::end(read::Fields(&so_far)).map_err(|error| damaged(&error))?;
     Ok((run, Some(Checkpoint { summary, snapshot: snapshot.into_owned(), hosts: hosts.into_owned() })))
 }
 
-fn digest(text: &str) -> String {
+fn digest(text: &[u8]) -> String {
     let mut digest = Digest::default();
-    digest.add_bytes(text.as_bytes());
+    digest.add_bytes(text);
     format!("{:016x}", digest.value())
 }
 

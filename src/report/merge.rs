@@ -8,8 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::by_host::Row;
-use super::record::{self, Record, SCHEMA, Start, wall_clock};
+use super::read::{self, Fields, Started};
+use super::record::without_port;
 use super::{Begin, Exit, HostReport, Origin, Show, Sink, Summary, counted, printable};
+use serde_json::Value;
+
 use crate::plan::{Outline, Shard};
 use crate::scan::{Finding, Reason, State, Stats, Time};
 
@@ -53,10 +56,7 @@ pub enum MergeError {
 #[derive(Debug)]
 pub struct Part {
     name: String,
-    start: Start<'static>,
-    shard: Shard,
-    show: Show,
-    started_at: SystemTime,
+    start: Started,
     findings: Vec<Finding>,
     hosts: Vec<HostReport>,
     names: HashMap<IpAddr, Box<str>>,
@@ -69,7 +69,7 @@ impl Part {
     /// # Errors
     /// [`MergeError`]: it cannot be read, or is something else.
     pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
-        let wrong = |number: usize, what: String| MergeError::Line { name: printable(name), number, what };
+        let wrong = |number: usize, what: String| MergeError::Line { name: printable(name), number, what: printable(&what) };
         let mut part: Option<Part> = None;
         let mut line = Vec::new();
         for number in 1.. {
@@ -79,69 +79,58 @@ impl Part {
                 break;
             }
             let is_whole = line.last() == Some(&b'\n');
-            let record = match serde_json::from_slice::<Record>(&line) {
+            let record = match serde_json::from_slice::<Value>(&line) {
                 Err(_) if !is_whole && number > 1 => break,
-                record => record.map_err(|error| wrong(number, printable(&error.to_string())))?,
+                record => record.map_err(|error| wrong(number, error.to_string()))?,
             };
-            match (record, &mut part) {
-                (Record::Start(start), None) => part = Some(Part::begin(name, *start).map_err(|what| wrong(number, what))?),
-                (Record::Start(_), Some(_)) => return Err(wrong(number, "a second scan begins here".into())),
+            let record = Fields(&record);
+            match (record.text("type"), &mut part) {
+                (Ok("start"), None) => part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?),
+                (Ok("start"), Some(_)) => return Err(wrong(number, "a second scan begins here".into())),
                 (_, None) => return Err(wrong(number, "there is no start record before it".into())),
-                (record, Some(part)) => part.take(record).map_err(|what| wrong(number, printable(&what)))?,
+                (kind, Some(part)) => kind.and_then(|kind| part.take(kind, record)).map_err(|what| wrong(number, what))?,
             }
         }
         let mut part = part.ok_or_else(|| wrong(1, "it is empty".into()))?;
         // Where a scan was broken off, and went on behind what it had written, the last one of an endpoint holds.
-        part.findings.sort_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
+        part.findings.sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
         part.findings.dedup_by_key(|finding| finding.endpoint);
         Ok(part)
     }
 
-    fn begin(name: &str, start: Start<'static>) -> Result<Self, String> {
-        if start.schema != SCHEMA {
-            return Err(format!("its schema is {}, and this version knows {SCHEMA}", start.schema));
-        }
-        let shard = start.shard()?;
-        if start.planned != shard.share(start.plan.endpoints) {
-            return Err(format!("a shard {shard} of {} endpoints does not have {}", start.plan.endpoints, start.planned));
-        }
-        Ok(Part {
-            name: printable(name),
-            shard,
-            show: start.states()?,
-            started_at: wall_clock(&start.timestamp)?,
-            findings: Vec::new(),
-            hosts: Vec::new(),
-            names: HashMap::new(),
-            end: None,
-            start,
-        })
+    fn begin(name: &str, record: Fields) -> Result<Self, String> {
+        let (name, start) = (printable(name), read::start(record)?);
+        Ok(Part { name, start, findings: Vec::new(), hosts: Vec::new(), names: HashMap::new(), end: None })
     }
 
-    fn take(&mut self, record: Record) -> Result<(), String> {
-        let (address, name) = match record {
-            Record::Finding(found) => {
-                let finding = found.finding(self.started_at)?;
+    fn planned(&self) -> u64 {
+        self.start.shard.share(self.start.whole.endpoints)
+    }
+
+    fn take(&mut self, kind: &str, record: Fields) -> Result<(), String> {
+        let address = match kind {
+            "finding" => {
+                let finding = read::finding(record, self.start.started_at)?;
                 self.findings.push(finding);
-                (finding.endpoint, found.host)
+                finding.endpoint
             }
-            Record::Host(host) => {
-                let report = host.report(self.started_at)?;
-                let address = report.address;
-                self.hosts.push(report);
-                (address, host.host)
+            "host" => {
+                let host = read::host(record, self.start.started_at)?;
+                self.hosts.push(host);
+                self.hosts[self.hosts.len() - 1].address
             }
-            Record::End(end) => {
-                let end = end.summary()?;
-                if end.stats.planned != self.start.planned || end.stats.settled() != end.stats.planned {
+            "end" => {
+                let end = read::end(record)?;
+                if end.stats.planned != self.planned() || end.stats.settled() != end.stats.planned {
                     return Err("its counts do not add up".into());
                 }
                 self.end = Some(end);
                 return Ok(());
             }
-            Record::Start(_) | Record::Other => return Ok(()),
+            // One that a later version writes.
+            _ => return Ok(()),
         };
-        if let Some(name) = name {
+        if let Ok(name) = record.text("host") {
             self.names.entry(address.ip()).or_insert_with(|| name.into());
         }
         Ok(())
@@ -157,7 +146,7 @@ impl Part {
     /// When it ended, as far as is known.
     fn ended_at(&self) -> SystemTime {
         let last = self.findings.iter().map(|finding| finding.at).max().unwrap_or_default();
-        self.started_at + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
+        self.start.started_at + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
     }
 
     /// What was counted, or without an end, what was told.
@@ -165,14 +154,14 @@ impl Part {
         if let Some(end) = &self.end {
             return end.stats.clone();
         }
-        let mut stats = Stats::new(self.start.planned, 0);
+        let mut stats = Stats::new(self.planned(), 0);
         self.findings.iter().for_each(|finding| stats.settle(finding.reason, 1));
         stats
     }
 
     /// What is missing of it, in words.
     fn lack(&self) -> Option<String> {
-        let (name, shard) = (&self.name, self.shard);
+        let (name, shard) = (&self.name, self.start.shard);
         match &self.end {
             None => Some(format!("{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known")),
             Some(end) if end.exit != Exit::Complete => {
@@ -204,19 +193,16 @@ impl Joined {
             if let Some(first) = best.values().next() {
                 belongs(&part, first)?;
             }
-            let Some(other) = best.remove(&part.shard) else {
-                best.insert(part.shard, part);
+            let Some(other) = best.remove(&part.start.shard) else {
+                best.insert(part.start.shard, part);
                 continue;
             };
             let (used, left) = if part.rank() > other.rank() { (part, other) } else { (other, part) };
-            lacks.push(format!("shard {} is there twice: {} is used, {} is not", used.shard, used.name, left.name));
-            best.insert(used.shard, used);
+            lacks.push(format!("shard {} is there twice: {} is used, {} is not", used.start.shard, used.name, left.name));
+            best.insert(used.start.shard, used);
         }
         let mut parts: Vec<Part> = best.into_values().collect();
-        let first = parts.first().ok_or(MergeError::Nothing)?;
-        let damaged = |what: String| MergeError::Line { name: first.name.clone(), number: 1, what: printable(&what) };
-        let mut whole = first.start.whole().map_err(damaged)?;
-        first.start.limits().map_err(damaged)?;
+        let mut whole = parts.first().ok_or(MergeError::Nothing)?.start.whole.clone();
         whole.names = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.names)).collect();
         lacks.extend(missing(&parts, whole.endpoints));
         lacks.extend(parts.iter().filter_map(Part::lack));
@@ -231,7 +217,7 @@ impl Joined {
 
     /// The states that every input lists one by one.
     pub fn states(&self) -> Show {
-        self.parts.iter().map(|part| part.show).reduce(Show::and).unwrap_or(Show::states([]))
+        self.parts.iter().map(|part| part.start.show).reduce(Show::and).unwrap_or(Show::states([]))
     }
 
     /// Tells a sink of it, host by host.
@@ -239,13 +225,11 @@ impl Joined {
     /// # Errors
     /// The sink's.
     pub fn tell(mut self, sink: &mut dyn Sink) -> io::Result<Summary> {
-        let started_at = self.parts.iter().map(|part| part.started_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+        let started_at = self.parts.iter().map(|part| part.start.started_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
         let mut summary = self.summary(started_at);
         let hosts = self.hosts(started_at);
         summary.stats.hosts_answering = hosts.values().filter(|(_, host)| host.answered_by().is_some()).count() as u64;
-        let first = &self.parts[0].start;
-        let (limits, cap, cap_set_by) = first.limits().map_err(io::Error::other)?;
-        let settings = first.settings();
+        let &Started { settings, limits, cap: (cap, cap_set_by), .. } = &self.parts[0].start;
         sink.begin(&Begin { started_at, plan: &self.whole, settings, limits, cap, cap_set_by, origin: Origin::Joined })?;
         let wants_hosts = sink.wants_hosts();
         for (findings, mut host) in hosts.into_values() {
@@ -263,7 +247,7 @@ impl Joined {
         let mut hosts: BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> = BTreeMap::new();
         let of = |address: SocketAddr, at: Time| (Vec::new(), HostReport { last: at, ..HostReport::unheard(address, at) });
         for part in &mut self.parts {
-            let later = part.started_at.duration_since(started_at).unwrap_or_default().as_micros() as u64;
+            let later = part.start.started_at.duration_since(started_at).unwrap_or_default().as_micros() as u64;
             // Of two records of one host, from before and after a scan was broken off, the last holds.
             let reports: HashMap<SocketAddr, HostReport> = part.hosts.drain(..).map(|host| (host.address, host)).collect();
             for report in reports.values() {
@@ -274,7 +258,7 @@ impl Joined {
             }
             for mut finding in part.findings.drain(..) {
                 finding.at = finding.at.plus_us(later);
-                let address = record::without_port(finding.endpoint);
+                let address = without_port(finding.endpoint);
                 let (findings, host) = hosts.entry(address).or_insert_with(|| of(address, finding.at));
                 if !reports.contains_key(&address) {
                     host.count(finding.reason, 1);
@@ -283,7 +267,7 @@ impl Joined {
             }
         }
         for (findings, host) in hosts.values_mut() {
-            findings.sort_by_key(|finding| finding.endpoint.port());
+            findings.sort_unstable_by_key(|finding| finding.endpoint.port());
             host.finish();
         }
         hosts
@@ -321,25 +305,25 @@ impl Joined {
 }
 
 fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
-    let (plan, other) = (&part.start.plan, &first.start.plan);
-    let what = if plan != other {
+    let (plan, other) = (&part.start.whole, &first.start.whole);
+    let what = if (plan.digest, plan.endpoints, plan.addresses) != (other.digest, other.endpoints, other.addresses) {
         format!(
-            "it is of another plan ({} endpoints, digest {}, instead of {}, {})",
+            "it is of another plan ({} endpoints, digest {:016x}, instead of {}, {:016x})",
             plan.endpoints, plan.digest, other.endpoints, other.digest
         )
-    } else if part.shard.of() != first.shard.of() {
-        format!("it is shard {}, and that one is {}", part.shard, first.shard)
+    } else if part.start.shard.of() != first.start.shard.of() {
+        format!("it is shard {}, and that one is {}", part.start.shard, first.start.shard)
     } else {
         return Ok(());
     };
-    Err(MergeError::Stranger { name: part.name.clone(), first: first.name.clone(), what: printable(&what) })
+    Err(MergeError::Stranger { name: part.name.clone(), first: first.name.clone(), what })
 }
 
 /// Shards of which there is nothing: `shards 3-5, 9 of 16 are missing`.
 fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
-    let of = parts[0].shard.of();
+    let of = parts[0].start.shard.of();
     let (mut runs, mut next, mut count): (Vec<String>, u32, u64) = (Vec::new(), 1, 0);
-    let ends = parts.iter().map(|part| part.shard.number()).chain([of.saturating_add(1)]);
+    let ends = parts.iter().map(|part| part.start.shard.number()).chain([of.saturating_add(1)]);
     for there in ends {
         if next < there {
             runs.push(if next == there - 1 { next.to_string() } else { format!("{next}-{}", there - 1) });
@@ -347,7 +331,7 @@ fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
         }
         next = there.saturating_add(1);
     }
-    let there: u64 = parts.iter().map(|part| part.start.planned).sum();
+    let there: u64 = parts.iter().map(Part::planned).sum();
     let lost = counted(endpoints.saturating_sub(there), "endpoint", "endpoints");
     let (shards, are) = if count == 1 { ("shard", "is") } else { ("shards", "are") };
     (count > 0).then(|| format!("{shards} {} of {of} {are} missing, with {lost}", runs.join(", ")))

@@ -24,6 +24,8 @@ mod nmap;
 #[cfg(feature = "plot")]
 pub mod plot;
 #[cfg(feature = "cli")]
+mod read;
+#[cfg(feature = "cli")]
 mod record;
 #[cfg(feature = "cli")]
 pub mod stats_lines;
