@@ -492,3 +492,18 @@ fn late_answers_are_not_taken_for_the_next_attempts() {
         assert_eq!([State::Closed, State::Filtered, State::Open].map(|state| ports_in(&findings, state).len()), [100, 200, 100]);
     });
 }
+
+#[test]
+fn a_network_that_gets_slower_than_the_timeout_has_not_gone_away() {
+    in_namespace("a_network_that_gets_slower_than_the_timeout_has_not_gone_away", || {
+        let seen = std::cell::Cell::new(0);
+        let _network = Network::with_delays(move |_, _| {
+            seen.set(seen.get() + 1);
+            (Reply::Refuse, Duration::from_millis(if seen.get() <= 150 { 1 } else { 40 }))
+        });
+        let (findings, summary) = scan(plan("10.9.1.2", "1-2000", 8), Options { max_fds: Some(100), ..quick(20, 1) });
+        assert_eq!(summary.exit, Exit::Complete);
+        assert_eq!((summary.stats.outages, ports_in(&findings, State::Open).len()), (0, 0));
+        assert!(summary.stats.voided > 0, "nothing was provoked");
+    });
+}

@@ -431,11 +431,11 @@ impl Scan {
             flow.begin(hope, now)
         });
         probe.cohorts = (of_all, of_host);
-        probe.timeout_us = u32::try_from(self.clocks.attempt_us(host.plan.address, host.rtt, attempt)).unwrap_or(u32::MAX);
+        let timeout_us = self.outages.begin(self.clocks.attempt_us(host.plan.address, host.rtt, attempt), now);
+        probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
         self.pacer.begin(host.plan.address, now);
-        self.outages.begin(now);
         self.insert_deadline(slot, now);
         self.stats.in_flight += 1;
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
@@ -609,7 +609,9 @@ impl Scan {
         let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
         let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
         let (of_all, of_host) = probe.cohorts;
-        if self.outages.answered(now) {
+        // Measured timeouts grow with the answers; those that the user fixed do not.
+        let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
+        if self.outages.answered(is_late, now) {
             self.stats.outage_us = self.outages.lasted_us;
             self.all.forget(now);
             self.hosts.iter_mut().filter_map(|host| host.flow.as_mut()).for_each(|flow| flow.forget(now));

@@ -10,6 +10,8 @@ pub(super) struct Outages {
     /// The answers that should have come since then.
     missing: f32,
     is_out: bool,
+    /// What looked like one was none: answers take longer than attempts are given, and silence shows nothing.
+    is_blind: bool,
     next_beat: Time,
     pub count: u32,
     pub lasted_us: u64,
@@ -30,6 +32,9 @@ pub(super) enum Outage {
 const MISSING: f32 = 12.0;
 /// While it lasts an attempt goes out this often, to see whether it is over.
 const BEAT_US: u64 = 50_000;
+/// And is given so long for its answer, more than any timeout of a network that answers at all: one that has only got slower
+/// than the timeout is not away, and is told from one that is.
+const GIVEN_US: u64 = 1_000_000;
 /// It is waited for this long. A new lease, another mast or a router's restart take less.
 const PATIENCE_US: u64 = 20_000_000;
 
@@ -39,14 +44,20 @@ impl Outages {
         (self.is_out && self.next_beat > now).then_some(self.next_beat)
     }
 
-    pub fn begin(&mut self, now: Time) {
+    /// An attempt begins, which would be given `timeout_us`. How long it is given.
+    pub fn begin(&mut self, timeout_us: u64, now: Time) -> u64 {
         self.next_beat = now.plus_us(BEAT_US);
+        if self.is_out { timeout_us.max(GIVEN_US) } else { timeout_us }
     }
 
-    /// An answer came. Whether it ends an outage: then what was learned of speed and loss before is worth nothing.
-    pub fn answered(&mut self, now: Time) -> bool {
+    /// An answer came; `is_late`: only because its attempt was given longer than others are. Whether it ends an outage: then
+    /// what was learned of speed and loss before is worth nothing.
+    pub fn answered(&mut self, is_late: bool, now: Time) -> bool {
         let was_out = std::mem::take(&mut self.is_out);
-        if was_out {
+        if was_out && is_late {
+            self.is_blind = true;
+            self.count -= 1;
+        } else if was_out {
             self.lasted_us += now.us_since(self.last_answer);
         }
         (self.last_answer, self.missing) = (now, 0.0);
@@ -55,7 +66,7 @@ impl Outages {
 
     /// An attempt that began at `started` brought no answer, which it should have with the chance `expected`.
     pub fn silent(&mut self, expected: f32, started: Time, now: Time) -> Outage {
-        if started > self.last_answer {
+        if started > self.last_answer && !self.is_blind {
             self.missing += expected;
         }
         let lasted_us = now.us_since(self.last_answer);
@@ -86,20 +97,30 @@ mod tests {
     #[test]
     fn an_outage_begins_where_silence_is_no_chance_and_ends_with_an_answer() {
         let mut outages = Outages::default();
-        assert!(!outages.answered(at(100)));
+        assert!(!outages.answered(false, at(100)));
         assert!((0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None), "they were sent before the last answer");
         assert!((0..11).all(|_| outages.silent(1.0, at(101), at(200)) == Outage::None));
         assert_eq!([1.0, 0.0].map(|expected| outages.silent(expected, at(101), at(200))), [Outage::Lasts; 2]);
-        outages.begin(at(201));
+        assert_eq!([7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, at(201))), [GIVEN_US, 2_000_000]);
         assert_eq!(outages.wait_until(at(202)), Some(at(251)));
-        assert!(outages.answered(at(3_100)) && outages.wait_until(at(3_100)).is_none());
+        assert!(outages.answered(false, at(3_100)) && outages.wait_until(at(3_100)).is_none());
+        assert_eq!(outages.begin(7, at(3_100)), 7);
         assert_eq!((outages.count, outages.lasted_us), (1, 3_000_000));
+    }
+
+    #[test]
+    fn answers_that_are_late_are_no_outage() {
+        let mut outages = Outages::default();
+        outages.answered(false, at(1));
+        assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
+        assert!(outages.answered(true, at(300)));
+        assert_eq!((outages.silent(20.0, at(301), at(400)), outages.count, outages.lasted_us), (Outage::None, 0, 0));
     }
 
     #[test]
     fn patience_ends() {
         let mut outages = Outages::default();
-        outages.answered(at(1));
+        outages.answered(false, at(1));
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
         assert_eq!(outages.silent(1.0, at(2), at(20_000)), Outage::Lasts);
         assert_eq!(outages.silent(1.0, at(2), at(20_002)), Outage::TooLong);
