@@ -23,7 +23,7 @@ fn plan(targets: &str, ports: &str, seed: u64) -> Plan {
 fn scan(plan: Plan, options: Options) -> (Vec<Finding>, Summary) {
     let mut findings = Vec::new();
     let mut scanner = Scanner::new(plan, options).expect("a scanner");
-    let summary = scanner.run(&mut |finding: &Finding| findings.push(*finding)).expect("a scan");
+    let summary = scanner.run(&mut |finding: &Finding| findings.push(finding.clone())).expect("a scan");
     assert_eq!(summary.stats.planned, summary.stats.settled(), "it does not add up");
     assert_eq!(summary.stats.planned, findings.len() as u64, "a finding is missing");
     (findings, summary)
@@ -444,7 +444,7 @@ fn a_slow_report_takes_no_attempts_time() {
                 Ok(())
             }
             fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
-                self.0.push(*finding);
+                self.0.push(finding.clone());
                 Ok(())
             }
         }

@@ -10,7 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use portreeve::plan::{Order, Plan, PortSet, Shard, Target};
 use portreeve::scan::{
-    Connect, Finding, HostDone, News, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, Time, Timeouts,
+    Connect, Finding, HostDone, News, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, TICK_US, Time,
+    Timeouts,
 };
 
 /// What an endpoint really is.
@@ -99,9 +100,10 @@ impl Told {
     fn take(&mut self, news: News) {
         match news {
             News::Finding(finding) => {
-                assert!(self.findings.insert(finding.endpoint, finding).is_none(), "{} has two verdicts", finding.endpoint);
-                assert!(!self.done.contains_key(&finding.endpoint.ip()), "{} was done with", finding.endpoint.ip());
-                *self.ports.entry(finding.endpoint.ip()).or_default() += 1;
+                let endpoint = finding.endpoint;
+                assert!(self.findings.insert(endpoint, finding).is_none(), "{endpoint} has two verdicts");
+                assert!(!self.done.contains_key(&endpoint.ip()), "{} was done with", endpoint.ip());
+                *self.ports.entry(endpoint.ip()).or_default() += 1;
             }
             News::HostDone(host) => {
                 assert_eq!(self.done.insert(host.address.ip(), host), None, "{} was done with twice", host.address);
@@ -129,6 +131,8 @@ fn simulate(seed: u64) {
         scan_silent: world.random.bool(),
         rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate { per_s, public_only: false }),
         tell_unscanned: world.random.bool(),
+        banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),
+        sends_datagrams: world.random.bool(),
     };
     let cap = world.random.u32(1..200);
     let mut scan = Scan::new(plan.clone(), settings, cap);
@@ -150,6 +154,13 @@ fn simulate(seed: u64) {
         }
         while let Some(slot) = scan.poll_expired(now) {
             let (_, _, began) = held.remove(&slot).expect("an expired slot has a socket");
+            if scan.is_listening(slot) {
+                let most_us = settings.banner_wait_us.expect("somebody wants to hear") + TICK_US;
+                assert!(now.us_since(began) <= most_us, "a port was listened to for too long");
+                scan.handle_heard(slot, true, now);
+                scan.check_invariants();
+                continue;
+            }
             let least_us = settings.timeouts.fixed_us.unwrap_or(settings.timeouts.min_us);
             assert!(now.us_since(began) >= least_us || scan.stopped().is_some(), "an attempt was cut short");
             scan.handle_outcome(slot, Outcome::Silence, now);
@@ -210,11 +221,22 @@ fn simulate(seed: u64) {
         {
             answers.pop();
             // A late answer to an attempt that is over has no socket any more.
-            if held.get(&slot).is_some_and(|&(holder, ..)| holder == number) {
-                held.remove(&slot);
-                scan.handle_outcome(slot, outcomes[outcome], now);
-                scan.check_invariants();
+            if held.get(&slot).is_none_or(|&(holder, ..)| holder != number) {
+                continue;
             }
+            if scan.is_listening(slot) {
+                scan.handle_heard(slot, world.random.bool(), now);
+            } else {
+                scan.handle_outcome(slot, outcomes[outcome], now);
+                held.insert(slot, (number, held[&slot].1, now));
+            }
+            if !scan.is_listening(slot) {
+                held.remove(&slot);
+            } else if world.random.bool() {
+                let speaks_at = now.plus_us(world.random.u64(0..1_000_000));
+                answers.push(Reverse((speaks_at, number, slot, outcome)));
+            }
+            scan.check_invariants();
         }
     }
 

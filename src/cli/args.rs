@@ -182,6 +182,19 @@ pub struct ScanArgs {
     #[arg(long, help_heading = "Connections")]
     pub fresh_sockets: bool,
 
+    /// Read what an open port says first, up to 1,024 bytes, and show it
+    #[arg(long, help_heading = "Open ports")]
+    pub banner: bool,
+    /// Listen for it so long at most; raise it for servers that look the caller's name up first
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, requires = "banner", help_heading = "Open ports")]
+    pub banner_wait: u64,
+    /// Tell the scanned hosts who scans them and why: a line of up to 510 bytes, sent on each connection that opens
+    #[arg(long, value_name = "TEXT", value_parser = notice, help_heading = "Open ports")]
+    pub notice: Option<String>,
+    /// Send it to each probed port as a UDP datagram, too; these count for the rate
+    #[arg(long, requires = "notice", help_heading = "Open ports")]
+    pub notice_udp: bool,
+
     /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
     pub not_here: Option<String>,
@@ -417,6 +430,19 @@ fn metrics(text: &str) -> Result<SocketAddr, String> {
     let own = port.map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     own.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is no address and port; write 9100, 192.0.2.7:9100 or [::1]:9100"))
 }
+
+fn notice(text: &str) -> Result<String, String> {
+    let most = portreeve::engine::NOTICE_BYTES - LINE_END.len();
+    match text {
+        "" => Err("say who scans and why, such as \"scan by example.org, questions to admin@example.org\"".into()),
+        _ if text.len() > most => Err(format!("it has {} bytes; {most} fit into one packet everywhere", text.len())),
+        _ if text.contains(char::is_control) => Err("it is to be one line; write it without control characters".into()),
+        _ => Ok(text.to_owned() + LINE_END),
+    }
+}
+
+/// How text protocols end a line (RFC 5321, RFC 9112).
+const LINE_END: &str = "\r\n";
 
 fn max_fds(text: &str) -> Result<u32, String> {
     match text.parse() {

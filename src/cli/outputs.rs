@@ -151,7 +151,7 @@ fn named<'a>(to: &Destination<'a>, arguments: &[String]) -> Vec<(PathBuf, Make<'
         (args.output_xml.clone().or(all(".xml")), Box::new(move |out| Box::new(Xml::new(out, show, services, &scanner, &xml)))),
         (args.output_grepable.clone().or(all(".gnmap")), Box::new(move |out| Box::new(Grepable::new(out, show, services, &grepable)))),
         (args.output_csv.clone(), Box::new(move |out| Box::new(Csv::new(out, show, services)))),
-        (args.output_list.clone(), Box::new(|out| Box::new(MasscanList::new(out)))),
+        (args.output_list.clone(), Box::new(move |out| Box::new(MasscanList::new(out, services)))),
         (args.list_open.clone(), Box::new(|out| Box::new(OpenList::new(out)))),
     ];
     wanted.into_iter().filter_map(|(path, make)| Some((path?, make))).collect()

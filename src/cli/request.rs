@@ -63,6 +63,8 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
             Some(MaxRate::PerSecond(per_s)) => Some(Rate { per_s, public_only: false }),
         },
         tell_unscanned: false,
+        banner_wait_us: args.banner.then_some(args.banner_wait),
+        sends_datagrams: args.notice_udp,
     };
     Ok(Options {
         settings,
@@ -70,6 +72,7 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
         sources: args.source.clone(),
         device: args.device.clone(),
         polite_close: args.polite_close,
+        notice: args.notice.as_ref().map(|text| text.as_bytes().into()),
         fresh_sockets: args.fresh_sockets,
         ..Options::default()
     })

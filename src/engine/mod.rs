@@ -12,6 +12,7 @@ mod icmp;
 mod machine;
 mod profile;
 mod socket;
+mod talk;
 mod usage;
 
 use std::io;
@@ -25,7 +26,7 @@ use mio::{Events, Poll, Token};
 use crate::plan::Plan;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
-use crate::report::{Begin, Checkpoint, Exit, Origin, Phase, Progress, Sink, Summary};
+use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
 use crate::scan::{
     Connect, Finding, Histogram, Limits, News, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
 };
@@ -37,6 +38,8 @@ pub use ground::Ground;
 pub use machine::machine;
 use profile::Stopwatch;
 use socket::{Answer, Socket, SocketOptions};
+pub use talk::NOTICE_BYTES;
+use talk::Talk;
 pub use usage::{CpuTime, cpu_time, resident_bytes};
 
 /// How sockets are made and how many there may be.
@@ -52,6 +55,9 @@ pub struct Options {
     pub device: Option<String>,
     /// Close open connections with FIN instead of RST. Costs a TIME_WAIT each.
     pub polite_close: bool,
+    /// Sent on each connection that opens, and as a datagram where [`Settings::sends_datagrams`] says so; of more than
+    /// [`NOTICE_BYTES`] the first. Connections then close with FIN, so that it is not lost.
+    pub notice: Option<Box<[u8]>>,
     /// Open a new socket for each attempt, where the system could use one again.
     pub fresh_sockets: bool,
     /// Measure how long each phase of the loop takes: five more readings of the clock a turn.
@@ -177,6 +183,8 @@ impl RateHandle {
     }
 }
 
+/// For closing a connection of which no more is known.
+const CONNECTED: Outcome = Outcome::Connected { rtt_us: None, syn_sent_again: false };
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
 /// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
@@ -226,6 +234,7 @@ pub struct Scanner {
     overslept: bool,
     report_failed: bool,
     local_error: Option<String>,
+    talk: Talk,
     /// What was told of hosts that are under way, for sinks that want it whole.
     by_host: Option<ByHost>,
     /// What goes on here.
@@ -260,6 +269,10 @@ impl Scanner {
             // Its connections will be.
             limits.already_open += http::CONNECTIONS as u64;
         }
+        if options.settings.sends_datagrams {
+            limits.already_open += talk::DATAGRAM_SOCKETS;
+        }
+        let notice = options.notice.as_deref().map(|text| text[..text.len().min(NOTICE_BYTES)].into());
         let cap = limits.cap();
         let scan = match &resumed {
             Some(from) => {
@@ -299,6 +312,7 @@ impl Scanner {
             overslept: false,
             report_failed: false,
             local_error: resumed.as_ref().and_then(|from| from.summary.local_error.clone()),
+            talk: Talk::new(notice),
             by_host: None,
             resumed,
         })
@@ -365,6 +379,7 @@ impl Scanner {
             profile: self.stopwatch.as_ref().map(Stopwatch::profile),
             stale_events: with(self.stale_events, |before| before.stale_events),
             local_error: self.local_error.clone(),
+            notices: before.map_or(Notices::default(), |before| before.notices).plus(self.talk.notices),
         }
     }
 
@@ -464,7 +479,7 @@ impl Scanner {
     fn tell_news(&mut self, news: News, sink: &mut dyn Sink) -> io::Result<()> {
         match news {
             News::Finding(finding) => {
-                let finding = Finding { at: self.reported(finding.at), ..finding };
+                let finding = self.complete(finding);
                 sink.finding(&finding)?;
                 let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
                 part.map_or(Ok(()), |part| sink.host(&part))
@@ -475,6 +490,11 @@ impl Scanner {
                 host.map_or(Ok(()), |host| sink.host(&host))
             }
         }
+    }
+
+    /// What the scan has found, with what only the engine knows.
+    fn complete(&mut self, finding: Finding) -> Finding {
+        Finding { at: self.reported(finding.at), banner: self.talk.take(finding.endpoint), ..finding }
     }
 
     /// Tells all that is known before a stop, and what is needed to go on after it.
@@ -571,6 +591,10 @@ impl Scanner {
         }
         for _ in 0..SETTLED_PER_TURN {
             let Some(slot) = self.scan.poll_expired(self.now) else { return false };
+            if self.scan.is_listening(slot) {
+                self.hang_up(slot);
+                continue;
+            }
             let kept = self.may_keep() && self.sockets[slot as usize].as_ref().is_some_and(Socket::give_up);
             if !kept {
                 self.release(slot);
@@ -586,6 +610,9 @@ impl Scanner {
         for _ in 0..OPENS_PER_TURN {
             let Some(connect) = self.scan.poll_connect(self.now) else { return false };
             self.turn.opened += 1;
+            if connect.datagram {
+                self.talk.send_datagram(connect.endpoint, &self.socket_options);
+            }
             if let Err((outcome, error)) = self.begin(connect) {
                 self.release(connect.slot);
                 // What idle sockets hold is what is missing, unless it is a source port.
@@ -598,7 +625,7 @@ impl Scanner {
         true
     }
 
-    fn begin(&mut self, Connect { slot, endpoint, avoid_self }: Connect) -> Result<(), (Outcome, io::Error)> {
+    fn begin(&mut self, Connect { slot, endpoint, avoid_self, .. }: Connect) -> Result<(), (Outcome, io::Error)> {
         let made = self.provide_socket(slot, endpoint, avoid_self);
         let socket = self.sockets[slot as usize].as_ref();
         let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
@@ -626,7 +653,7 @@ impl Scanner {
             self.release_idle();
         }
         let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self)?;
-        socket.register(self.poll.registry(), Token(at))?;
+        socket.register(self.poll.registry(), Token(at), self.options.settings.banner_wait_us.is_some())?;
         trace::socket_opened(socket.fd(), slot);
         self.sockets[at] = Some(socket);
         self.counts.opened();
@@ -649,7 +676,7 @@ impl Scanner {
     /// Closes the sockets that wait for a next probe: something else needs what they hold.
     fn release_idle(&mut self) {
         for slot in 0..self.sockets.len() as Slot {
-            if !self.scan.is_in_flight(slot) {
+            if !self.scan.holds_socket(slot) {
                 self.release(slot);
             }
         }
@@ -696,6 +723,10 @@ impl Scanner {
                 continue;
             }
             let slot = event.token().0 as Slot;
+            if self.scan.is_listening(slot) {
+                self.listen(slot);
+                continue;
+            }
             // An event for a slot without an attempt in flight is stale, and normal.
             let Some(endpoint) = self.scan.endpoint(slot) else {
                 self.stale_events += 1;
@@ -705,6 +736,12 @@ impl Scanner {
             let Some(mut answer) = socket.answer(endpoint, self.keeps) else { continue };
             if answer.own_source.is_some_and(|local| self.scan.may_have_met(local)) {
                 answer.outcome = Outcome::SelfConnected;
+            }
+            if matches!(answer.outcome, Outcome::Connected { .. }) {
+                self.talk.greet(socket);
+                self.conclude(slot, answer.outcome, None);
+                self.listen(slot);
+                continue;
             }
             if !(self.may_keep() && socket.reuse_after(&answer)) {
                 self.close(slot, answer.outcome);
@@ -724,9 +761,27 @@ impl Scanner {
         }
     }
 
+    /// A slot's port is open: takes what it has said, if anybody wants to hear it, and closes the connection when that is all.
+    fn listen(&mut self, slot: Slot) {
+        let (Some(endpoint), Some(socket)) = (self.scan.listens_to(slot), &self.sockets[slot as usize]) else {
+            return self.close(slot, CONNECTED);
+        };
+        match self.talk.listen(endpoint, socket) {
+            (_, true) => self.hang_up(slot),
+            (true, false) => self.scan.handle_heard(slot, false, self.now),
+            (false, false) => {}
+        }
+    }
+
+    /// Nothing more is to be heard at a slot.
+    fn hang_up(&mut self, slot: Slot) {
+        self.close(slot, CONNECTED);
+        self.scan.handle_heard(slot, true, self.now);
+    }
+
     fn close(&mut self, slot: Slot, outcome: Outcome) {
         if let Some(socket) = self.release(slot) {
-            socket.close_after(outcome, self.options.polite_close);
+            socket.close_after(outcome, self.options.polite_close || self.talk.has_notice());
         }
     }
 
@@ -749,7 +804,7 @@ impl Scanner {
             self.scan.check_before_wait(self.now);
         }
         let slots = || self.sockets.iter().enumerate().filter(|(_, socket)| socket.is_some());
-        let in_flight = slots().filter(|&(slot, _)| self.scan.is_in_flight(slot as Slot)).count();
+        let in_flight = slots().filter(|&(slot, _)| self.scan.holds_socket(slot as Slot)).count();
         assert_eq!(in_flight, self.scan.stats().in_flight as usize, "an attempt has no socket");
         assert_eq!(slots().count(), self.counts.held as usize, "held sockets are miscounted");
         assert!(self.keeps || in_flight == slots().count(), "a socket was not closed");
@@ -800,7 +855,7 @@ impl Iterator for Scanner {
         }
         loop {
             if let Some(finding) = self.scan.poll_finding() {
-                return Some(Ok(Finding { at: self.reported(finding.at), ..finding }));
+                return Some(Ok(self.complete(finding)));
             }
             if self.scan.is_finished() {
                 return None;

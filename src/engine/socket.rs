@@ -6,7 +6,7 @@
 //! the queue tells a firewall's reject from a host's refusal. A socket that was refused or disconnected can connect
 //! again on Linux, still registered with the poll; what the poll says of it while it is idle means nothing.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -68,8 +68,20 @@ impl Socket {
         Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_single, has_chosen_port })
     }
 
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.stream, token, Interest::WRITABLE)
+    /// Has the poll tell what happens to it; with `listens` also that something came.
+    pub fn register(&mut self, registry: &Registry, token: Token, listens: bool) -> io::Result<()> {
+        let interest = if listens { Interest::WRITABLE | Interest::READABLE } else { Interest::WRITABLE };
+        registry.register(&mut self.stream, token, interest)
+    }
+
+    /// Sends as much as the kernel takes at once.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.stream).write(bytes)
+    }
+
+    /// Takes what has come, 0 bytes when nothing more will.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.stream).read(buffer)
     }
 
     /// The descriptor's number, to tell it.
@@ -262,6 +274,19 @@ fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
 
 fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
     if endpoint.is_ipv4() { options.source_v4.map(IpAddr::V4) } else { options.source_v6.map(IpAddr::V6) }
+}
+
+/// A socket that datagrams to addresses like `to` are sent from.
+pub(super) fn for_datagrams(to: SocketAddr, options: &SocketOptions) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(device) = &options.device {
+        bind_device(&socket, device, to.is_ipv6())?;
+    }
+    if let Some(source) = source(to, options) {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    Ok(socket)
 }
 
 /// A non-blocking socket with the scan's source and device; with `avoid_self` above 0 on a source port of our choice.

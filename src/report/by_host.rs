@@ -8,11 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use super::Show;
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
-/// So many findings are kept back at most, for all hosts together: a /24 with a thousand ports each, in 6 MiB.
+/// So many findings are kept back at most, for all hosts together, a banner counting as several: a /24 with a thousand ports each,
+/// in 10 MiB.
 pub const ROWS_HELD: usize = 1 << 18;
 
 /// A port of a host, and what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Row {
     /// The port.
@@ -22,12 +23,20 @@ pub struct Row {
     /// Who sent the ICMP error that decided.
     #[cfg_attr(feature = "cli", serde(default, skip_serializing_if = "Option::is_none"))]
     pub reason_ip: Option<IpAddr>,
+    /// What it said.
+    #[cfg_attr(feature = "cli", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub banner: Option<Box<[u8]>>,
 }
 
 impl Row {
     /// What a finding says of its port.
     pub fn of(finding: &Finding) -> Self {
-        Row { port: finding.endpoint.port(), reason: finding.reason, reason_ip: finding.reason_ip }
+        Row { port: finding.endpoint.port(), reason: finding.reason, reason_ip: finding.reason_ip, banner: finding.banner.clone() }
+    }
+
+    /// How many rows without a banner take as much memory.
+    fn weight(&self) -> usize {
+        1 + self.banner.as_ref().map_or(0, |banner| banner.len().div_ceil(size_of::<Row>()))
     }
 }
 
@@ -58,6 +67,10 @@ impl HostReport {
 
     pub(super) fn unheard(address: SocketAddr, at: Time) -> Self {
         HostReport { address, counts: Vec::new(), rows: Vec::new(), first: at, last: at, is_part: false }
+    }
+
+    fn weight(&self) -> usize {
+        self.rows.iter().map(Row::weight).sum()
     }
 
     /// How many of its ports are in this state.
@@ -94,7 +107,7 @@ impl ByHost {
 
     /// Takes back what was kept when a scan was broken off.
     pub fn restore(&mut self, hosts: &[HostReport]) {
-        self.rows += hosts.iter().map(|host| host.rows.len()).sum::<usize>();
+        self.rows += hosts.iter().map(HostReport::weight).sum::<usize>();
         self.hosts.extend(hosts.iter().map(|host| (host.address, host.clone().into())));
     }
 
@@ -105,24 +118,25 @@ impl ByHost {
 
     /// Keeps a finding. If there are too many now, returns a part of what was kept.
     pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
-        let Finding { endpoint, reason, at, .. } = *finding;
+        let &Finding { endpoint, reason, at, .. } = finding;
         let mut address = endpoint;
         address.set_port(0);
         let host = self.hosts.entry(address).or_insert_with(|| HostReport::unheard(address, at).into());
         host.last = at;
         host.count(reason, 1);
         if self.show.lists(reason.state()) {
-            host.rows.push(Row::of(finding));
-            self.rows += 1;
+            let row = Row::of(finding);
+            self.rows += row.weight();
+            host.rows.push(row);
         }
         if self.rows > ROWS_HELD { self.part() } else { None }
     }
 
     /// The rows of the host that has the most.
     fn part(&mut self) -> Option<HostReport> {
-        let host = self.hosts.values_mut().max_by_key(|host| host.rows.len())?;
+        let host = self.hosts.values_mut().max_by_key(|host| host.weight())?;
+        self.rows -= host.weight();
         let rows = std::mem::take(&mut host.rows);
-        self.rows -= rows.len();
         let mut part = HostReport { counts: Vec::new(), rows, is_part: true, ..**host };
         part.finish();
         Some(part)
@@ -131,7 +145,7 @@ impl ByHost {
     /// What was kept of a host that is done with.
     pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
         let mut host = self.hosts.remove(&done.address).map_or_else(|| HostReport::unheard(done.address, at), |host| *host);
-        self.rows -= host.rows.len();
+        self.rows -= host.weight();
         let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
         if told < done.ports {
             host.count(done.rest, done.ports - told);
@@ -147,7 +161,7 @@ mod tests {
 
     fn finding(endpoint: &str, reason: Reason, ms: u64) -> Finding {
         let (endpoint, at) = (endpoint.parse().expect("an endpoint"), Time::from_us(ms * 1_000));
-        Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 1, at }
+        Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 1, banner: None, at }
     }
 
     #[test]

@@ -108,7 +108,15 @@ mod tests {
         let endpoint = "[fe80::1%7]:22".parse().unwrap();
         let by = "192.0.2.254".parse().ok();
         let at = Time::from_us(5);
-        hosts.add(&Finding { endpoint, reason: Reason::AdminProhibited, reason_ip: by, rtt_us: None, attempts: 3, at });
+        hosts.add(&Finding {
+            endpoint,
+            reason: Reason::AdminProhibited,
+            reason_ip: by,
+            rtt_us: None,
+            attempts: 3,
+            banner: Some([0, 255].into()),
+            at,
+        });
         let host = HostSnapshot { place: u64::MAX, taken_up: 9, left: vec![1, 8], held: vec![0], ..HostSnapshot::default() };
         let snapshot = Snapshot { taken_up: 4, latest_first_answer: 2, hosts: vec![host] };
         Checkpoint { summary: fixture::summary(), snapshot, hosts: hosts.hosts().cloned().collect() }

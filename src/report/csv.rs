@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::timestamp;
-use super::{Begin, Origin, Progress, Show, Sink, Summary, WholeLines, ip_text, printable};
+use super::{Begin, Origin, Progress, Show, Sink, Summary, WholeLines, banner_text, ip_text, printable};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
 /// The columns, in their order; what they hold is what docs/OUTPUT.md says of the JSON's fields of these names.
-const COLUMNS: [&str; 11] =
-    ["ip", "host", "port", "protocol", "state", "reason", "reason_ip", "rtt_us", "attempts", "service", "timestamp"];
+const COLUMNS: [&str; 12] =
+    ["ip", "host", "port", "protocol", "state", "reason", "reason_ip", "rtt_us", "attempts", "service", "timestamp", "banner"];
 
 /// Writes comma-separated values to `W`.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ impl<W: Write> Sink for Csv<'_, W> {
             &finding.attempts.to_string(),
             self.services.name(port).unwrap_or_default(),
             &timestamp(self.started_at, finding.at),
+            &finding.banner.as_deref().map_or(String::new(), harmless),
         ];
         self.out.add(|line| {
             for (i, value) in values.into_iter().enumerate() {
@@ -71,6 +72,16 @@ impl<W: Write> Sink for Csv<'_, W> {
 
     fn end(&mut self, _: &Summary) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// What a port said, not to be taken for a formula by what opens the file: then its first letter is written like the others that
+/// are not shown as they are.
+fn harmless(banner: &[u8]) -> String {
+    let text = banner_text(banner);
+    match text.as_bytes().first() {
+        Some(sign @ (b'=' | b'+' | b'-' | b'@')) => format!("\\x{sign:02x}{}", &text[1..]),
+        _ => text,
     }
 }
 
@@ -90,6 +101,11 @@ mod tests {
         let (mut text, services) = (Vec::new(), fixture::services());
         play(&mut Csv::new(&mut text, Show::states(State::ALL), &services));
         golden("findings.csv", &String::from_utf8(text).unwrap());
+    }
+
+    #[test]
+    fn a_banner_is_no_formula() {
+        assert_eq!((harmless(b"=1+1"), harmless(b"220 +-="), harmless(b"")), (r"\x3d1+1".into(), "220 +-=".into(), String::new()));
     }
 
     #[test]

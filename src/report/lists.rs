@@ -4,7 +4,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Begin, Origin, Progress, Sink, Summary, WholeLines, ip_text};
+use super::{Begin, Origin, Progress, Sink, Summary, WholeLines, banner_text, ip_text};
+use crate::plan::Services;
 use crate::scan::{Finding, State};
 
 /// Writes `address:port` lines to `W`; an IPv6 address stands in brackets.
@@ -35,21 +36,23 @@ impl<W: Write> Sink for OpenList<W> {
     }
 }
 
-/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the latter since 1970; `# end` is the last line.
+/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the latter since 1970, and where the port has said something
+/// `banner tcp PORT ADDRESS SECONDS SERVICE TEXT`; `# end` is the last line.
 #[derive(Debug)]
-pub struct MasscanList<W> {
+pub struct MasscanList<'a, W> {
     out: WholeLines<W>,
+    services: &'a Services,
     started_at: SystemTime,
 }
 
-impl<W: Write> MasscanList<W> {
+impl<'a, W: Write> MasscanList<'a, W> {
     /// A sink that writes to `out`.
-    pub fn new(out: W) -> Self {
-        MasscanList { out: WholeLines::new(out), started_at: SystemTime::UNIX_EPOCH }
+    pub fn new(out: W, services: &'a Services) -> Self {
+        MasscanList { out: WholeLines::new(out), services, started_at: SystemTime::UNIX_EPOCH }
     }
 }
 
-impl<W: Write> Sink for MasscanList<W> {
+impl<W: Write> Sink for MasscanList<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.started_at = begin.started_at;
         if begin.origin == Origin::Resumed {
@@ -67,7 +70,12 @@ impl<W: Write> Sink for MasscanList<W> {
         let at = self.started_at + Duration::from_micros(finding.at.us);
         let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (ip, port) = (ip_text(finding.endpoint), finding.endpoint.port());
-        self.out.add(|line| writeln!(line, "open tcp {port} {ip} {seconds}"))
+        self.out.add(|line| {
+            writeln!(line, "open tcp {port} {ip} {seconds}")?;
+            let Some(banner) = &finding.banner else { return Ok(()) };
+            let service = self.services.name(port).unwrap_or("unknown");
+            writeln!(line, "banner tcp {port} {ip} {seconds} {service} {}", banner_text(banner))
+        })
     }
 
     fn progress(&mut self, _: &Progress) -> io::Result<()> {
@@ -82,25 +90,38 @@ impl<W: Write> Sink for MasscanList<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::{Read, Seek};
+
     use super::*;
     use crate::report::fixture::play;
 
-    fn written(make: impl FnOnce(&mut Vec<u8>) -> Box<dyn Sink + '_>) -> String {
-        let mut text = Vec::new();
-        play(make(&mut text).as_mut());
-        String::from_utf8(text).unwrap()
+    fn written<S: Sink>(make: impl FnOnce(File) -> S) -> String {
+        let mut file = tempfile::tempfile().expect("a file");
+        play(&mut make(file.try_clone().expect("a descriptor")));
+        let mut text = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("UTF-8");
+        text
     }
 
     #[test]
     fn what_is_open_is_listed() {
-        assert_eq!(written(|out| Box::new(OpenList::new(out))), "192.0.2.1:22\n[fe80::1%7]:22\n[fe80::1%7]:4444\n");
+        let services = crate::report::fixture::services();
+        assert_eq!(written(OpenList::new), "192.0.2.1:22\n[fe80::1%7]:22\n[fe80::1%7]:4444\n");
+        let (ssh, hostile) = (
+            r#"ssh SSH-2.0-portreeve_test, "1"\r\n"#,
+            r#"<b>&"'--> \u{1b}]0;x\u{7}\u{0}<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\u{202e}\u{9b}"#,
+        );
         let lines = [
-            "#masscan",
-            "open tcp 22 192.0.2.1 1700000000",
-            "open tcp 22 fe80::1%7 1700000000",
-            "open tcp 4444 fe80::1%7 1700000000",
-            "# end\n",
+            "#masscan".into(),
+            "open tcp 22 192.0.2.1 1700000000".into(),
+            format!("banner tcp 22 192.0.2.1 1700000000 {ssh}"),
+            "open tcp 22 fe80::1%7 1700000000".into(),
+            format!("banner tcp 22 fe80::1%7 1700000000 {ssh}"),
+            "open tcp 4444 fe80::1%7 1700000000".into(),
+            format!("banner tcp 4444 fe80::1%7 1700000000 {hostile}\u{fffe}"),
+            "# end\n".into(),
         ];
-        assert_eq!(written(|out| Box::new(MasscanList::new(out))), lines.join("\n"));
+        assert_eq!(written(|out| MasscanList::new(out, &services)), lines.join("\n"));
     }
 }

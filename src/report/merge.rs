@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::by_host::Row;
 use super::read::{self, Fields, Started};
 use super::record::without_port;
-use super::{Begin, Exit, HostReport, Origin, Show, Sink, Summary, counted, printable};
+use super::{Begin, Exit, HostReport, Notices, Origin, Show, Sink, Summary, counted, printable};
 use serde_json::Value;
 
 use crate::plan::{Outline, Shard};
@@ -112,7 +112,7 @@ impl Part {
             "finding" => {
                 let finding = read::finding(record, self.start.started_at)?;
                 self.findings.push(finding);
-                finding.endpoint
+                self.findings[self.findings.len() - 1].endpoint
             }
             "host" => {
                 let host = read::host(record, self.start.started_at)?;
@@ -299,6 +299,7 @@ impl Joined {
             profile: None,
             stale_events: sum(|end| end.stale_events),
             local_error: ends().find_map(|end| end.local_error.clone()),
+            notices: ends().fold(Notices::default(), |sum, end| sum.plus(end.notices)),
             stats,
         }
     }

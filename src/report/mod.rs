@@ -210,6 +210,34 @@ pub struct Summary {
     pub stale_events: u64,
     /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
     pub local_error: Option<String>,
+    /// How often it was said who is scanning.
+    pub notices: Notices,
+}
+
+/// So much of what a port says is kept, in bytes; then the connection is closed, however much more there would be.
+pub const BANNER_BYTES: usize = 1_024;
+
+/// How often a [notice](crate::engine::Options::notice) was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// On connections.
+    pub connections: u64,
+    /// As datagrams.
+    pub datagrams: u64,
+    /// Those that the system would not take.
+    pub failed: u64,
+}
+
+impl Notices {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Notices) -> Notices {
+        Notices {
+            connections: self.connections + other.connections,
+            datagrams: self.datagrams + other.datagrams,
+            failed: self.failed + other.failed,
+        }
+    }
 }
 
 impl Summary {
@@ -353,12 +381,32 @@ pub(crate) fn ip_text(endpoint: std::net::SocketAddr) -> String {
 /// Rust would write it, `\u{1b}`.
 #[cfg(feature = "cli")]
 pub(crate) fn printable(text: &str) -> String {
-    let acts = |letter: char| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         if acts(letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
     }
     plain
+}
+
+/// Controls, ends of lines and directions of writing.
+#[cfg(feature = "cli")]
+fn acts(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || turns || matches!(letter, '\u{2028}' | '\u{2029}')
+}
+
+/// What a port said, as it may go anywhere: printable text as it is, all else as Rust would write it, `\r\n\u{1b}\xff`; a
+/// backslash is two, so that no two banners look the same.
+#[cfg(feature = "cli")]
+pub(crate) fn banner_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if acts(letter) || letter == '\\' { text.extend(letter.escape_default()) } else { text.push(letter) }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 /// `1234567` as `1,234,567`.
@@ -427,6 +475,15 @@ mod fixture {
         last.0.expect("an end")
     }
 
+    /// What the ports say that are open: one a greeting, one as much harm as it can.
+    fn banner(finding: &Finding) -> Option<Box<[u8]>> {
+        match finding.endpoint.port() {
+            _ if finding.state() != State::Open => None,
+            22 => Some(b"SSH-2.0-portreeve_test, \"1\"\r\n".as_slice().into()),
+            _ => Some(b"\x1b]0;x\x07\0<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\xe2\x80\xae\xc2\x9b\xef\xbf\xbe".as_slice().into()),
+        }
+    }
+
     pub fn play(sink: &mut dyn Sink) {
         let targets = ["192.0.2.1", "odd.test", "192.0.2.9"].map(|text| Target::parse(text).expect("a target"));
         let ports: PortSet = [22, 80, 4_444, 65_535].into_iter().collect();
@@ -471,6 +528,7 @@ mod fixture {
         while let Some(news) = scan.poll_news() {
             match (news, &mut hosts) {
                 (News::Finding(finding), hosts) => {
+                    let finding = Finding { banner: banner(&finding), ..finding };
                     sink.finding(&finding).expect("finding");
                     hosts.as_mut().map(|hosts| hosts.add(&finding));
                 }
@@ -496,6 +554,7 @@ mod fixture {
             late: Histogram::default(),
             profile: Some([1, 2, 3, 4, 5].map(|n| PhaseCost { calls: n, ns: n * 12_345_678 })),
             local_error,
+            notices: Notices { connections: 3, datagrams: 12, failed: 1 },
         };
         sink.end(&summary).expect("end");
     }

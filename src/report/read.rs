@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::record::SCHEMA;
-use super::{Exit, HostReport, Show, Summary};
+use super::{BANNER_BYTES, Exit, HostReport, Notices, Show, Summary};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
 use crate::scan::{Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats, Time, Timeouts};
 
@@ -153,6 +153,8 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             rate: rate.map(|per_s| Rate { per_s, public_only: record.flag("max_rate_public_only") }),
             scan_silent: record.flag("scan_silent"),
             tell_unscanned: false,
+            banner_wait_us: record.maybe("banner_wait_us")?,
+            sends_datagrams: record.flag("sends_datagrams"),
         },
         limits: Limits {
             nofile: limits.maybe("nofile")?.unwrap_or(u64::MAX),
@@ -173,6 +175,7 @@ pub(super) fn finding(record: Fields, started_at: SystemTime) -> Result<Finding>
         reason_ip: by.transpose()?,
         rtt_us: record.maybe("rtt_us")?,
         attempts: record.number("attempts")?,
+        banner: record.text("banner_hex").ok().map(bytes).transpose()?,
         at: record.since("timestamp", started_at)?,
     })
 }
@@ -185,6 +188,18 @@ pub(super) fn host(record: Fields, started_at: SystemTime) -> Result<HostReport>
         host.count(named(&Reason::ALL, Reason::as_str, name)?, count);
     }
     Ok(host)
+}
+
+fn notices(record: Fields) -> Result<Notices> {
+    let count = |name| record.number::<u32>(name).map(u64::from);
+    Ok(Notices { connections: count("connections")?, datagrams: count("datagrams")?, failed: count("failed")? })
+}
+
+/// Bytes from two digits each, no more than a banner has.
+fn bytes(hex: &str) -> Result<Box<[u8]>> {
+    let byte = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    let bytes: Option<Box<[u8]>> = hex.as_bytes().chunks(2).map(|digits| byte(digits).filter(|_| digits.len() == 2)).collect();
+    bytes.filter(|bytes| bytes.len() <= BANNER_BYTES).ok_or_else(|| format!("{hex:.80?} are no bytes of a banner"))
 }
 
 /// What was counted, without what is not added up: how late the loop was, and where its time went.
@@ -242,5 +257,6 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         profile: None,
         stale_events: record.number("stale_events")?,
         local_error: record.text("local_error").ok().map(String::from),
+        notices: record.part("notices").and_then(notices).unwrap_or_default(),
     })
 }

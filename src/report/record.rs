@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Begin, HostReport, Phase, PhaseCost, Profile, Show, Summary, ip_text};
+use super::{Begin, HostReport, Notices, Phase, PhaseCost, Profile, Show, Summary, banner_text, ip_text};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
@@ -51,6 +51,8 @@ pub(super) struct Start<'a> {
     scan_silent: bool,
     max_rate_per_s: Option<u32>,
     max_rate_public_only: Option<bool>,
+    banner_wait_us: Option<u64>,
+    sends_datagrams: bool,
     limits: LimitsOf,
 }
 
@@ -96,6 +98,10 @@ pub(super) struct Found<'a> {
     attempts: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    banner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    banner_hex: Option<String>,
     timestamp: String,
 }
 
@@ -144,6 +150,8 @@ pub(super) struct End<'a> {
     own_errors: Counts,
     #[serde(skip_serializing_if = "Option::is_none")]
     local_error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notices: Option<NoticesOf>,
     elapsed_us: u64,
     probes_per_s: u64,
     peak_in_flight: u32,
@@ -175,6 +183,20 @@ impl Quantiles {
     pub fn of(times: &Histogram) -> Option<Self> {
         let quantile = |quantile| times.quantile_us(quantile);
         Some(Quantiles { p50: quantile(0.5)?, p90: quantile(0.9)?, p99: quantile(0.99)? })
+    }
+}
+
+/// How often it was said who is scanning.
+#[derive(Serialize)]
+struct NoticesOf {
+    connections: u64,
+    datagrams: u64,
+    failed: u64,
+}
+
+impl NoticesOf {
+    fn of(Notices { connections, datagrams, failed }: Notices) -> Option<Self> {
+        (connections + datagrams + failed > 0).then_some(NoticesOf { connections, datagrams, failed })
     }
 }
 
@@ -222,6 +244,8 @@ impl<'a> Start<'a> {
             scan_silent: settings.scan_silent,
             max_rate_per_s: settings.rate.map(|rate| rate.per_s.get()),
             max_rate_public_only: settings.rate.map(|rate| rate.public_only),
+            banner_wait_us: settings.banner_wait_us,
+            sends_datagrams: settings.sends_datagrams,
             limits: LimitsOf {
                 cap: begin.cap,
                 set_by: begin.cap_set_by.as_str(),
@@ -250,6 +274,8 @@ impl<'a> Found<'a> {
             rtt_us: finding.rtt_us,
             attempts: finding.attempts,
             service: services.name(port),
+            banner: finding.banner.as_deref().map(banner_text),
+            banner_hex: finding.banner.as_deref().map(|banner| banner.iter().map(|byte| format!("{byte:02x}")).collect()),
             timestamp: timestamp(started_at, finding.at),
         }
     }
@@ -303,6 +329,7 @@ impl End<'_> {
             self_connects: stats.self_connects,
             own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
             local_error: summary.local_error.as_deref(),
+            notices: NoticesOf::of(summary.notices),
             elapsed_us: summary.elapsed.us,
             probes_per_s: summary.probes_per_s() as u64,
             peak_in_flight: stats.peak_in_flight,

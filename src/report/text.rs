@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Exit, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, counted, grouped, printable};
+use super::{Begin, Exit, Notices, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, banner_text, counted, grouped, printable};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
@@ -46,6 +46,8 @@ pub struct Text<'a, W> {
 const HOSTS_COUNTED: u64 = 4_096;
 /// … rows for the tables up to this many (about 5 MB), each of which was told when it was found …
 const MAX_ROWS: usize = 100_000;
+/// … of what a port said each has so many letters (with a banner each, 20 MB) …
+const BANNER_WIDE: usize = 72;
 /// … and hosts without anything listed get a line of their own where there are no more than these.
 const HOSTS_NAMED: u64 = super::FEW_ADDRESSES;
 
@@ -61,6 +63,7 @@ struct Row {
     reason: Reason,
     reason_ip: Option<IpAddr>,
     rtt_us: Option<u64>,
+    banner: String,
 }
 
 impl<'a, W: Write> Text<'a, W> {
@@ -108,18 +111,30 @@ impl<'a, W: Write> Text<'a, W> {
         let (port_wide, state_wide) = (9, wide(|row| row.reason.state().as_str().len(), 5));
         let service_wide = host.rows.iter().map(|row| service(row).len()).max().unwrap_or(0).max(7);
         let reason_wide = host.rows.iter().map(|row| reason_text(row).len()).max().unwrap_or(0).max(6);
-        let title = format!("{:port_wide$}  {:state_wide$}  {:service_wide$}  {:reason_wide$}  RTT", "PORT", "STATE", "SERVICE", "REASON");
-        let _ = writeln!(text, "{}", self.paint(&title, "2"));
+        let rtt = |row: &Row| row.rtt_us.map(milliseconds).unwrap_or_default();
+        let speaks = host.rows.iter().any(|row| !row.banner.is_empty());
+        let rtt_wide = host.rows.iter().map(|row| rtt(row).len()).max().unwrap_or(0).max(3);
+        let title = format!(
+            "{:port_wide$}  {:state_wide$}  {:service_wide$}  {:reason_wide$}  {:rtt_wide$}  {}",
+            "PORT",
+            "STATE",
+            "SERVICE",
+            "REASON",
+            "RTT",
+            if speaks { "BANNER" } else { "" }
+        );
+        let _ = writeln!(text, "{}", self.paint(title.trim_end(), "2"));
         for row in &host.rows {
             let state = row.reason.state();
             let padding = " ".repeat(state_wide - state.as_str().len());
-            let rtt = row.rtt_us.map(milliseconds).unwrap_or_default();
             let line = format!(
-                "{:port_wide$}  {}{padding}  {:service_wide$}  {:reason_wide$}  {rtt}",
+                "{:port_wide$}  {}{padding}  {:service_wide$}  {:reason_wide$}  {:rtt_wide$}  {}",
                 format!("{}/tcp", row.port),
                 self.painted(state),
                 service(row),
                 reason_text(row),
+                rtt(row),
+                row.banner,
             );
             let _ = writeln!(text, "{}", line.trim_end());
         }
@@ -243,6 +258,12 @@ impl<'a, W: Write> Text<'a, W> {
             let _ =
                 writeln!(text, "{} attempts on {opened} sockets, in {} turns of the loop", grouped(stats.attempts), grouped(summary.turns));
         }
+        let Notices { connections, datagrams, failed } = summary.notices;
+        if connections + datagrams + failed > 0 {
+            let connections = counted(connections, "connection", "connections");
+            let failed = if failed > 0 { format!("; {} could not be sent", grouped(failed)) } else { String::new() };
+            let _ = writeln!(text, "Notices: sent on {connections} and in {}{failed}", counted(datagrams, "datagram", "datagrams"));
+        }
         for (phase, cost) in Phase::ALL.iter().zip(summary.profile.iter().flatten()) {
             let calls = counted(cost.calls, "call", "calls");
             let _ = writeln!(text, "loop: {:6} {:9.1} ms in {calls}", phase.as_str(), cost.ns as f64 / 1e6);
@@ -336,6 +357,18 @@ fn explain(text: &mut String, limits: &Limits, set_by: SetBy) {
     line(SetBy::TcpMemory, share(limits.tcp_available_bytes));
 }
 
+/// The first line of what a port said, if it is not too long for a table: other formats have all of it.
+fn shortened(banner: &[u8]) -> String {
+    let lines = banner.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut line = lines.clone().find(|line| !line.is_empty()).map_or(String::new(), banner_text);
+    let is_all = lines.filter(|line| !line.is_empty()).count() <= 1;
+    let end = line.char_indices().nth(BANNER_WIDE).map(|(end, _)| end);
+    if let Some(end) = end {
+        line.truncate(end);
+    }
+    if end.is_some() || !is_all { line + " …" } else { line }
+}
+
 fn reason_text(row: &Row) -> String {
     let reason = row.reason.as_str();
     row.reason_ip.map_or(reason.into(), |ip| format!("{reason} from {ip}"))
@@ -374,7 +407,7 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        let Finding { endpoint, reason, reason_ip, rtt_us, .. } = *finding;
+        let &Finding { endpoint, reason, reason_ip, rtt_us, .. } = finding;
         self.told += 1;
         let listed = self.style.show.lists(reason.state());
         let key = super::record::without_port(endpoint);
@@ -389,10 +422,12 @@ impl<W: Write> Sink for Text<'_, W> {
             return Ok(());
         }
         let service = self.services.name(endpoint.port()).unwrap_or_default();
+        let banner = finding.banner.as_deref().map_or(String::new(), shortened);
         let live = format!("{} {endpoint} {service}", self.painted(reason.state()));
+        let live = format!("{}  {banner}", live.trim_end());
         self.rows += 1;
         if self.rows <= MAX_ROWS && !self.style.quiet {
-            self.hosts.entry(key).or_default().rows.push(Row { port: endpoint.port(), reason, reason_ip, rtt_us });
+            self.hosts.entry(key).or_default().rows.push(Row { port: endpoint.port(), reason, reason_ip, rtt_us, banner });
         }
         self.out.add(|out| writeln!(out, "{}", live.trim_end()))
     }

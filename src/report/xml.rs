@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::nmap::Nmap;
-use super::{Begin, Exit, HostReport, Origin, Progress, Show, Sink, Summary, WholeLines, ip_text, printable};
+use super::{Begin, Exit, HostReport, Origin, Progress, Show, Sink, Summary, WholeLines, banner_text, ip_text, printable};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -73,6 +73,9 @@ impl<'a, W: Write> Xml<'a, W> {
             );
             if let Some(name) = self.services.name(port) {
                 let _ = write!(text, "<service name=\"{}\" method=\"table\" conf=\"3\"/>", escaped(name));
+            }
+            if let Some(banner) = &row.banner {
+                let _ = write!(text, "<script id=\"banner\" output=\"{}\"/>", escaped(&banner_text(banner)));
             }
             text += "</port>\n";
         }

@@ -247,7 +247,8 @@ impl Host {
     }
 
     /// How far it is, if these ranks are under way.
-    fn snapshot(&self, under_way: Vec<u16>) -> HostSnapshot {
+    /// Of the ports under way `open` have answered, and will have to do so again.
+    fn snapshot(&self, under_way: Vec<u16>, open: u32) -> HostSnapshot {
         HostSnapshot {
             place: self.plan.place(),
             taken_up: self.next,
@@ -257,8 +258,8 @@ impl Host {
             is_present: self.presence == Presence::Present,
             is_silent: self.presence == Presence::Silent,
             was_doubted: matches!(self.suspicion, Suspicion::Cleared | Suspicion::Confirmed),
-            answered: self.answered,
-            open: self.open,
+            answered: self.answered - open,
+            open: self.open - open,
             silent: self.silent,
         }
     }
@@ -580,11 +581,18 @@ impl Hosts {
         fits
     }
 
-    /// How far all are, if these ports of theirs are under way.
-    pub fn snapshot(&self, under_way: impl Iterator<Item = (HostId, u16)>) -> Snapshot {
-        let mut of_host: HashMap<HostId, Vec<u16>> = HashMap::new();
-        under_way.for_each(|(id, rank)| of_host.entry(id).or_default().push(rank));
-        let host = |(id, host): (usize, &Host)| host.snapshot(of_host.remove(&(id as HostId)).unwrap_or_default());
+    /// How far all are, if these ports of theirs are under way; some of them are known to be open already.
+    pub fn snapshot(&self, under_way: impl Iterator<Item = (HostId, u16, bool)>) -> Snapshot {
+        let mut of_host: HashMap<HostId, (Vec<u16>, u32)> = HashMap::new();
+        for (id, rank, is_open) in under_way {
+            let (ranks, open) = of_host.entry(id).or_default();
+            ranks.push(rank);
+            *open += u32::from(is_open);
+        }
+        let host = |(id, host): (usize, &Host)| {
+            let (ranks, open) = of_host.remove(&(id as HostId)).unwrap_or_default();
+            host.snapshot(ranks, open)
+        };
         Snapshot { taken_up: self.next, latest_first_answer: self.latest_first_answer, hosts: self.slab.iter().map(host).collect() }
     }
 

@@ -59,6 +59,10 @@ pub struct Settings {
     pub scan_silent: bool,
     /// Whether endpoints that were never taken up are told one by one, or only counted.
     pub tell_unscanned: bool,
+    /// How long to listen at most for what an open port says first, in microseconds; `None` for not at all.
+    pub banner_wait_us: Option<u64>,
+    /// Whether each endpoint gets a datagram, too, which counts for the rate.
+    pub sends_datagrams: bool,
 }
 
 /// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
@@ -73,6 +77,8 @@ impl Default for Settings {
             rate: per_s.map(|per_s| Rate { per_s, public_only: true }),
             scan_silent: false,
             tell_unscanned: false,
+            banner_wait_us: None,
+            sends_datagrams: false,
         }
     }
 }
@@ -87,6 +93,8 @@ pub struct Connect {
     /// Above 0: the last attempt met one of our own sockets; take a source port away from the endpoint's, this choice of
     /// several.
     pub avoid_self: u8,
+    /// Whether it gets a datagram, too: each endpoint one, however many attempts there are.
+    pub datagram: bool,
 }
 
 /// A scan under way, without its sockets.
@@ -205,6 +213,8 @@ enum Phase {
     Ready,
     /// Has a socket, and a deadline in the wheel.
     InFlight,
+    /// Is open, and has its socket for as long as the port may say something.
+    Listening,
     /// Waits in the wheel, without a socket, for our own side to recover.
     BackOff,
     /// The same, for a source port: others need not wait for that.
@@ -216,6 +226,8 @@ const BACK_OFF_US: u64 = 10_000;
 const BACK_OFF_DOUBLINGS: u8 = 7;
 /// … and this often, about 14 s in all, before the endpoint is called unscanned.
 const OWN_FAILURES: u8 = 20;
+/// A port that has begun to speak has said what it says first when it stops for so long.
+const QUIET_US: u64 = 500_000;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
 const MOST_VOIDS: u8 = 10;
 /// So many more probes than sockets may be under way: they wait for a slow host's turn.
@@ -290,7 +302,7 @@ impl Scan {
     /// already would be missing in what was found, and told again.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let verdicts = self.probes.iter().filter(|(_, probe)| probe.purpose == Purpose::Verdict);
-        let under_way = verdicts.map(|(_, probe)| (probe.host, probe.rank));
+        let under_way = verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
         (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
     }
 
@@ -314,14 +326,15 @@ impl Scan {
         self.stopped.map(|(reason, _)| reason)
     }
 
-    /// A slot whose attempt has run out of time, or was cut short by a stop: release its socket and report silence.
+    /// A slot whose attempt has run out of time, or was cut short by a stop: release its socket and report silence; or, if it
+    /// [listens](Self::is_listening), that it has [heard](Self::handle_heard) all.
     pub fn poll_expired(&mut self, now: Time) -> Option<Slot> {
         let tick = if self.stopped.is_some() { u64::MAX } else { now.us / TICK_US };
         while let Some(slot) = self.wheel.pop_expired(tick) {
             let probe = &mut self.probes[slot as usize];
             match (probe.phase, self.stopped) {
                 (Phase::InFlight, None) if probe.deadline().us > tick * TICK_US => self.expect_syn(slot, now),
-                (Phase::InFlight, _) => return Some(slot),
+                (Phase::InFlight | Phase::Listening, _) => return Some(slot),
                 (phase, stopped) => {
                     probe.phase = Phase::Ready;
                     self.backing_off -= u32::from(phase == Phase::BackOff);
@@ -383,7 +396,9 @@ impl Scan {
             Turn::Again(slot) => self.endpoint_of(slot),
             Turn::Port(rank) | Turn::Parked(rank) | Turn::Control(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
         };
-        self.paced_until = self.pacer.wait_until(endpoint, now);
+        // A port's first attempt.
+        let datagram = self.settings.sends_datagrams && matches!(turn, Turn::Port(_));
+        self.paced_until = self.pacer.wait_until(endpoint, datagram, now);
         if self.paced_until.is_some() {
             return None;
         }
@@ -401,7 +416,10 @@ impl Scan {
             }
         };
         self.begin(slot, now);
-        Some(Connect { slot, endpoint, avoid_self: self.probes[slot as usize].avoid_self })
+        if datagram {
+            self.pacer.begin(endpoint, now);
+        }
+        Some(Connect { slot, endpoint, avoid_self: self.probes[slot as usize].avoid_self, datagram })
     }
 
     /// The endpoint that a slot's probe is for.
@@ -489,7 +507,7 @@ impl Scan {
         if tells_each {
             self.news.extend(host.untaken().map(|rank| {
                 let endpoint = self.plan.endpoint(&host.plan, rank);
-                News::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, at })
+                News::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, banner: None, at })
             }));
         }
         self.news.push_back(News::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
@@ -544,8 +562,52 @@ impl Scan {
         self.is_in_flight(slot).then(|| &self.probes[slot as usize]).map(|probe| (probe.attempts.saturating_add(1), probe.started))
     }
 
+    /// Whether `slot` is connected and waits for what the port says.
+    pub fn is_listening(&self, slot: Slot) -> bool {
+        self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::Listening)
+    }
+
+    /// The port that `slot` listens to.
+    pub fn listens_to(&self, slot: Slot) -> Option<SocketAddr> {
+        self.is_listening(slot).then(|| self.endpoint_of(slot))
+    }
+
+    /// Whether the socket at `slot` is in use.
+    pub fn holds_socket(&self, slot: Slot) -> bool {
+        self.is_in_flight(slot) || self.is_listening(slot)
+    }
+
+    /// The port at `slot`, which is listening, has said something; `is_all`: nothing more is to be waited for.
+    pub fn handle_heard(&mut self, slot: Slot, is_all: bool, now: Time) {
+        if !self.is_listening(slot) {
+            return;
+        }
+        self.now = now;
+        self.wheel.cancel(slot);
+        let probe = &self.probes[slot as usize];
+        if !is_all {
+            let until = probe.deadline().min(now.plus_us(QUIET_US));
+            return self.wheel.insert(slot, until.us.div_ceil(TICK_US));
+        }
+        self.stats.in_flight -= 1;
+        let rtt_us = u64::from(probe.before_us);
+        self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now);
+    }
+
+    /// The port is open. Its verdict waits for what it has to say.
+    fn listen(&mut self, slot: Slot, rtt_us: u64, wait_us: u64, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        (probe.phase, probe.started) = (Phase::Listening, now);
+        // There is no attempt before this any more, and no other place is needed for the time that its answer took.
+        probe.before_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);
+        probe.timeout_us = u32::try_from(wait_us).unwrap_or(u32::MAX);
+        self.wheel.insert(slot, probe.deadline().us.div_ceil(TICK_US));
+        self.stats.in_flight += 1;
+    }
+
     /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so before the next
-    /// [`poll_connect`](Self::poll_connect). Slots without an attempt in flight are ignored.
+    /// [`poll_connect`](Self::poll_connect), unless it is now [listening](Self::is_listening). Slots without an attempt in flight
+    /// are ignored.
     pub fn handle_outcome(&mut self, slot: Slot, outcome: Outcome, now: Time) {
         if !self.is_in_flight(slot) {
             return;
@@ -577,7 +639,11 @@ impl Scan {
                 let rtt_us = rtt_us.map_or(own_us, u64::from);
                 let sample = (!syn_sent_again && rtt_us < KERNEL_SYN_US).then_some(rtt_us);
                 self.handle_answer(slot, lost, syn_sent_again, sample, true, now);
-                self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now);
+                let is_verdict = self.probes[slot as usize].purpose == Purpose::Verdict;
+                match self.settings.banner_wait_us.filter(|_| is_verdict && self.stopped.is_none()) {
+                    Some(wait_us) => self.listen(slot, rtt_us, wait_us, now),
+                    None => self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now),
+                }
             }
             Outcome::Refused => {
                 // Karn's rule: from a second on it may belong to the kernel's own second SYN.
@@ -711,7 +777,7 @@ impl Scan {
         }
         for rank in held {
             let endpoint = self.plan.endpoint(&plan, rank.into());
-            let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, at: now };
+            let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, banner: None, at: now };
             self.news.push_back(News::Finding(finding));
         }
     }
@@ -956,7 +1022,7 @@ impl Scan {
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.news.push_back(News::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, at: now }));
+                self.news.push_back(News::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, banner: None, at: now }));
             }
         }
         if self.hosts.settled(id) {
@@ -998,6 +1064,7 @@ impl Scan {
         let (ready, in_flight, back_off) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOff));
         assert_eq!(back_off, self.backing_off as usize, "backing off is miscounted");
         assert_eq!(ready, self.hosts.waiting(), "other probes wait for their turn than those that are ready");
+        let in_flight = in_flight + in_phase(Phase::Listening);
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
         let timed = in_flight + back_off + in_phase(Phase::BackOffForPort);
         assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
@@ -1075,6 +1142,74 @@ mod tests {
         let done = HostDone { address: "127.0.0.1:0".parse().unwrap(), ports: 1, rest: Reason::NoResponse };
         assert_eq!((scan.poll_news(), scan.is_finished()), (Some(News::HostDone(done)), true));
         assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
+    }
+
+    const CONNECTED: Outcome = Outcome::Connected { rtt_us: Some(7), syn_sent_again: false };
+
+    fn listening(wait_ms: u64) -> Settings {
+        Settings { banner_wait_us: Some(wait_ms * 1_000), ..fixed(1_000, 0) }
+    }
+
+    #[test]
+    fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
+        let mut scan = scan(1..=3, listening(2_000), 2);
+        let (mute, chatty) = (connect(&mut scan, 0), connect(&mut scan, 0));
+        scan.handle_outcome(mute, CONNECTED, at(10));
+        scan.handle_outcome(chatty, CONNECTED, at(10));
+        assert!(scan.is_listening(mute) && scan.poll_finding().is_none(), "the verdict waits");
+        assert_eq!(scan.poll_connect(at(20)), None, "its socket counts");
+        // One more byte every 300 ms would never end.
+        for ms in (100..=1_900).step_by(300) {
+            assert_eq!(scan.poll_expired(at(ms)), None);
+            scan.handle_heard(chatty, false, at(ms));
+            scan.check_invariants();
+        }
+        let over: Vec<Slot> = std::iter::from_fn(|| scan.poll_expired(at(2_010))).collect();
+        assert_eq!(over.len(), 2);
+        over.into_iter().for_each(|slot| scan.handle_heard(slot, true, at(2_010)));
+        let findings: Vec<Finding> = std::iter::from_fn(|| scan.poll_finding()).collect();
+        assert!(findings.iter().all(|finding| (finding.reason, finding.rtt_us) == (Reason::SynAck, Some(7))), "{findings:?}");
+        // What has said its say is not waited for; and a stop takes no verdict away.
+        let last = connect(&mut scan, 2_020);
+        scan.handle_outcome(last, CONNECTED, at(2_030));
+        scan.handle_heard(last, false, at(2_030));
+        assert_eq!(scan.poll_expired(at(2_529)), None);
+        scan.handle_stop(Reason::Interrupted, at(2_529));
+        assert_eq!(scan.poll_expired(at(2_529)), Some(last));
+        scan.handle_heard(last, true, at(2_529));
+        assert_eq!((reasons(&mut scan), scan.is_finished()), (vec![Reason::SynAck], true));
+    }
+
+    #[test]
+    fn a_port_that_was_listened_to_at_the_end_is_asked_again() {
+        let settings = listening(2_000);
+        let mut first = scan(1..=1, settings, 1);
+        let mut from = None;
+        for _ in 0..3 {
+            let slot = connect(&mut first, 0);
+            first.handle_outcome(slot, CONNECTED, at(1));
+            let snapshot = first.snapshot().expect("nothing is untold");
+            assert_eq!(*from.get_or_insert(snapshot.clone()), snapshot, "it adds up");
+            first = Scan::resume(first.plan().clone(), settings, 1, &snapshot, first.stats().clone()).expect("the same plan");
+        }
+    }
+
+    #[test]
+    fn each_endpoint_gets_one_datagram_which_counts_for_the_rate() {
+        let per_s = std::num::NonZeroU32::new(10);
+        let rate = per_s.map(|per_s| Rate { per_s, public_only: false });
+        let mut scan = scan(1..=2, Settings { sends_datagrams: true, rate, ..fixed(10, 1) }, 2);
+        let (mut attempts, mut datagrams, mut last) = (0, 0, 0);
+        for ms in 0..2_000 {
+            while let Some(slot) = scan.poll_expired(at(ms)) {
+                scan.handle_outcome(slot, Outcome::Silence, at(ms));
+            }
+            while let Some(connect) = scan.poll_connect(at(ms)) {
+                (attempts, datagrams, last) = (attempts + 1, datagrams + u32::from(connect.datagram), ms);
+            }
+        }
+        assert_eq!((attempts, datagrams), (4, 2));
+        assert!(last >= 399, "six packets at ten a second were sent within {last} ms");
     }
 
     #[test]

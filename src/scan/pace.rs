@@ -45,8 +45,9 @@ impl Limit {
         Limit { interval_ns: interval_ns(u64::from(per_s.get())), due_ns: 0, announced: 0 }
     }
 
-    fn earliest_ns(&self) -> u64 {
-        (self.due_ns + self.announced * self.interval_ns).saturating_sub(BURST_NS)
+    /// When so many may be sent at once.
+    fn earliest_ns(&self, packets: u64) -> u64 {
+        (self.due_ns + (self.announced + packets - 1) * self.interval_ns).saturating_sub(BURST_NS)
     }
 
     fn begin(&mut self, now_ns: u64) {
@@ -77,10 +78,11 @@ impl Pacer {
         self.public.iter_mut().chain(&mut self.all).for_each(|limit| limit.announced = 0);
     }
 
-    /// When an attempt at `endpoint` may begin: `None` for at once.
-    pub fn wait_until(&self, endpoint: SocketAddr, now: Time) -> Option<Time> {
+    /// When an attempt at `endpoint` may begin, with a datagram or without: `None` for at once.
+    pub fn wait_until(&self, endpoint: SocketAddr, with_datagram: bool, now: Time) -> Option<Time> {
+        let packets = 1 + u64::from(with_datagram);
         let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
-        let earliest_ns = public.into_iter().chain(&self.all).map(Limit::earliest_ns).max()?;
+        let earliest_ns = public.into_iter().chain(&self.all).map(|limit| limit.earliest_ns(packets)).max()?;
         (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
     }
 
@@ -139,7 +141,7 @@ mod tests {
         let target = endpoint("192.0.2.1");
         let mut count = 0;
         for us in (0..ms * 1_000).step_by(every_us as usize) {
-            while pacer.wait_until(target, Time::from_us(us)).is_none() {
+            while pacer.wait_until(target, false, Time::from_us(us)).is_none() {
                 pacer.begin(target, Time::from_us(us));
                 count += 1;
             }
@@ -163,7 +165,7 @@ mod tests {
         pacer.begin(target, Time::from_us(0));
         let later = Time::from_us(60_000_000);
         let burst =
-            (0..100).take_while(|_| pacer.wait_until(target, later).is_none().then(|| pacer.begin(target, later)).is_some()).count();
+            (0..100).take_while(|_| pacer.wait_until(target, false, later).is_none().then(|| pacer.begin(target, later)).is_some()).count();
         assert!(burst <= 3, "{burst} at once after a minute's idling");
     }
 
@@ -181,9 +183,9 @@ mod tests {
         let target = endpoint("192.0.2.1");
         // The kernel has sent many SYNs by itself.
         (0..5_000).for_each(|_| pacer.begin(target, Time::default()));
-        assert!(pacer.wait_until(target, Time::default()) <= Some(Time::from_us(1_000_000)), "it is not held against us for ever");
+        assert!(pacer.wait_until(target, false, Time::default()) <= Some(Time::from_us(1_000_000)), "it is not held against us for ever");
         pacer.change(Rate { per_s: NonZeroU32::new(1_000).unwrap(), public_only: false }, Time::from_us(10));
-        assert_eq!(pacer.wait_until(target, Time::from_us(10)), None);
+        assert_eq!(pacer.wait_until(target, false, Time::from_us(10)), None);
     }
 
     #[test]
@@ -194,8 +196,8 @@ mod tests {
                 exempt.begin(endpoint(ip), Time::default());
                 strict.begin(endpoint(ip), Time::default());
             }
-            assert_eq!(exempt.wait_until(endpoint(ip), Time::default()), None, "{ip}");
-            assert!(strict.wait_until(endpoint(ip), Time::default()).is_some(), "{ip}");
+            assert_eq!(exempt.wait_until(endpoint(ip), false, Time::default()), None, "{ip}");
+            assert!(strict.wait_until(endpoint(ip), false, Time::default()).is_some(), "{ip}");
         }
         assert!(is_public("192.0.2.1".parse().unwrap()) && is_public("2001:db8::1".parse().unwrap()));
     }

@@ -217,7 +217,7 @@ pub enum Outcome {
 }
 
 /// An endpoint and what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Address and port.
     pub endpoint: SocketAddr,
@@ -230,6 +230,9 @@ pub struct Finding {
     pub rtt_us: Option<u64>,
     /// Connection attempts that came to an end.
     pub attempts: u16,
+    /// What the port said first, byte for byte, if it was [listened to](super::Settings::banner_wait_us) and said something.
+    /// Whoever shows it has to see to it that it does no harm.
+    pub banner: Option<Box<[u8]>>,
     /// When this was decided.
     pub at: Time,
 }
@@ -242,7 +245,7 @@ impl Finding {
 }
 
 /// What a scan has to tell, in the order in which it happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// An endpoint has its verdict.
     Finding(Finding),
