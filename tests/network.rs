@@ -507,3 +507,42 @@ fn a_network_that_gets_slower_than_the_timeout_has_not_gone_away() {
         assert!(summary.stats.voided > 0, "nothing was provoked");
     });
 }
+
+#[test]
+fn what_listens_here_is_compared_with_what_was_found() {
+    in_namespace("what_listens_here_is_compared_with_what_was_found", || {
+        // One listener that is reached, one whose queue is full and drops what comes, and one that is there only for the scan.
+        let reached = TcpListener::bind("0.0.0.0:1").expect("a free port");
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let at: SocketAddr = ([127, 0, 0, 1], 2).into();
+        full.bind(&at.into()).and_then(|()| full.listen(0)).expect("a free port");
+        let _fills = std::net::TcpStream::connect(at).expect("the queue takes one");
+        struct Passing(Option<TcpListener>, Option<Summary>);
+        impl Sink for Passing {
+            fn begin(&mut self, _: &Begin) -> std::io::Result<()> {
+                self.0 = Some(TcpListener::bind("127.0.0.1:3")?);
+                Ok(())
+            }
+            fn end(&mut self, summary: &Summary) -> std::io::Result<()> {
+                self.1 = Some(summary.clone());
+                Ok(())
+            }
+            fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
+                if finding.endpoint.port() == 3 {
+                    self.0 = None;
+                }
+                Ok(())
+            }
+        }
+        let mut sink = Passing(None, None);
+        let options = Options { verify_local: true, ..quick(200, 0) };
+        let summary = Scanner::new(plan("127.0.0.1", "1-4", 0), options).expect("a scanner").run(&mut sink).expect("a scan");
+        assert_eq!(sink.1.expect("an end").local, summary.local);
+        let local = summary.local.expect("it was asked for");
+        let found: Vec<_> = local.ports.iter().map(|port| (port.endpoint.port(), port.reason, port.listens)).collect();
+        assert_eq!(found, [(1, Reason::SynAck, true), (2, Reason::NoResponse, true), (3, Reason::SynAck, false)]);
+        let me = format!("({})", std::process::id());
+        assert!(local.ports[0].owner.as_ref().is_some_and(|owner| owner.ends_with(&me)), "{local:?}");
+        drop(reached);
+    });
+}

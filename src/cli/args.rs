@@ -195,6 +195,10 @@ pub struct ScanArgs {
     #[arg(long, requires = "notice", help_heading = "Open ports")]
     pub notice_udp: bool,
 
+    /// Compare what is found on this machine's own addresses with what listens there by the kernel's list, as `ss -tln` shows it (Linux)
+    #[arg(long, help_heading = "Open ports")]
+    pub verify_local: bool,
+
     /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
     pub not_here: Option<String>,

@@ -72,6 +72,7 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
         sources: args.source.clone(),
         device: args.device.clone(),
         polite_close: args.polite_close,
+        verify_local: args.verify_local,
         notice: args.notice.as_ref().map(|text| text.as_bytes().into()),
         fresh_sockets: args.fresh_sockets,
         ..Options::default()

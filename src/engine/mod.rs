@@ -8,6 +8,7 @@ mod fdlimit;
 mod ground;
 mod http;
 mod icmp;
+mod local;
 #[cfg(feature = "cli")]
 mod machine;
 mod profile;
@@ -34,6 +35,7 @@ use crate::trace;
 
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
 pub use ground::Ground;
+use local::Local;
 #[cfg(feature = "cli")]
 pub use machine::machine;
 use profile::Stopwatch;
@@ -62,6 +64,8 @@ pub struct Options {
     pub fresh_sockets: bool,
     /// Measure how long each phase of the loop takes: five more readings of the clock a turn.
     pub profile: bool,
+    /// Compare what is found on this machine's own addresses with what listens there by the kernel's list (Linux).
+    pub verify_local: bool,
     /// Serve the counters in Prometheus's text format here, at `/metrics`, while the scan runs. Whoever can connect may read them.
     pub metrics: Option<SocketAddr>,
 }
@@ -83,6 +87,9 @@ pub enum Error {
         /// `-4` or `-6`.
         flag: &'static str,
     },
+    /// What listens on this machine cannot be read.
+    #[error("what listens on this machine cannot be found out: {0}")]
+    Listeners(#[source] io::Error),
     /// Two source addresses of one family.
     #[error("{0} is a second source address of its family; give one for IPv4 and one for IPv6 at most")]
     TwoSources(IpAddr),
@@ -235,6 +242,7 @@ pub struct Scanner {
     report_failed: bool,
     local_error: Option<String>,
     talk: Talk,
+    local: Option<Local>,
     /// What was told of hosts that are under way, for sinks that want it whole.
     by_host: Option<ByHost>,
     /// What goes on here.
@@ -280,6 +288,7 @@ impl Scanner {
             }
             None => Scan::new(plan, options.settings, cap.0),
         };
+        let local = options.verify_local.then(Local::begin).transpose().map_err(Error::Listeners)?;
         Ok(Scanner {
             turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace(), held_until: None },
             scan,
@@ -313,6 +322,7 @@ impl Scanner {
             report_failed: false,
             local_error: resumed.as_ref().and_then(|from| from.summary.local_error.clone()),
             talk: Talk::new(notice),
+            local,
             by_host: None,
             resumed,
         })
@@ -379,6 +389,7 @@ impl Scanner {
             profile: self.stopwatch.as_ref().map(Stopwatch::profile),
             stale_events: with(self.stale_events, |before| before.stale_events),
             local_error: self.local_error.clone(),
+            local: None,
             notices: before.map_or(Notices::default(), |before| before.notices).plus(self.talk.notices),
         }
     }
@@ -440,9 +451,11 @@ impl Scanner {
             }
         }
         self.report_failed = matches!(failed, Some(Error::Report(_)));
-        let summary = self.summary();
+        let mut summary = self.summary();
+        let checked = self.local.as_ref().map(Local::check).transpose().map_err(Error::Listeners);
+        let unchecked = checked.map(|local| summary.local = local).err();
         let ended = sink.end(&summary).map_err(Error::Report).err();
-        failed.or(ended).map_or(Ok(summary), Err)
+        failed.or(ended).or(unchecked).map_or(Ok(summary), Err)
     }
 
     /// Starts the scan's clock, once.
@@ -480,6 +493,9 @@ impl Scanner {
         match news {
             News::Finding(finding) => {
                 let finding = self.complete(finding);
+                if let Some(local) = &mut self.local {
+                    local.finding(&finding);
+                }
                 sink.finding(&finding)?;
                 let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
                 part.map_or(Ok(()), |part| sink.host(&part))

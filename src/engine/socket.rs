@@ -243,7 +243,7 @@ fn route_to(endpoint: SocketAddr) -> io::Result<IpAddr> {
 }
 
 /// Whether `endpoint` is on this machine: then it is its own source address. Where that cannot be found out it may be.
-fn is_own(endpoint: SocketAddr) -> bool {
+pub(super) fn is_own(endpoint: SocketAddr) -> bool {
     let ip = endpoint.ip();
     ip.is_loopback() || ip.is_unspecified() || route_to(endpoint).map_or(true, |source| source == ip)
 }

@@ -299,6 +299,7 @@ impl Joined {
             profile: None,
             stale_events: sum(|end| end.stale_events),
             local_error: ends().find_map(|end| end.local_error.clone()),
+            local: None,
             notices: ends().fold(Notices::default(), |sum, end| sum.plus(end.notices)),
             stats,
         }

@@ -35,6 +35,7 @@ pub mod text;
 pub mod xml;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::plan::Outline;
@@ -212,6 +213,30 @@ pub struct Summary {
     pub local_error: Option<String>,
     /// How often it was said who is scanning.
     pub notices: Notices,
+    /// What listens on this machine, beside what was found there, if that was asked for.
+    pub local: Option<LocalCheck>,
+}
+
+/// This machine's own ports: those that were found open, and those that were not although something listens there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalCheck {
+    /// In the order of addresses and ports.
+    pub ports: Vec<LocalPort>,
+    /// How many more there are.
+    pub untold: u64,
+}
+
+/// One of this machine's own ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPort {
+    /// Address and port.
+    pub endpoint: SocketAddr,
+    /// What was found there.
+    pub reason: Reason,
+    /// Whether the kernel lists a socket that listens there.
+    pub listens: bool,
+    /// Whose socket that is, name and process, where that may be seen. Names are what processes call themselves.
+    pub owner: Option<String>,
 }
 
 /// So much of what a port says is kept, in bytes; then the connection is closed, however much more there would be.
@@ -555,6 +580,17 @@ mod fixture {
             profile: Some([1, 2, 3, 4, 5].map(|n| PhaseCost { calls: n, ns: n * 12_345_678 })),
             local_error,
             notices: Notices { connections: 3, datagrams: 12, failed: 1 },
+            local: Some(LocalCheck {
+                ports: [(22, Reason::SynAck, true), (25, Reason::NoResponse, true), (4_444, Reason::SynAck, false)]
+                    .map(|(port, reason, listens)| LocalPort {
+                        endpoint: ([192, 0, 2, 1], port).into(),
+                        reason,
+                        listens,
+                        owner: (port == 22).then(|| "<ss>\u{1b}[2J\" (711)".into()),
+                    })
+                    .into(),
+                untold: 1,
+            }),
         };
         sink.end(&summary).expect("end");
     }

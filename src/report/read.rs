@@ -257,6 +257,7 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         profile: None,
         stale_events: record.number("stale_events")?,
         local_error: record.text("local_error").ok().map(String::from),
+        local: None,
         notices: record.part("notices").and_then(notices).unwrap_or_default(),
     })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Begin, HostReport, Notices, Phase, PhaseCost, Profile, Show, Summary, banner_text, ip_text};
+use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, Show, Summary, banner_text, ip_text, printable};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
@@ -152,6 +152,8 @@ pub(super) struct End<'a> {
     local_error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notices: Option<NoticesOf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<Vec<LocalOf>>,
     elapsed_us: u64,
     probes_per_s: u64,
     peak_in_flight: u32,
@@ -197,6 +199,25 @@ struct NoticesOf {
 impl NoticesOf {
     fn of(Notices { connections, datagrams, failed }: Notices) -> Option<Self> {
         (connections + datagrams + failed > 0).then_some(NoticesOf { connections, datagrams, failed })
+    }
+}
+
+/// One of this machine's own ports.
+#[derive(Serialize)]
+struct LocalOf {
+    ip: String,
+    port: u16,
+    state: &'static str,
+    reason: Reason,
+    listens: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+}
+
+impl LocalOf {
+    fn of(LocalPort { endpoint, reason, listens, owner }: &LocalPort) -> Self {
+        let (ip, state) = (ip_text(*endpoint), reason.state().as_str());
+        LocalOf { ip, port: endpoint.port(), state, reason: *reason, listens: *listens, owner: owner.as_deref().map(printable) }
     }
 }
 
@@ -330,6 +351,7 @@ impl End<'_> {
             own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
             local_error: summary.local_error.as_deref(),
             notices: NoticesOf::of(summary.notices),
+            local: summary.local.as_ref().map(|local| local.ports.iter().map(LocalOf::of).collect()),
             elapsed_us: summary.elapsed.us,
             probes_per_s: summary.probes_per_s() as u64,
             peak_in_flight: stats.peak_in_flight,

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Exit, Notices, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, banner_text, counted, grouped, printable};
+use super::{
+    Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, banner_text, counted, grouped, printable,
+};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
 
@@ -208,6 +210,27 @@ impl<'a, W: Write> Text<'a, W> {
                 "The network went away {times}, {} in all; what was under way then was tried again",
                 milliseconds(stats.outage_us)
             );
+        }
+    }
+
+    /// What listens here, beside what was found.
+    fn local(&self, text: &mut String, LocalCheck { ports, untold }: &LocalCheck) {
+        if ports.is_empty() {
+            let _ = writeln!(text, "\nThis machine's own ports: none was found open, and nothing listens on those that were scanned");
+            return;
+        }
+        let _ = writeln!(text, "\nThis machine's own ports, and what listens there by the kernel's list:");
+        for port in ports {
+            let owner = port.owner.as_deref().map_or("something that may not be looked at".into(), printable);
+            let words = match (port.reason.state(), port.listens) {
+                (State::Open, true) => owner,
+                (State::Open, false) => self.paint("nothing listens: a redirection, a proxy or another network namespace answers", "31"),
+                (..) => self.paint(&format!("{owner} listens, and cannot be reached: a firewall?"), "31"),
+            };
+            let _ = writeln!(text, "{}  {} ({})  {words}", port.endpoint, self.painted(port.reason.state()), port.reason.as_str());
+        }
+        if *untold > 0 {
+            let _ = writeln!(text, "and {} more", grouped(*untold));
         }
     }
 
@@ -441,6 +464,7 @@ impl<W: Write> Sink for Text<'_, W> {
             self.hosts.values_mut().for_each(|host| host.rows.sort_unstable_by_key(|row| row.port));
             let mut text = String::new();
             self.tables(&mut text);
+            summary.local.iter().for_each(|local| self.local(&mut text, local));
             self.sum(&mut text, summary);
             self.out.add(|out| out.write_all(text.as_bytes()))?;
         }
