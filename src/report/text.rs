@@ -221,7 +221,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
         let _ = writeln!(text, "\nThis machine's own ports, and what listens there by the kernel's list:");
         for port in ports {
-            let owner = port.owner.as_deref().map_or("something that may not be looked at".into(), printable);
+            let owner = port.owner.as_deref().map_or("a socket whose owner cannot be seen".into(), printable);
             let words = match (port.reason.state(), port.listens) {
                 (State::Open, true) => owner,
                 (State::Open, false) => self.paint("nothing listens: a redirection, a proxy or another network namespace answers", "31"),
