@@ -82,7 +82,7 @@ fn every_mistake_is_answered_with_what_to_type() {
         ("127.0.0.1 -oX - -oG -", &["standard output", "a file"]),
         ("bad_host! -p 1", &["bad_host!", "host name"]),
         ("127.0.0.1:80", &["-p 80 127.0.0.1"]),
-        ("-T4 127.0.0.1", &["leave it out"]),
+        ("-T6 127.0.0.1", &["0 to 5"]),
         ("-sS 127.0.0.1", &["TCP connect"]),
         ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),
         ("127.0.0.1 -oN /tmp/portreeve-one-report -oJ /tmp/../tmp/portreeve-one-report", &["file of its own"]),

@@ -185,8 +185,8 @@ pub struct ScanArgs {
     /// Read what an open port says first, up to 1,024 bytes, and show it
     #[arg(long, help_heading = "Open ports")]
     pub banner: bool,
-    /// Listen for it so long at most; raise it for servers that look the caller's name up first
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, requires = "banner", help_heading = "Open ports")]
+    /// With --banner, listen so long at most; raise it for servers that look the caller's name up first
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Open ports")]
     pub banner_wait: u64,
     /// Tell the scanned hosts who scans them and why: a line of up to 510 bytes, sent on each connection that opens
     #[arg(long, value_name = "TEXT", value_parser = notice, help_heading = "Open ports")]
@@ -198,6 +198,14 @@ pub struct ScanArgs {
     /// Compare what is found on this machine's own addresses with what listens there by the kernel's list, as `ss -tln` shows it (Linux)
     #[arg(long, help_heading = "Open ports")]
     pub verify_local: bool,
+
+    /// A bundle of options, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many sockets), 3 is the default, 4
+    /// and 5 are impatient (no more than 1.25 s and 6 retries, 0.3 s and 2); an option that is given itself counts
+    #[arg(short = 'T', long, value_name = "N", value_parser = timing, help_heading = "Settings")]
+    pub timing: Option<u8>,
+    /// Read settings from FILE, a line of `option = value` each; "none" for no file [default: ~/.config/portreeve/config.toml]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    pub config: Option<PathBuf>,
 
     /// nmap's options that have no meaning here, to be answered one by one
     #[arg(long, hide = true)]
@@ -243,6 +251,17 @@ pub enum Command {
     },
     /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is missing
     Merge(Box<MergeArgs>),
+    /// Print what BASH, or another shell, needs to complete this command's words
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or a command's own; `portreeve man | man -l -` shows it
+    Man {
+        /// Such as experiment
+        #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment"])]
+        command: Option<String>,
+    },
     /// Run a scan again and again under different settings, to see what they do; without a target, on this machine itself
     Experiment(Box<ExperimentArgs>),
 }
@@ -382,8 +401,6 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
 pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
         "-oS" => "this format is not written; use -oN FILE for text, -oX FILE for XML or -oJ FILE for JSON lines",
-        "-T0" | "-T1" | "-T2" => "there are no timing templates; to be gentle, write for instance --max-rate 10 --max-fds 10",
-        "-T3" | "-T4" | "-T5" => "there are no timing templates; leave it out: speed, timeouts and retries follow the network",
         "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",
         "-sV" | "-sC" | "-A" | "-O" => "services and systems are not identified; give nmap the open ports that were found",
         "-sn" | "-sP" | "-sL" => {
@@ -433,6 +450,13 @@ fn metrics(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
     let own = port.map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     own.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is no address and port; write 9100, 192.0.2.7:9100 or [::1]:9100"))
+}
+
+/// A preset, by its number or by nmap's name for it.
+fn timing(text: &str) -> Result<u8, String> {
+    const NAMES: [&str; 6] = ["paranoid", "sneaky", "polite", "normal", "aggressive", "insane"];
+    let number = NAMES.iter().position(|name| *name == text).map_or_else(|| text.parse().ok(), |number| Some(number as u8));
+    number.filter(|number| usize::from(*number) < NAMES.len()).ok_or_else(|| format!("{text:?} is no preset; write 0 to 5"))
 }
 
 fn notice(text: &str) -> Result<String, String> {
@@ -513,6 +537,16 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_its_page() {
+        let command = Args::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        for name in &names {
+            assert!(Args::try_parse_from(["portreeve", "man", name]).is_ok(), "{name}");
+        }
+        assert_eq!(names.len(), 6);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod keys;
 mod outputs;
 mod progress;
 mod request;
+mod settings;
 mod shard;
 mod signals;
 mod throttle;
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use portreeve::engine::{self, Scanner};
 use portreeve::plan::Plan;
 use portreeve::report::merge::{Joined, MergeError, Part};
@@ -29,21 +30,23 @@ use args::{Args, Command, MergeArgs};
 use checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use exit::{Code, Failure};
 use request::Request;
+use settings::{Refusal, Typed};
 use throttle::Throttle;
 
 /// Parses, runs, and maps the result to an exit code.
 pub fn main() -> Code {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let args = match Args::try_parse_from(args::nmap_spellings(arguments.clone())) {
-        Ok(args) => args,
-        Err(message) => {
+    let done = match settings::parse(args::nmap_spellings(arguments.clone()), &|name| std::env::var_os(name)) {
+        Ok(typed) => run(typed, &arguments),
+        Err(Refusal::Setting(failure)) => Err(failure),
+        Err(Refusal::Clap(message)) => {
             let code = if message.use_stderr() { Code::Usage } else { Code::Found };
             // Nobody is left to tell when the terminal itself is gone.
             let _ = message.print();
             return code;
         }
     };
-    match run(args, &arguments) {
+    match done {
         Ok(code) => code,
         Err(Failure::ClosedPipe) => Code::Found,
         Err(failure) => {
@@ -53,14 +56,34 @@ pub fn main() -> Code {
     }
 }
 
-fn run(args: Args, arguments: &[OsString]) -> Result<Code, Failure> {
+fn run(Typed { args, words }: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
     match &args.command {
         Some(Command::Limits { json, max_fds }) => limits(*json, *max_fds),
         Some(Command::Experiment(args)) => experiment::run(args),
         Some(Command::Resume { file }) => resume(file),
         Some(Command::Merge(args)) => merge(args, arguments),
-        None => begun_before(&args, arguments).and_then(|unfinished| scan(args, arguments, unfinished)),
+        Some(Command::Completions { shell }) => print(|out| {
+            clap_complete::generate(*shell, &mut Args::command(), env!("CARGO_PKG_NAME"), out);
+            Ok(())
+        }),
+        Some(Command::Man { command }) => print(|out| manual(command.as_deref()).render(out)),
+        None => begun_before(&args, &words).and_then(|unfinished| scan(args, &words, arguments, unfinished)),
     }
+}
+
+/// The page of a command, or of all.
+fn manual(command: Option<&str>) -> clap_mangen::Man {
+    let mut all = Args::command();
+    // Names a command's page after both: portreeve-experiment.
+    all.build();
+    clap_mangen::Man::new(command.and_then(|name| all.find_subcommand(name)).unwrap_or(&all).clone())
+}
+
+/// Writes to standard output what is made as a whole.
+fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Failure> {
+    let mut text = Vec::new();
+    let written = make(&mut text).and_then(|()| io::stdout().lock().write_all(&text));
+    written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
 }
 
 /// Goes on with a scan that was broken off.
@@ -74,7 +97,7 @@ fn resume(path: &Path) -> Result<Code, Failure> {
     std::env::set_current_dir(directory).map_err(|error| refused(format!("it was begun in {}: {error}", directory.display())))?;
     let arguments: Vec<OsString> = unfinished.run.arguments.iter().map(OsString::from).collect();
     let args = Args::try_parse_from(args::nmap_spellings(arguments.clone())).map_err(|error| refused(error.to_string()))?;
-    scan(args, &arguments, Some(unfinished))
+    scan(args, &arguments, &arguments, Some(unfinished))
 }
 
 /// The scan that this very command line has begun before and not finished: whoever starts it again, be it a person or an engine that
@@ -100,8 +123,8 @@ fn begun_before(args: &Args, arguments: &[OsString]) -> Result<Option<Unfinished
     Ok(Some(unfinished))
 }
 
-/// Scans, from the beginning or from where another process was.
-fn scan(mut args: Args, arguments: &[OsString], unfinished: Option<Unfinished>) -> Result<Code, Failure> {
+/// Scans, from the beginning or from where another process was. `words` are the arguments together with what was set elsewhere.
+fn scan(mut args: Args, words: &[OsString], arguments: &[OsString], unfinished: Option<Unfinished>) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
     if let Some(Unfinished { run, .. }) = &unfinished {
         (args.scan.seed, args.shard) = (run.seed, Some(shard::Wanted::Shard(run.shard())));
@@ -137,7 +160,7 @@ fn scan(mut args: Args, arguments: &[OsString], unfinished: Option<Unfinished>) 
         (None, Some(path)) => (Some(CheckpointFile::create(path)?), None, None),
         (None, None) => (None, None, None),
     };
-    let run = file.is_some().then(|| Run::new(arguments, &plan, lookups)).transpose()?;
+    let run = file.is_some().then(|| Run::new(words, &plan, lookups)).transpose()?;
     let bar = progress::bar(quiet);
     let to = outputs::Destination {
         output: &args.output,
@@ -147,7 +170,7 @@ fn scan(mut args: Args, arguments: &[OsString], unfinished: Option<Unfinished>) 
         services: &services,
         bar: &bar,
     };
-    let mut outputs = outputs::open(&to, &words(arguments), known.as_ref().map(|run| run.outputs.as_slice()))?;
+    let mut outputs = outputs::open(&to, &without_name(arguments), known.as_ref().map(|run| run.outputs.as_slice()))?;
     let checkpoint = file.as_ref().map(|file| file.path().to_owned());
     if let (Some(file), Some(run)) = (file, run) {
         outputs.keep(file, run);
@@ -188,12 +211,12 @@ fn merge(MergeArgs { files, output }: &MergeArgs, arguments: &[OsString]) -> Res
     let services = request::services();
     let (bar, listed) = (progress::bar(true), joined.states());
     let to = outputs::Destination { output, stats: None, taken: files, listed: Some(listed), services: &services, bar: &bar };
-    let mut outputs = outputs::open(&to, &words(arguments), None)?;
+    let mut outputs = outputs::open(&to, &without_name(arguments), None)?;
     let summary = joined.tell(&mut outputs).map_err(|error| Failure::from_write("the result", error))?;
     Ok(code(&summary))
 }
 
-fn words(arguments: &[OsString]) -> Vec<String> {
+fn without_name(arguments: &[OsString]) -> Vec<String> {
     arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect()
 }
 

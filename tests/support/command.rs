@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The command with these arguments, separated by spaces.
 pub fn portreeve(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
-    command.args(arguments.split_whitespace()).stdin(Stdio::null()).env_remove("NO_COLOR");
+    command.args(arguments.split_whitespace()).stdin(Stdio::null()).env_remove("NO_COLOR").env("PORTREEVE_CONFIG", "none");
     command
 }
 
