@@ -364,7 +364,8 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
         let text = word.to_str().unwrap_or_default();
         let (option, value) = match text.get(..3).filter(|option| ["-iL", "-oJ", "-oN", "-oL", "-oX", "-oG", "-oA", "-oS"].contains(option))
         {
-            Some(option) => (option, &text[3..]),
+            // `-oJ=FILE` means what `--output-json=FILE` does.
+            Some(option) => (option, text[3..].strip_prefix('=').unwrap_or(&text[3..])),
             None => (text, ""),
         };
         let option = match option {

@@ -3,20 +3,21 @@
 //! after it is written once.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use portreeve::plan::{Order, Plan, Shard};
 use portreeve::report::checkpoint::{self, CheckpointError};
 use portreeve::report::{Checkpoint, Progress};
 use portreeve::scan::Time;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
+use super::files::{ReportFile, Written};
 
 /// A checkpoint is written when a quarter of the scan's time has passed since the last, and this often …
 const EVERY_PART: u64 = 4;
@@ -36,14 +37,7 @@ pub struct Run {
     pub lookups: Vec<(String, Vec<SocketAddr>)>,
     /// The plan's digest.
     pub plan: u64,
-    pub outputs: Vec<Output>,
-}
-
-/// A report's file, and how long it was; other places than regular files have no length.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Output {
-    pub path: PathBuf,
-    pub length: Option<u64>,
+    pub outputs: Vec<Written>,
 }
 
 impl Run {
@@ -79,36 +73,42 @@ impl Run {
     }
 }
 
-/// The file of a scan under way. Whoever has it open and locked writes it.
+/// The file of a scan under way. Whoever has it open and locked writes it; before the first is written, whoever has the next.
 #[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
     run: Run,
-    reports: Vec<(PathBuf, Option<Rc<File>>)>,
+    reports: Vec<(PathBuf, Option<ReportFile>)>,
     lock: Option<File>,
+    next: Option<File>,
     last: Option<(Time, u64)>,
 }
 
 impl CheckpointFile {
     /// A new one, to be written when the scan begins.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        let cannot = |error| Failure::Write { name: path.display().to_string(), error };
-        let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(cannot)?;
-        let file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock: None, last: None };
-        // Better now than after the first seconds of the scan.
-        File::create(file.next()).and_then(|_| std::fs::remove_file(file.next())).map_err(cannot)?;
+    pub fn create(path: &Path) -> Result<Self, LoadError> {
+        let file = Self::claim(path, None)?;
+        // Another process may have given it this name since nothing was found there.
+        if file.path.exists() { Err(LoadError::InUse) } else { Ok(file) }
+    }
+
+    /// What is kept there: with a scan, unless that came to its end.
+    pub fn open(path: &Path) -> Result<(Self, Option<Unfinished>), LoadError> {
+        let (lock, unfinished) = load(path)?;
+        Ok((Self::claim(path, Some(lock))?, unfinished))
+    }
+
+    /// Opens what the first one is written to, rather now than after the first seconds of the scan: it may not be possible.
+    fn claim(path: &Path, lock: Option<File>) -> Result<Self, LoadError> {
+        let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(LoadError::Write)?;
+        let mut file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock, next: None, last: None };
+        file.next =
+            Some(locked(File::options().write(true).create(true).truncate(false).open(file.next_path()).map_err(LoadError::Write)?)?);
         Ok(file)
     }
 
-    /// The scan that was kept there; none if it came to its end.
-    pub fn open(path: &Path) -> Result<Option<Unfinished>, LoadError> {
-        let (run, from, lock) = load(path)?;
-        let file = CheckpointFile { path: path.canonicalize()?, run: Run::default(), reports: Vec::new(), lock: Some(lock), last: None };
-        Ok(from.map(|from| Unfinished { file, run, from }))
-    }
-
     /// What goes into it beside the scan's own.
-    pub fn keep(&mut self, run: Run, reports: Vec<(PathBuf, Option<Rc<File>>)>) {
+    pub fn keep(&mut self, run: Run, reports: Vec<(PathBuf, Option<ReportFile>)>) {
         (self.run, self.reports) = (run, reports);
     }
 
@@ -127,39 +127,49 @@ impl CheckpointFile {
         if let Some(checkpoint) = checkpoint {
             self.last = Some((checkpoint.summary.elapsed, checkpoint.summary.stats.settled()));
         }
-        self.run.outputs = self.reports.iter().map(|(path, file)| output(path, file.as_deref())).collect::<io::Result<_>>()?;
+        let written = |(path, file): &(PathBuf, Option<ReportFile>)| {
+            let content = file.as_ref().map(ReportFile::content).transpose()?.flatten();
+            io::Result::Ok(Written { path: path.clone(), content })
+        };
+        self.run.outputs = self.reports.iter().map(written).collect::<io::Result<_>>()?;
         let text = checkpoint::write(&self.run, checkpoint)?;
-        let mut file = File::create(self.next())?;
+        let path = self.next_path();
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => File::options().write(true).create(true).truncate(false).open(&path)?,
+        };
+        let next = self.next.insert(next);
         // Others must not find it unlocked.
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(self.next(), &self.path)?;
-        self.lock = Some(file);
+        flock(&*next, FlockOperation::NonBlockingLockExclusive)?;
+        next.set_len(0)?;
+        next.write_all(text.as_bytes())?;
+        next.sync_all()?;
+        std::fs::rename(path, &self.path)?;
+        self.lock = self.next.take();
         // Only then a crash of the machine finds the new name, too.
         self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
     /// Where the next one is written before it takes the last one's name.
-    fn next(&self) -> PathBuf {
+    pub fn next_path(&self) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         name.into()
     }
 }
 
-fn output(path: &Path, file: Option<&File>) -> io::Result<Output> {
-    let length = |file: &File| {
-        file.sync_data()?;
-        file.metadata().map(|data| data.len())
-    };
-    Ok(Output { path: path.into(), length: file.map(length).transpose()? })
+impl Drop for CheckpointFile {
+    fn drop(&mut self) {
+        if self.next.is_some() {
+            // It says nothing to anybody, so that it may as well stay.
+            let _ = std::fs::remove_file(self.next_path());
+        }
+    }
 }
 
 /// A scan that was broken off.
 #[derive(Debug)]
 pub struct Unfinished {
-    pub file: CheckpointFile,
     pub run: Run,
     pub from: Checkpoint,
 }
@@ -169,47 +179,40 @@ pub struct Unfinished {
 pub enum LoadError {
     /// The file cannot be read.
     #[error("{0}")]
-    File(#[from] io::Error),
+    File(io::Error),
     /// It is not what it should be.
     #[error("{0}")]
     Content(#[from] CheckpointError),
     /// Somebody else has it.
     #[error("the scan that writes it is still running")]
     InUse,
+    /// The next one cannot be written.
+    #[error("it cannot be written: {0}")]
+    Write(io::Error),
 }
 
-fn load(path: &Path) -> Result<(Run, Option<Checkpoint>, File), LoadError> {
-    let mut file = File::open(path)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Err(LoadError::InUse);
-    }
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
-    let (ours, there) = (file.metadata()?, path.metadata()?);
+fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
+    let file = locked(File::open(path).map_err(LoadError::File)?)?;
+    let (run, from) = checkpoint::read(BufReader::new(&file))?;
+    let (ours, there) = file.metadata().and_then(|ours| Ok((ours, path.metadata()?))).map_err(LoadError::File)?;
     if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
         // Its writer was about to give the name to the next one.
         return Err(LoadError::InUse);
     }
-    let (run, checkpoint) = checkpoint::read(&text)?;
-    Ok((run, checkpoint, file))
+    Ok((file, from.map(|from| Unfinished { run, from })))
 }
 
-/// Opens a report's file to go on where it was when the checkpoint was written. What came after that will come again.
-pub fn reopen(output: &Output) -> io::Result<File> {
-    let mut options = File::options();
-    let Some(length) = output.length else { return options.append(true).open(&output.path) };
-    let mut file = options.write(true).open(&output.path)?;
-    let found = file.metadata()?.len();
-    if found < length {
-        let what =
-            format!("it has {found} bytes and had {length} when the checkpoint was written; put it back, or scan from the beginning");
-        return Err(io::Error::other(what));
+fn locked(file: File) -> Result<File, LoadError> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(LoadError::InUse),
+        Err(error) => Err(LoadError::File(error.into())),
     }
-    file.seek(SeekFrom::Start(length))?;
-    Ok(file)
 }
 
-/// Cuts off what a report's file has beyond the checkpoint. After all of them were opened: if one cannot be, none is touched.
-pub fn cut(output: &Output, file: &File) -> io::Result<()> {
-    output.length.map_or(Ok(()), |length| file.set_len(length))
+impl LoadError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, LoadError::File(error) if error.kind() == ErrorKind::NotFound)
+    }
 }

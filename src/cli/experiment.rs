@@ -1,8 +1,7 @@
 //! `portreeve experiment`: from its flags to runs, and from these to a table and files.
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portreeve::engine::{self, Ground};
 use portreeve::experiment::Experiment;
@@ -14,7 +13,7 @@ use portreeve::scan::State;
 
 use super::args::ExperimentArgs;
 use super::exit::{Code, Failure};
-use super::outputs::check_distinct;
+use super::files::{ReportFile, check_distinct};
 use super::{progress, request, signals, tell, wants_color};
 
 /// What is varied where nothing is asked for.
@@ -101,34 +100,38 @@ fn default_sweep() -> Vec<Setting> {
 
 /// The files that were asked for, made before anything is run: a run that cannot be kept need not be made.
 struct Files<'a> {
-    csv: Option<(&'a Path, File)>,
-    json: Option<(&'a Path, File)>,
-    svg: Option<(&'a Path, File)>,
+    csv: Option<(&'a Path, ReportFile)>,
+    json: Option<(&'a Path, ReportFile)>,
+    svg: Option<(&'a Path, ReportFile)>,
 }
 
 impl<'a> Files<'a> {
     fn create(args: &'a ExperimentArgs) -> Result<Self, Failure> {
-        let create = |path: &'a Option<std::path::PathBuf>| {
+        let create = |path: &'a Option<PathBuf>| {
             let Some(path) = path.as_deref() else { return Ok(None) };
             let failed = |error| Failure::Write { name: path.display().to_string(), error };
-            File::create(path).map(|file| Some((path, file))).map_err(failed)
+            ReportFile::create(path, false).map(|file| Some((path, file))).map_err(failed)
         };
         if args.svg.is_some() && cfg!(not(feature = "plot")) {
             return Err(Failure::Usage("--svg: this program was built without pictures; build it with --features plot".into()));
         }
-        let paths = || [&args.csv, &args.json, &args.svg].into_iter().filter_map(|path| path.as_deref());
-        if paths().any(|path| path.as_os_str() == "-") {
+        let paths: Vec<&Path> = [&args.csv, &args.json, &args.svg].into_iter().filter_map(|path| path.as_deref()).collect();
+        if paths.iter().any(|path| path.as_os_str() == "-") {
             return Err(Failure::Usage("standard output has the table; give --csv, --json and --svg a file each".into()));
         }
-        check_distinct(paths())?;
-        Ok(Files { csv: create(&args.csv)?, json: create(&args.json)?, svg: create(&args.svg)? })
+        let taken: Vec<&Path> = args.scan.input_file.iter().chain(&args.scan.exclude_file).map(PathBuf::as_path).collect();
+        check_distinct(&paths, &taken)?;
+        let files = Files { csv: create(&args.csv)?, json: create(&args.json)?, svg: create(&args.svg)? };
+        check_distinct(&paths, &taken)?;
+        Ok(files)
     }
 
     fn write(self, runs: &Runs) -> Result<(), Failure> {
-        let write = |file: Option<(&Path, File)>, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
+        let write = |file: Option<(&Path, ReportFile)>, write: &dyn Fn(&mut BufWriter<ReportFile>) -> io::Result<()>| {
             let Some((path, file)) = file else { return Ok(()) };
+            let cut = file.cut();
             let mut out = BufWriter::new(file);
-            let written = write(&mut out).and_then(|()| out.flush());
+            let written = cut.and_then(|()| write(&mut out)).and_then(|()| out.flush());
             written.map_err(|error| Failure::from_write(&path.display().to_string(), error))
         };
         // One that fails does not take the others with it.

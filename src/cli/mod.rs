@@ -4,6 +4,7 @@ mod args;
 mod checkpoint;
 mod exit;
 mod experiment;
+mod files;
 mod keys;
 mod outputs;
 mod progress;
@@ -67,7 +68,7 @@ fn run(Typed { args, words }: Typed, arguments: &[OsString]) -> Result<Code, Fai
             Ok(())
         }),
         Some(Command::Man { command }) => print(|out| manual(command.as_deref()).render(out)),
-        None => begun_before(&args, &words).and_then(|unfinished| scan(args, &words, arguments, unfinished)),
+        None => begun_before(&args, &words).and_then(|(file, unfinished)| scan(args, &words, arguments, file, unfinished)),
     }
 }
 
@@ -89,42 +90,57 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
 /// Goes on with a scan that was broken off.
 fn resume(path: &Path) -> Result<Code, Failure> {
     let refused = |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
-    let Some(unfinished) = CheckpointFile::open(path).map_err(|error| refused(error.to_string()))? else {
+    let (file, unfinished) = CheckpointFile::open(path).map_err(|error| refused(error.to_string()))?;
+    let Some(unfinished) = unfinished else {
         tell(&format!("{}: that scan came to its end; nothing is left to do", path.display()));
         return Ok(Code::Found);
     };
     let directory = &unfinished.run.directory;
-    std::env::set_current_dir(directory).map_err(|error| refused(format!("it was begun in {}: {error}", directory.display())))?;
+    std::env::set_current_dir(directory).map_err(|error| {
+        let what = format!("it was begun in {}, and its files are named from there: {error}", directory.display());
+        refused(what + "; put that folder back, or scan from the beginning")
+    })?;
     let arguments: Vec<OsString> = unfinished.run.arguments.iter().map(OsString::from).collect();
     let args = Args::try_parse_from(args::nmap_spellings(arguments.clone())).map_err(|error| refused(error.to_string()))?;
-    scan(args, &arguments, &arguments, Some(unfinished))
+    scan(args, &arguments, &arguments, Some(file), Some(unfinished))
 }
 
-/// The scan that this very command line has begun before and not finished: whoever starts it again, be it a person or an engine that
-/// runs failed tasks once more, wants the rest of it.
-fn begun_before(args: &Args, arguments: &[OsString]) -> Result<Option<Unfinished>, Failure> {
-    let Some(path) = &args.checkpoint else { return Ok(None) };
-    let refused = |what: &str| Failure::Usage(format!("--checkpoint {}: {what}", path.display()));
-    let unfinished = match CheckpointFile::open(path) {
-        Err(LoadError::File(error)) if error.kind() == io::ErrorKind::NotFound => None,
-        other => other.map_err(|error| refused(&format!("{error}; give another name, or remove it")))?,
+/// The checkpoint's file, and what is in it if this very command line has begun that before and not finished: whoever starts it again,
+/// be it a person or an engine that runs failed tasks once more, wants the rest of it.
+fn begun_before(args: &Args, arguments: &[OsString]) -> Result<(Option<CheckpointFile>, Option<Unfinished>), Failure> {
+    let Some(path) = &args.checkpoint else { return Ok((None, None)) };
+    let name = path.display();
+    let refused = |what: &str| Failure::Usage(format!("--checkpoint {name}: {what}"));
+    let opened = match CheckpointFile::open(path) {
+        Err(error) if error.is_missing() => CheckpointFile::create(path).map(|file| (file, None)),
+        other => other,
     };
-    let Some(unfinished) = unfinished else { return Ok(None) };
+    let (file, unfinished) = opened.map_err(|error| match error {
+        LoadError::Write(error) => Failure::Write { name: name.to_string(), error },
+        LoadError::InUse => refused(&error.to_string()),
+        error => refused(&format!("{error}; give another name, or remove it")),
+    })?;
+    let Some(unfinished) = unfinished else { return Ok((Some(file), None)) };
     let run = &unfinished.run;
     let is_same = arguments.iter().skip(1).map(|word| word.to_str()).eq(run.arguments.iter().skip(1).map(|word| Some(word.as_str())))
         && std::env::current_dir().is_ok_and(|here| here == run.directory);
     let is_same = is_same && args.shard.map_or(Ok(true), |wanted| request::shard(wanted).map(|shard| shard == run.shard()))?;
     if !is_same {
-        let name = path.display();
         return Err(refused(&format!(
             "another scan is in it, not finished: `portreeve resume {name}` goes on with that; remove it to begin this one"
         )));
     }
-    Ok(Some(unfinished))
+    Ok((Some(file), Some(unfinished)))
 }
 
 /// Scans, from the beginning or from where another process was. `words` are the arguments together with what was set elsewhere.
-fn scan(mut args: Args, words: &[OsString], arguments: &[OsString], unfinished: Option<Unfinished>) -> Result<Code, Failure> {
+fn scan(
+    mut args: Args,
+    words: &[OsString],
+    arguments: &[OsString],
+    file: Option<CheckpointFile>,
+    unfinished: Option<Unfinished>,
+) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
     if let Some(Unfinished { run, .. }) = &unfinished {
         (args.scan.seed, args.shard) = (run.seed, Some(shard::Wanted::Shard(run.shard())));
@@ -149,29 +165,26 @@ fn scan(mut args: Args, words: &[OsString], arguments: &[OsString], unfinished: 
         let what = "what is to be scanned is not the same any more (a file of targets, or the names of services, has changed)";
         return Err(Failure::Usage(format!("the scan cannot be resumed: {what}; put it back, or scan from the beginning")));
     }
-    let (file, known, from) = match (unfinished, &args.checkpoint) {
-        (Some(Unfinished { file, run, from }), _) => {
-            if !quiet {
-                let (done, all) = (grouped(from.summary.stats.settled()), counted(plan.len(), "endpoint", "endpoints"));
-                tell(&format!("going on where {} was left: {done} of {all} are done", file.path().display()));
-            }
-            (Some(file), Some(run), Some(from))
-        }
-        (None, Some(path)) => (Some(CheckpointFile::create(path)?), None, None),
-        (None, None) => (None, None, None),
-    };
+    let (known, from) = unfinished.map(|Unfinished { run, from }| (run, from)).unzip();
+    let checkpoint = file.as_ref().map(|file| file.path().to_owned());
+    if let (Some(path), Some(from), false) = (&checkpoint, &from, quiet) {
+        let (done, all) = (grouped(from.summary.stats.settled()), counted(plan.len(), "endpoint", "endpoints"));
+        tell(&format!("going on where {} was left: {done} of {all} are done", path.display()));
+    }
     let run = file.is_some().then(|| Run::new(words, &plan, lookups)).transpose()?;
     let bar = progress::bar(quiet);
+    let kept = file.as_ref().map(|file| [file.path().to_owned(), file.next_path()]);
+    let taken = kept.iter().flatten().chain(&args.scan.input_file).chain(&args.scan.exclude_file);
     let to = outputs::Destination {
         output: &args.output,
         stats: args.stats.as_deref(),
-        taken: &[],
+        taken: taken.map(PathBuf::as_path).collect(),
+        is_kept: file.is_some(),
         listed: None,
         services: &services,
         bar: &bar,
     };
     let mut outputs = outputs::open(&to, &without_name(arguments), known.as_ref().map(|run| run.outputs.as_slice()))?;
-    let checkpoint = file.as_ref().map(|file| file.path().to_owned());
     if let (Some(file), Some(run)) = (file, run) {
         outputs.keep(file, run);
     }
@@ -189,7 +202,7 @@ fn scan(mut args: Args, words: &[OsString], arguments: &[OsString], unfinished: 
     let reads_stdin = args.scan.input_file.iter().any(|file| file.as_os_str() == "-");
     outputs.show_progress(progress::Line::new(bar.clone(), signals, stop, throttle, keys::Keys::listen(!reads_stdin && !quiet)));
     let summary = scanner.run(&mut outputs);
-    if let (Some(path), false, true) = (checkpoint, quiet, scanner.summary().stopped.is_some()) {
+    if let Some(path) = checkpoint.filter(|path| !quiet && scanner.summary().stopped.is_some() && path.exists()) {
         tell(&format!("to go on: portreeve resume {}", path.display()));
     }
     let summary = summary?;
@@ -201,18 +214,37 @@ fn scan(mut args: Args, words: &[OsString], arguments: &[OsString], unfinished: 
 
 /// Joins what shards have written.
 fn merge(MergeArgs { files, output }: &MergeArgs, arguments: &[OsString]) -> Result<Code, Failure> {
-    let read = |path: &PathBuf| {
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|error| MergeError::Read { name: name.clone(), error })?;
-        Part::read(&name, BufReader::new(file))
+    let read = |path: &PathBuf| match path.as_os_str() == "-" {
+        true => Part::read("standard input", io::stdin().lock()),
+        false => {
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|error| MergeError::Read { name: name.clone(), error })?;
+            Part::read(&name, BufReader::new(file))
+        }
     };
-    let joined = Joined::new(files.iter().map(read).collect::<Result<Vec<Part>, MergeError>>()?)?;
+    let mut parts = Vec::new();
+    for path in files {
+        match read(path) {
+            Ok(part) => parts.push(part),
+            // A shard that was broken off at once must not take the others with it.
+            Err(error @ MergeError::Untold { .. }) if files.len() > 1 => tell(&format!("warning: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let joined = Joined::new(parts)?;
     joined.lacks().iter().for_each(|lack| tell(&format!("warning: {lack}")));
+    let listed = joined.states();
+    let is_only_counted = |state: &State| outputs::show(output).is_some_and(|asked| asked.lists(*state)) && !listed.lists(*state);
+    let only_counted: Vec<&str> = State::ALL.into_iter().filter(is_only_counted).map(State::as_str).collect();
+    if !only_counted.is_empty() {
+        let states = only_counted.join(", ");
+        tell(&format!("warning: not every file lists what is {states}; the scans have to be run with --show, too"));
+    }
     let services = request::services();
-    let (bar, listed) = (progress::bar(true), joined.states());
-    let to = outputs::Destination { output, stats: None, taken: files, listed: Some(listed), services: &services, bar: &bar };
+    let (bar, taken) = (progress::bar(true), files.iter().map(PathBuf::as_path).collect());
+    let to = outputs::Destination { output, stats: None, taken, is_kept: false, listed: Some(listed), services: &services, bar: &bar };
     let mut outputs = outputs::open(&to, &without_name(arguments), None)?;
-    let summary = joined.tell(&mut outputs).map_err(|error| Failure::from_write("the result", error))?;
+    let summary = joined.tell(&mut outputs).map_err(engine::Error::Report)?;
     Ok(code(&summary))
 }
 

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use indicatif::ProgressBar;
 use jiff::Zoned;
@@ -24,31 +23,21 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::args::OutputArgs;
-use super::checkpoint::{self, CheckpointFile, Run};
+use super::checkpoint::{CheckpointFile, Run};
 use super::exit::Failure;
+use super::files::{ReportFile, Written, check_distinct};
 use super::progress;
 
 /// All reports of a run, as one sink.
 #[derive(Default)]
 pub struct Outputs<'a> {
     reports: Vec<(String, Box<dyn Sink + 'a>)>,
-    /// Where the reports that flags name go, and their files if those are regular ones.
-    files: Vec<(PathBuf, Option<Rc<File>>)>,
+    /// Where the reports that flags name go, and their files.
+    files: Vec<(PathBuf, Option<ReportFile>)>,
+    /// Files that have still what they had.
+    uncut: Vec<(String, ReportFile)>,
     checkpoint: Option<CheckpointFile>,
     progress: Option<progress::Line>,
-}
-
-/// A file that a report writes, and a checkpoint measures.
-struct Shared(Rc<File>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 const STDOUT: &str = "standard output";
@@ -57,8 +46,10 @@ const STDOUT: &str = "standard output";
 pub struct Destination<'a> {
     pub output: &'a OutputArgs,
     pub stats: Option<&'a Path>,
-    /// Files that nothing may be written to.
-    pub taken: &'a [PathBuf],
+    /// Files that no report may go to: what this run reads or keeps for itself.
+    pub taken: Vec<&'a Path>,
+    /// Whether a checkpoint has to know what was written.
+    pub is_kept: bool,
     /// The states that there is something to list of; all, if that is not known.
     pub listed: Option<Show>,
     pub services: &'a Services,
@@ -87,9 +78,9 @@ impl Destination<'_> {
     }
 }
 
-/// Opens everything that the flags name, before anything is sent. With `resumed`, what the checkpoint says of the reports' files: they
-/// go on there.
-pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[checkpoint::Output]>) -> Result<Outputs<'a>, Failure> {
+/// Opens everything that the flags name, before anything is sent. What the files have stays until the scan begins. With `resumed`,
+/// what the checkpoint says of the reports' files: they go on there.
+pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[Written]>) -> Result<Outputs<'a>, Failure> {
     let named = named(to, arguments);
     // Local time costs 300 KiB of memory, so only who asks for it has it; one time for all names.
     let now = LazyCell::new(Zoned::now);
@@ -97,36 +88,45 @@ pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[ch
         Some(outputs) => outputs.iter().map(|output| output.path.clone()).collect(),
         None => named.iter().map(|(path, _)| dated(path, &|| now.clone())).collect(),
     };
-    check_distinct(paths.iter().chain(to.taken).map(PathBuf::as_path).chain(to.stats))?;
-    let mut outputs = Outputs::default();
-    // First, so that a descriptor's number cannot be one that we open ourselves.
-    if let Some(path) = to.stats {
-        let (name, file) = open_stats(path, resumed.is_some())?;
-        outputs.add(&name, StatsLines::new(file));
+    if paths.iter().any(|path| path.as_os_str().is_empty()) {
+        return Err(Failure::Usage("a report has no file name; write one, or - for standard output".into()));
     }
     let is_stdout = |path: &Path| path.as_os_str() == "-";
     if paths.iter().filter(|path| is_stdout(path)).count() > 1 {
         return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
     }
-    let files = paths.iter().enumerate().filter(|(_, path)| !is_stdout(path));
-    let files: Vec<(usize, File)> =
-        files.map(|(at, path)| Ok((at, create(path, resumed.map(|resumed| &resumed[at]))?))).collect::<Result<_, Failure>>()?;
-    for (at, file) in &files {
-        let cut = resumed.map_or(Ok(()), |resumed| checkpoint::cut(&resumed[*at], file));
-        cut.map_err(|error| Failure::Write { name: paths[*at].display().to_string(), error })?;
+    let reports: Vec<&Path> = paths.iter().map(PathBuf::as_path).chain(to.stats).collect();
+    let taken: Vec<&Path> = to.taken.iter().copied().chain([Path::new("/dev/stdout")]).collect();
+    check_distinct(&reports, &taken)?;
+    let mut outputs = Outputs::default();
+    // First, so that a descriptor's number cannot be one that we open ourselves.
+    if let Some(path) = to.stats {
+        let (name, file, goes_on) = open_stats(path, resumed.is_some())?;
+        if !goes_on {
+            outputs.uncut.push((name.clone(), file.clone()));
+        }
+        outputs.add(&name, StatsLines::new(file));
     }
-    let mut files = files.into_iter().peekable();
-    for (at, ((_, make), path)) in named.into_iter().zip(paths).enumerate() {
-        let file = files.next_if(|(of, _)| *of == at).map(|(_, file)| Rc::new(file));
-        let (name, writer): (String, Box<dyn Write>) = match &file {
-            Some(file) => (path.display().to_string(), Box::new(Shared(file.clone()))),
+    for (at, path) in paths.iter().enumerate() {
+        let name = path.display().to_string();
+        let file = match (is_stdout(path), resumed) {
+            (true, _) => None,
+            (_, Some(resumed)) => Some(ReportFile::reopen(&resumed[at])),
+            (_, None) => Some(ReportFile::create(path, to.is_kept)),
+        };
+        let file = file.transpose().map_err(|error| Failure::Write { name: name.clone(), error })?;
+        outputs.uncut.extend(file.clone().map(|file| (name, file)));
+        outputs.files.push((path.clone(), file));
+    }
+    check_distinct(&reports, &taken)?;
+    for ((_, make), (path, file)) in named.into_iter().zip(&outputs.files) {
+        let (name, writer): (String, Box<dyn Write>) = match file {
+            Some(file) => (path.display().to_string(), Box::new(file.clone())),
             None => (STDOUT.into(), to_stdout(to.bar)),
         };
         outputs.reports.push((name, make(writer)));
-        let regular = file.filter(|file| file.metadata().is_ok_and(|data| data.is_file()));
-        outputs.files.push((path, regular));
     }
-    if !outputs.files.iter().any(|(path, _)| is_stdout(path)) {
+    if !paths.iter().any(|path| is_stdout(path)) {
         outputs.add(STDOUT, Text::new(to_stdout(to.bar), Style { color: super::wants_color(), ..to.style() }, to.services));
     }
     Ok(outputs)
@@ -190,34 +190,10 @@ fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     dated.into()
 }
 
-/// Refuses names that lead to one file, each of whose reports would write over the other's.
-pub fn check_distinct<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), Failure> {
-    let files: Vec<&Path> = paths.filter(|path| path.as_os_str() != "-").collect();
-    for (i, path) in files.iter().enumerate() {
-        if files[..i].iter().any(|other| is_same_file(path, other)) {
-            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
-        }
-    }
-    Ok(())
-}
-
-/// Whether both names lead to one regular file; /dev/null takes any number of reports.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path.canonicalize().or_else(|_| folder.canonicalize().map(|folder| folder.join(path.file_name().unwrap_or_default()))).ok()
-    };
-    !one.metadata().is_ok_and(|data| !data.is_file()) && place(one).is_some_and(|here| Some(here) == place(other))
-}
-
-fn create(path: &Path, resumed: Option<&checkpoint::Output>) -> Result<File, Failure> {
-    let file = resumed.map_or_else(|| File::create(path), checkpoint::reopen);
-    file.map_err(|error| Failure::Write { name: path.display().to_string(), error })
-}
-
 /// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: whoever reads a pipe too slowly
-/// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it.
-fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, File), Failure> {
+/// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it. Whether it goes on behind
+/// what is there.
+fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool), Failure> {
     let text = path.to_str().map(|text| if text == "-" { "1" } else { text });
     let fd = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let name = fd.map_or_else(|| path.display().to_string(), |fd| format!("descriptor {fd}"));
@@ -226,10 +202,10 @@ fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, File), Failure> 
     let opened = match fd {
         Some(fd) => options.append(true).open(format!("/dev/fd/{fd}")),
         None if is_resumed => options.append(true).create(true).open(path),
-        None => options.write(true).create(true).truncate(true).open(path),
+        None => options.write(true).create(true).truncate(false).open(path),
     };
-    match opened {
-        Ok(file) => Ok((name, file)),
+    match opened.and_then(ReportFile::opened) {
+        Ok(file) => Ok((name, file, fd.is_some() || is_resumed)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && fd.is_some() => {
             let error = io::Error::other(format!(
                 "it is not open; open it in the shell, as in --stats {0} {0}>stats.jsonl",
@@ -278,25 +254,25 @@ impl<'a> Outputs<'a> {
 
     /// Calls every report. One that fails is called no more; a reader that went away matters only if it was the last.
     fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
-        let mut failed = Ok(());
-        self.reports.retain_mut(|(name, sink)| match call(sink.as_mut()) {
-            Ok(()) => true,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    failed = Err(io::Error::new(error.kind(), format!("{name} cannot be written: {error}")));
-                }
-                false
-            }
+        let mut failed: Vec<io::Error> = Vec::new();
+        self.reports.retain_mut(|(name, sink)| {
+            let done = call(sink.as_mut());
+            failed
+                .extend(done.as_ref().err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe).map(|error| unwritten(name, error)));
+            done.is_ok()
         });
-        if self.reports.is_empty() && failed.is_ok() {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        let all = || failed.iter().map(io::Error::to_string).collect::<Vec<_>>().join("; ");
+        match failed.first() {
+            Some(first) => Err(io::Error::new(first.kind(), all())),
+            None if self.reports.is_empty() => Err(io::ErrorKind::BrokenPipe.into()),
+            None => Ok(()),
         }
-        failed
     }
 }
 
 impl Sink for Outputs<'_> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        self.uncut.drain(..).try_for_each(|(name, file)| file.cut().map_err(|error| unwritten(&name, &error)))?;
         self.each(|sink| sink.begin(begin))
     }
 
@@ -334,6 +310,10 @@ impl Sink for Outputs<'_> {
     fn checkpoint(&mut self, now: &Checkpoint) -> io::Result<()> {
         self.write_checkpoint(Some(now))
     }
+}
+
+fn unwritten(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name} cannot be written: {error}"))
 }
 
 /// Boxed like the files, so that each format's code is there once.

@@ -53,9 +53,11 @@ pub fn find(wanted: Wanted, variable: impl Fn(&str) -> Option<String>) -> Result
         };
         // Part of an array, submitted again, would otherwise be taken for all of it.
         return Shard::new(task, of).filter(|_| (least, most) == (1, of)).ok_or_else(|| {
-            format!(
-                "task {task} is none of 1 to {of}; number the array from 1, as in --array=1-16, and write --shard auto/16 with its size"
-            )
+            let advice = "number the array from 1, as in --array=1-16, and write --shard auto/16 with its size";
+            match (least, most) == (1, of) {
+                true => format!("task {task} is none of 1 to {of}; {advice}"),
+                false => format!("the array has {of} tasks, numbered {least} to {most}, and may be a part of another; {advice}"),
+            }
         });
     }
     if let Some(index) = number("JOB_COMPLETION_INDEX")? {

@@ -1,11 +1,11 @@
 //! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, a second one ends the process, SIGUSR1 asks for the progress,
-//! SIGUSR2 for a slower scan.
+//! SIGUSR2 for a slower scan. What was to be ignored when the process began (nohup, a shell's background) is ignored.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portreeve::engine::StopHandle;
+use portreeve::engine::{StopHandle, ignores};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 
@@ -27,7 +27,7 @@ pub fn listen() -> io::Result<Signals> {
 
 /// Has signals stop the scan. Late: until there is something to report they may end the process.
 pub fn stop_with(stop: &StopHandle) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP] {
+    for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|&signal| !ignores(signal)) {
         // In this order: the first signal finds the flag down, and the second finds it up and ends the process.
         flag::register_conditional_shutdown(signal, Code::Interrupted as i32, stop.flag())?;
         flag::register(signal, stop.flag())?;

@@ -42,7 +42,7 @@ use profile::Stopwatch;
 use socket::{Answer, Socket, SocketOptions};
 pub use talk::NOTICE_BYTES;
 use talk::Talk;
-pub use usage::{CpuTime, cpu_time, resident_bytes};
+pub use usage::{CpuTime, cpu_time, ignores, resident_bytes};
 
 /// How sockets are made and how many there may be.
 #[derive(Clone, Debug, Default)]

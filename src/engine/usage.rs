@@ -1,4 +1,4 @@
-//! What this process has used of the machine: processor time and memory. It knows nothing of scans.
+//! What this process has used of the machine, processor time and memory, and what it was born with. It knows nothing of scans.
 
 use std::time::Duration;
 
@@ -40,9 +40,26 @@ pub fn resident_bytes() -> Option<u64> {
     None
 }
 
+/// Whether a signal was ignored when this process began, as nohup(1) has it for SIGHUP and a shell without job control for SIGINT of
+/// what it runs in the background. To be asked before anything is done about that signal (sigaction(2)).
+pub fn ignores(signal: i32) -> bool {
+    // SAFETY: an all-zero sigaction is a valid one; without a new action, sigaction only writes the struct behind the pointer, which
+    // outlives the call.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_ignored_is_known() {
+        // The standard library has it so (std::process).
+        assert!(ignores(libc::SIGPIPE) && !ignores(libc::SIGCHLD) && !ignores(-1));
+    }
 
     #[test]
     fn work_takes_time_and_memory() {

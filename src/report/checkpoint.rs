@@ -2,6 +2,7 @@
 //! caller wants kept of it, and no files.
 
 use std::borrow::Cow;
+use std::io::{self, BufRead, Read};
 use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
@@ -52,7 +53,13 @@ pub enum CheckpointError {
     /// Something is missing or different.
     #[error("it is damaged ({0}); scan from the beginning")]
     Damaged(String),
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
 }
+
+/// The first line is shorter, so that other files are not read to their end.
+const LONGEST_HEADER_BYTES: u64 = 4_096;
 
 /// A checkpoint of a run, or with none that of one which came to its end.
 ///
@@ -73,15 +80,18 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
 ///
 /// # Errors
 /// [`CheckpointError`]: it is no checkpoint, not of this version, or damaged.
-pub fn read<Run: DeserializeOwned>(text: &[u8]) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
+pub fn read<Run: DeserializeOwned>(mut from: impl BufRead) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
     let damaged = |what: &dyn std::fmt::Display| CheckpointError::Damaged(what.to_string());
-    let mut lines = text.split(|&byte| byte == b'\n');
-    let header = lines.next().and_then(|line| serde_json::from_slice::<Header>(line).ok());
-    let header = header.filter(|header| header.format == FORMAT).ok_or(CheckpointError::NoCheckpoint)?;
+    let unreadable = |error: io::Error| CheckpointError::Unreadable(error.to_string());
+    let (mut header, mut body) = (Vec::new(), Vec::new());
+    from.by_ref().take(LONGEST_HEADER_BYTES).read_until(b'\n', &mut header).map_err(unreadable)?;
+    let header = serde_json::from_slice::<Header>(&header).ok().filter(|header| header.format == FORMAT);
+    let header = header.ok_or(CheckpointError::NoCheckpoint)?;
     if header.version != env!("CARGO_PKG_VERSION") {
         return Err(CheckpointError::OtherVersion(header.version));
     }
-    let body = lines.next().unwrap_or_default();
+    from.read_until(b'\n', &mut body).map_err(unreadable)?;
+    let body = body.strip_suffix(b"\n").unwrap_or(&body);
     if digest(body) != header.digest {
         return Err(damaged(&"its digest does not fit"));
     }

@@ -2,8 +2,8 @@
 //! listed in the inputs is kept in memory, sorted by address and port: some 100 bytes a finding.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-use std::io::{self, BufRead};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, BufRead, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -47,10 +47,19 @@ pub enum MergeError {
         /// What is different.
         what: String,
     },
+    /// An input's scan was broken off before it had told anything. The others can be joined without it.
+    #[error("{name} has not one whole line: its scan was broken off at once, or has not begun")]
+    Untold {
+        /// The input's name.
+        name: String,
+    },
     /// No input at all.
     #[error("there is nothing to join; give the files that the shards have written with -oJ")]
     Nothing,
 }
+
+/// The longest line of an input: a command line of 2 MiB, as Linux allows, and as much again.
+const LONGEST_LINE_BYTES: u64 = 4 << 20;
 
 /// One input: a shard, or a whole scan.
 #[derive(Debug)]
@@ -67,20 +76,24 @@ impl Part {
     /// Reads an input to its end. A last line that is not whole is left out: its writer was killed.
     ///
     /// # Errors
-    /// [`MergeError`]: it cannot be read, or is something else.
+    /// [`MergeError`]: it cannot be read, or is something else, or has nothing in it.
     pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
         let wrong = |number: usize, what: String| MergeError::Line { name: printable(name), number, what: printable(&what) };
         let mut part: Option<Part> = None;
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let length = from.read_until(b'\n', &mut line).map_err(|error| MergeError::Read { name: printable(name), error })?;
+            let length = from.by_ref().take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line);
+            let length = length.map_err(|error| MergeError::Read { name: printable(name), error })?;
             if length == 0 {
                 break;
             }
             let is_whole = line.last() == Some(&b'\n');
+            if !is_whole && length as u64 == LONGEST_LINE_BYTES {
+                return Err(wrong(number, "it is longer than 4 MiB".into()));
+            }
             let record = match serde_json::from_slice::<Value>(&line) {
-                Err(_) if !is_whole && number > 1 => break,
+                Err(_) if !is_whole && line[0] == b'{' => break,
                 record => record.map_err(|error| wrong(number, error.to_string()))?,
             };
             let record = Fields(&record);
@@ -91,7 +104,7 @@ impl Part {
                 (kind, Some(part)) => kind.and_then(|kind| part.take(kind, record)).map_err(|what| wrong(number, what))?,
             }
         }
-        let mut part = part.ok_or_else(|| wrong(1, "it is empty".into()))?;
+        let mut part = part.ok_or_else(|| MergeError::Untold { name: printable(name) })?;
         // Where a scan was broken off, and went on behind what it had written, the last one of an endpoint holds.
         part.findings.sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
         part.findings.dedup_by_key(|finding| finding.endpoint);
@@ -136,11 +149,44 @@ impl Part {
         Ok(())
     }
 
+    fn is_complete(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.exit == Exit::Complete)
+    }
+
+    /// Takes what only another run of the same shard has listed, where neither came to its end. In words, what is done about it.
+    fn unite(&mut self, other: Part) -> String {
+        let (shard, name, other_name) = (self.start.shard, &self.name, &other.name);
+        if self.is_complete() {
+            return format!("shard {shard} is there twice: {name} is used, {other_name} is not");
+        }
+        let known: HashSet<SocketAddr> = self.findings.iter().map(|finding| finding.endpoint).collect();
+        let more = other.findings.iter().filter(|finding| finding.state() != State::Unscanned && !known.contains(&finding.endpoint));
+        let mut more: Vec<Finding> = more.cloned().collect();
+        let mut hosts: HashMap<SocketAddr, &mut HostReport> = self.hosts.iter_mut().map(|host| (host.address, host)).collect();
+        for finding in &mut more {
+            let found_at = other.start.started_at + Duration::from_micros(finding.at.us);
+            finding.at = Time::from_us(found_at.duration_since(self.start.started_at).unwrap_or_default().as_micros() as u64);
+            if let Some(end) = &mut self.end {
+                end.stats.settle_unscanned(finding.reason);
+            }
+            if let Some(host) = hosts.get_mut(&without_port(finding.endpoint)) {
+                host.count(finding.reason, 1);
+            }
+        }
+        let count = counted(more.len() as u64, "finding", "findings");
+        let what =
+            format!("shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists");
+        self.findings.extend(more);
+        self.names.extend(other.names);
+        what
+    }
+
     /// How far it came: of two runs of one shard the one that is complete is better, and then the one that knows more.
     fn rank(&self) -> (bool, u64) {
         let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
-        let known = self.end.as_ref().map_or(self.findings.len() as u64, settled);
-        (self.end.as_ref().is_some_and(|end| end.exit == Exit::Complete), known)
+        let told = || self.findings.iter().filter(|finding| finding.state() != State::Unscanned).count() as u64;
+        let known = self.end.as_ref().map_or_else(told, settled);
+        (self.is_complete(), known)
     }
 
     /// When it ended, as far as is known.
@@ -197,8 +243,8 @@ impl Joined {
                 best.insert(part.start.shard, part);
                 continue;
             };
-            let (used, left) = if part.rank() > other.rank() { (part, other) } else { (other, part) };
-            lacks.push(format!("shard {} is there twice: {} is used, {} is not", used.start.shard, used.name, left.name));
+            let (mut used, left) = if part.rank() > other.rank() { (part, other) } else { (other, part) };
+            lacks.push(used.unite(left));
             best.insert(used.start.shard, used);
         }
         let mut parts: Vec<Part> = best.into_values().collect();
@@ -280,7 +326,7 @@ impl Joined {
         self.parts.iter().for_each(|part| stats.add(&part.stats()));
         let untold = stats.planned.saturating_sub(stats.settled());
         stats.settle(Reason::Untold, untold);
-        let is_complete = untold == 0 && ends().all(|end| end.exit == Exit::Complete);
+        let is_complete = untold == 0 && self.parts.iter().all(Part::is_complete);
         let ended_at = self.parts.iter().map(Part::ended_at).max().unwrap_or(started_at);
         let first = ends().next();
         let sum = |count: fn(&Summary) -> u64| ends().map(count).sum();
@@ -418,6 +464,49 @@ mod tests {
             let error = joined(&strangers).expect_err("strangers").to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn what_only_one_of_two_broken_runs_lists_is_kept() {
+        // Twelve endpoints, of which three were not scanned.
+        let text = written();
+        let line = text.lines().find(|line| line.contains("\"state\":\"open\"")).expect("an open port");
+        let less = text.replace(&format!("{line}\n"), "");
+        let is_listed = |text: &str| text.contains(&line[..line.find("\"timestamp").expect("a time")]);
+        assert!(!is_listed(&joined(&[&less]).expect("it is a scan").0));
+        let broken = less.rsplit_once("{\"type\":\"end\"").expect("an end").0;
+        for (texts, what) in [([less.as_str(), text.as_str()], "1 finding that only"), ([broken, text.as_str()], "0 findings that only")] {
+            let (told, summary) = joined(&texts).expect("two runs of one scan");
+            assert!(is_listed(&told) && told.contains(what), "{told}");
+            assert_eq!((summary.exit, summary.stats.settled()), (Exit::Incomplete, 12));
+        }
+        let complete = less.replace("\"exit\":\"interrupted\"", "\"exit\":\"complete\"");
+        assert!(joined(&[&complete, &text]).expect("two runs").0.contains("is used, a.jsonl is not"));
+    }
+
+    #[test]
+    fn an_endless_line_and_an_empty_input_are_told_apart() {
+        let error = |from: &mut dyn BufRead| Part::read("a", from).map(drop).expect_err("refused");
+        let endless = error(&mut io::BufReader::new(io::repeat(b' ')));
+        assert!(endless.to_string().contains("longer than 4 MiB"), "{endless}");
+        let start = written();
+        for torn in ["", &start[..1], &start[..80]] {
+            assert!(matches!(error(&mut torn.as_bytes()), MergeError::Untold { .. }), "{torn}");
+        }
+        assert!(matches!(error(&mut b"open 127.0.0.1".as_slice()), MergeError::Line { number: 1, .. }));
+    }
+
+    #[test]
+    fn what_warnings_hold_does_not_act_on_a_terminal() {
+        let text = written()
+            .replace("\"warnings\":[]", "\"warnings\":[\"\\u001b[2J\"]")
+            .replace("\"local_error\":null", "\"local_error\":\"\\u009b1m\"");
+        let (mut out, services, show) = (Vec::new(), fixture::services(), Show::states([State::Open]));
+        let style = text::Style { show, listed_only: false, verbose: true, quiet: false, color: false };
+        let told = Joined::new([read(&text).expect("a scan")]).expect("one").tell(&mut text::Text::new(&mut out, style, &services));
+        assert!(told.is_ok_and(|summary| summary.local_error.is_some()));
+        let out = String::from_utf8(out).expect("UTF-8");
+        assert!(out.contains("\\u{1b}[2J") && !out.contains(['\u{1b}', '\u{9b}']), "{out}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::record::SCHEMA;
-use super::{BANNER_BYTES, Exit, HostReport, Notices, Show, Summary};
+use super::{BANNER_BYTES, Exit, HostReport, Notices, Show, Summary, printable};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
 use crate::scan::{Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats, Time, Timeouts};
 
@@ -136,7 +136,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             endpoints_of_all: endpoints,
             addresses_of_all: addresses,
             digest: u64::from_str_radix(digest, 16).map_err(|_| format!("{digest:?} is no digest"))?,
-            warnings: record.texts("warnings").into_iter().map(String::from).collect(),
+            warnings: record.texts("warnings").into_iter().map(printable).collect(),
             names: Names::default(),
         },
         shard,
@@ -256,7 +256,7 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         late: Histogram::default(),
         profile: None,
         stale_events: record.number("stale_events")?,
-        local_error: record.text("local_error").ok().map(String::from),
+        local_error: record.text("local_error").ok().map(printable),
         local: None,
         notices: record.part("notices").and_then(notices).unwrap_or_default(),
     })

@@ -159,6 +159,16 @@ impl Stats {
         self.lowest_cap = self.lowest_cap.max(part.lowest_cap);
     }
 
+    /// Gives this verdict to one of the endpoints that were not scanned, if there is one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn settle_unscanned(&mut self, reason: Reason) {
+        let unscanned = self.reasons(State::Unscanned).next();
+        if let Some((unscanned, _)) = unscanned {
+            self.by_reason[unscanned as usize] -= 1;
+            self.settle(reason, 1);
+        }
+    }
+
     /// Endpoints that have a verdict. When a scan is over this equals [`planned`](Self::planned).
     pub fn settled(&self) -> u64 {
         self.by_reason.iter().sum()

@@ -10,7 +10,26 @@ use serde_json::Value;
 pub fn portreeve(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
     command.args(arguments.split_whitespace()).stdin(Stdio::null()).env_remove("NO_COLOR").env("PORTREEVE_CONFIG", "none");
+    // What ignores signals when it begins goes on ignoring them, and a shell's background has it so.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP] {
+        with_signal(&mut command, signal, libc::SIG_DFL);
+    }
     command
+}
+
+/// Has a signal ignored (`SIG_IGN`), or not, when the command begins.
+pub fn with_signal(command: &mut Command, signal: i32, action: libc::sighandler_t) {
+    let set = move || match set_signal(signal, action) {
+        libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    // SAFETY: signal(2) is async-signal-safe, and nothing else happens between fork and exec.
+    unsafe { command.pre_exec(set) };
+}
+
+fn set_signal(signal: i32, action: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: only the two actions that are no functions are given.
+    unsafe { libc::signal(signal, action) }
 }
 
 /// The same under `ulimit -n`: soft and hard.

@@ -1,0 +1,167 @@
+//! Files that reports go to. They are opened and looked at before anything is sent, and what they had is cut off only when the scan
+//! begins: a start that is refused leaves them as they were. They know bytes, no reports.
+
+use std::cell::Cell;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::exit::Failure;
+
+/// A report's place and what has been written there, for a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    pub path: PathBuf,
+    /// None for other places than regular files.
+    pub content: Option<Content>,
+}
+
+/// Bytes, by their number and FNV-1a.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    bytes: u64,
+    digest: u64,
+}
+
+impl Content {
+    const NONE: Content = Content { bytes: 0, digest: 0xCBF2_9CE4_8422_2325 };
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.digest = bytes.iter().fold(self.digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    }
+}
+
+/// A file that a report writes.
+#[derive(Clone, Debug)]
+pub struct ReportFile(Rc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    is_regular: bool,
+    /// What it keeps, and what came behind that; not followed where nobody asks.
+    content: Cell<Content>,
+    is_followed: bool,
+}
+
+impl ReportFile {
+    /// A file for a new report. With `is_followed` its [`content`](Self::content) is known.
+    pub fn create(path: &Path, is_followed: bool) -> io::Result<Self> {
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        Self::new(file, Content::NONE, is_followed)
+    }
+
+    /// A file that is open already, for a new report.
+    pub fn opened(file: File) -> io::Result<Self> {
+        Self::new(file, Content::NONE, false)
+    }
+
+    /// A report's file to go on where it was. What came after that will come again.
+    pub fn reopen(written: &Written) -> io::Result<Self> {
+        let mut options = File::options();
+        let Some(content) = written.content else { return Self::new(options.append(true).open(&written.path)?, Content::NONE, true) };
+        let mut file = options.read(true).write(true).open(&written.path)?;
+        let found = read(&mut file, content.bytes)?;
+        if found != content {
+            let what = if found.bytes < content.bytes {
+                format!("it has {} bytes and had {} when the checkpoint was written", found.bytes, content.bytes)
+            } else {
+                "it begins differently than when the checkpoint was written".into()
+            };
+            return Err(io::Error::other(what + "; put it back, or scan from the beginning"));
+        }
+        Self::new(file, content, true)
+    }
+
+    fn new(file: File, content: Content, is_followed: bool) -> io::Result<Self> {
+        let is_regular = file.metadata()?.is_file();
+        Ok(ReportFile(Rc::new(Opened { file, is_regular, content: content.into(), is_followed })))
+    }
+
+    /// Cuts off what is beyond what it keeps. Before the first is cut, all must have been opened.
+    pub fn cut(&self) -> io::Result<()> {
+        let Opened { file, is_regular, content, .. } = &*self.0;
+        if !is_regular {
+            return Ok(());
+        }
+        file.set_len(content.get().bytes)?;
+        let mut place: &File = file;
+        place.seek(SeekFrom::Start(content.get().bytes)).map(drop)
+    }
+
+    /// What is on the disk now, for certain; `None` if this is no regular file.
+    pub fn content(&self) -> io::Result<Option<Content>> {
+        let Opened { file, is_regular, content, .. } = &*self.0;
+        if *is_regular { file.sync_data().map(|()| Some(content.get())) } else { Ok(None) }
+    }
+}
+
+impl Write for ReportFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Opened { file, content, is_followed, .. } = &*self.0;
+        let mut place: &File = file;
+        let length = place.write(bytes)?;
+        if *is_followed {
+            let mut now = content.get();
+            now.add(&bytes[..length]);
+            content.set(now);
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first so many bytes.
+fn read(file: &mut File, bytes: u64) -> io::Result<Content> {
+    let (mut content, mut reader, mut buffer) = (Content::NONE, BufReader::new(file).take(bytes), [0; 8192]);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(content),
+            Ok(length) => content.add(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Refuses reports' names that lead to one file, where each would write over the other, or to a file that is `taken`. Names of files
+/// that are not there yet may be links to one, so it is asked again when they were opened.
+pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure> {
+    let is_file = |path: &&Path| path.as_os_str() != "-";
+    let reports: Vec<&Path> = reports.iter().copied().filter(is_file).collect();
+    for (i, path) in reports.iter().enumerate() {
+        let is_same = |other: &&Path| is_same_file(path, other);
+        if reports[..i].iter().any(is_same) {
+            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
+        }
+        if let Some(other) = taken.iter().copied().filter(is_file).find(is_same) {
+            let (path, other) = (path.display(), other.display());
+            return Err(Failure::Usage(format!("a report cannot go to {path}: {other} is in use already; give it a file of its own")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both names lead to one regular file; /dev/null takes any number of reports.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |data: &Metadata| (data.dev(), data.ino());
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => one.is_file() && identity(&one) == identity(&other),
+        (Err(_), Err(_)) => place(one).is_some_and(|here| Some(here) == place(other)),
+        _ => false,
+    }
+}
+
+/// Where a file will be.
+fn place(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
