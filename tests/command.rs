@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait, with_descriptor_limit};
+use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait, with_descriptor_limit, with_signal};
 use support::namespace::in_namespace;
 use support::network::{Network, Reply};
 
@@ -93,6 +93,63 @@ fn every_mistake_is_answered_with_what_to_type() {
         for part in parts {
             assert!(stderr.contains(part), "{arguments} is answered without {part:?}: {stderr}");
         }
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_files_as_they_were() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let path = |name: &str| folder.path().join(name);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    fs::write(path("targets"), "127.0.0.1\n").expect("written");
+    fs::write(path("good"), "of yesterday\n").expect("written");
+    fs::hard_link(path("good"), path("twin")).expect("a link");
+    std::os::unix::fs::symlink("unborn", path("link")).expect("a link");
+    for (arguments, code, part) in [
+        ("127.0.0.1 -p 1 -oJ good -oX nowhere/x", 4, "nowhere/x cannot be written"),
+        ("127.0.0.1 -p 1 -oJ good --checkpoint nowhere/c", 4, "nowhere/c cannot be written"),
+        ("127.0.0.1 -p 1 -oJ good -S 192.0.2.1", 2, "192.0.2.1"),
+        (&format!("127.0.0.1 -p 1 -oJ good --stats good.stats --metrics {}", taken.local_addr().expect("an address")), 4, "metrics cannot be served"),
+        ("127.0.0.1 -p 1 -oJ good -oN ./good", 2, "two reports cannot both go to ./good"),
+        ("127.0.0.1 -p 1 -oJ good -oN twin", 2, "two reports cannot both go to twin"),
+        ("127.0.0.1 -p 1 -oJ good --stats twin", 2, "two reports cannot both go to twin"),
+        ("127.0.0.1 -p 1 -oJ unborn -oN link", 2, "two reports cannot both go to link"),
+        ("-iL targets -p 1 -oJ targets", 2, "targets is in use already"),
+        ("127.0.0.2 -p 1 --exclude-file targets -oJ ./targets", 2, "targets is in use already"),
+        ("experiment 127.0.0.1 -p 1 --csv good --json twin", 2, "two reports cannot both go to twin"),
+        ("experiment 127.0.0.1 -p 1 --csv good --assume-nofile 99999999999", 2, "--assume-nofile"),
+        ("127.0.0.1 -p 1 -oJ %", 2, "no file name"),
+    ] {
+        let mut command = portreeve(arguments);
+        command.current_dir(folder.path());
+        let ran = run(command);
+        assert!(ran.code == Some(code) && ran.stderr.contains(part), "{arguments}: {:?} {}", ran.code, ran.stderr);
+        assert_eq!(fs::read_to_string(path("good")).expect("a file"), "of yesterday\n", "{arguments}");
+        assert_eq!(fs::read_to_string(path("targets")).expect("a file"), "127.0.0.1\n", "{arguments}");
+    }
+    let mut command = portreeve("127.0.0.1 -p 1 -oN good");
+    command.current_dir(folder.path()).stdout(fs::File::options().append(true).open(path("good")).expect("a file"));
+    assert_eq!(run(command).code, Some(2), "standard output goes there");
+    let mut command = portreeve("127.0.0.1 -p 1 -q -oN=good");
+    command.current_dir(folder.path());
+    assert_eq!(run(command).code, Some(1));
+    assert!(!fs::read_to_string(path("good")).expect("a file").contains("yesterday"), "a scan that begins replaces it");
+}
+
+#[test]
+fn what_was_to_be_ignored_is_ignored() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let stats = folder.path().join("stats");
+        // As nohup and a shell's background begin it.
+        let mut command = portreeve(&format!("127.0.0.1 -p 1-400 --max-rate 1000 -q --stats {}", stats.display()));
+        with_signal(&mut command, signal, libc::SIG_IGN);
+        let mut child = command.spawn().expect("it runs");
+        while !fs::read_to_string(&stats).is_ok_and(|text| text.contains('\n')) {
+            std::thread::yield_now();
+        }
+        support::command::signal(&child, signal);
+        assert!(matches!(wait(&mut child), Some(0 | 1)), "signal {signal} was not ignored");
     }
 }
 

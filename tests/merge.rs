@@ -97,13 +97,20 @@ fn what_does_not_belong_together_is_refused() {
     }
     fs::write(folder.path().join("text"), "open 127.0.0.1:80\n").expect("written");
     fs::write(folder.path().join("empty"), "").expect("written");
+    fs::write(folder.path().join("bent"), b"\x1b[2J\n").expect("written");
     for (arguments, code, parts) in [
         ("merge", 2, &["FILE"][..]),
         ("merge a halves", 2, &["halves does not belong to a", "shard 1/2"]),
         ("merge a ports", 2, &["ports does not belong to a", "another plan"]),
         ("merge a seed", 2, &["another plan", "--seed"]),
         ("merge a text", 2, &["text, line 1", "-oJ"]),
-        ("merge empty", 2, &["it is empty"]),
+        ("merge empty", 2, &["empty has not one whole line"]),
+        ("merge empty empty", 2, &["nothing to join"]),
+        ("merge bent", 2, &["bent, line 1"]),
+        ("merge /dev/zero", 2, &["/dev/zero, line 1: it is longer"]),
+        // One shard of three, and what another one's engine had not begun.
+        ("merge a empty", 3, &["empty has not one whole line", "shards 2-3 of 3 are missing"]),
+        ("merge a a --show all", 3, &["shard 1/3 is there twice", "not every file lists what is closed"]),
         ("merge a nothing", 2, &["nothing cannot be read"]),
         ("merge a -oJ a", 2, &["file of its own"]),
         ("127.0.0.1 -p 1 --shard 4/3", 2, &["from 1 to 3"]),

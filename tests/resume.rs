@@ -239,6 +239,11 @@ fn what_does_not_fit_is_refused_and_left_alone() {
         is_as_it_was();
         fs::write(path("a.open"), &open).expect("written");
 
+        // Longer, but of another scan: a report that went on there would be half of each.
+        fs::write(path("a.jsonl"), [b"{\"type\":\"start\"}\n".as_slice(), &json].concat()).expect("written");
+        refused(&["a.jsonl", "begins differently", "put it back"], 4);
+        fs::write(path("a.jsonl"), [&json, b"{\"type\":\"finding\"".as_slice()].concat()).expect("written");
+
         let held = fs::File::open(path("c")).expect("a file");
         // SAFETY: flock(2) on a descriptor that is open.
         assert_eq!(unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&held), libc::LOCK_EX) }, 0);
@@ -253,10 +258,35 @@ fn what_does_not_fit_is_refused_and_left_alone() {
 }
 
 #[test]
+fn one_scan_at_a_time_writes_a_checkpoint() {
+    in_namespace("one_scan_at_a_time_writes_a_checkpoint", || {
+        listen();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let arguments = format!("{SCAN} {OUTPUTS}");
+        let start = || portreeve(&arguments).current_dir(folder.path()).stderr(Stdio::piped()).spawn().expect("it runs");
+        // At once, so that not even a first checkpoint is there.
+        let mut scans: Vec<_> = (0..4).map(|_| start()).collect();
+        let codes: Vec<_> = scans.iter_mut().map(wait).collect();
+        for (scan, code) in scans.into_iter().zip(&codes) {
+            let said = scan.wait_with_output().expect("it ended").stderr;
+            assert!(*code == Some(0) || String::from_utf8_lossy(&said).contains("still running"), "{}", String::from_utf8_lossy(&said));
+        }
+        assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+        check_files(folder.path(), "four at once");
+        assert!(!folder.path().join("c.new").exists(), "something was left behind");
+    });
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     fs::write(folder.path().join("notes"), "mine\n").expect("written");
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).expect("a link");
     for (arguments, code, part) in [
+        ("127.0.0.1 -p 1 --checkpoint endless", 2, "is no checkpoint"),
+        ("127.0.0.1 -p 1 --checkpoint c -oJ c", 2, "c is in use already"),
+        ("127.0.0.1 -p 1 --checkpoint c -oJ c.new", 2, "c.new is in use already"),
+        ("127.0.0.1 -p 1 --checkpoint c --stats ./c", 2, "c is in use already"),
         ("127.0.0.1 -p 1 --checkpoint notes", 2, "is no checkpoint"),
         ("127.0.0.1 -p 1 --checkpoint nowhere/c", 4, "nowhere/c cannot be written"),
         ("-iL - -p 1 --checkpoint c", 2, "cannot be read again"),
@@ -267,5 +297,5 @@ fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
         assert!(ran.code == Some(code) && ran.stderr.contains(part), "{arguments}: {:?} {}", ran.code, ran.stderr);
     }
     assert_eq!(fs::read_to_string(folder.path().join("notes")).expect("a file"), "mine\n");
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "something was left behind");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2, "something was left behind");
 }
