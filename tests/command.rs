@@ -109,7 +109,11 @@ fn a_start_that_is_refused_leaves_files_as_they_were() {
         ("127.0.0.1 -p 1 -oJ good -oX nowhere/x", 4, "nowhere/x cannot be written"),
         ("127.0.0.1 -p 1 -oJ good --checkpoint nowhere/c", 4, "nowhere/c cannot be written"),
         ("127.0.0.1 -p 1 -oJ good -S 192.0.2.1", 2, "192.0.2.1"),
-        (&format!("127.0.0.1 -p 1 -oJ good --stats good.stats --metrics {}", taken.local_addr().expect("an address")), 4, "metrics cannot be served"),
+        (
+            &format!("127.0.0.1 -p 1 -oJ good --stats good.stats --metrics {}", taken.local_addr().expect("an address")),
+            4,
+            "metrics cannot be served",
+        ),
         ("127.0.0.1 -p 1 -oJ good -oN ./good", 2, "two reports cannot both go to ./good"),
         ("127.0.0.1 -p 1 -oJ good -oN twin", 2, "two reports cannot both go to twin"),
         ("127.0.0.1 -p 1 -oJ good --stats twin", 2, "two reports cannot both go to twin"),

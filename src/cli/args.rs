@@ -45,6 +45,10 @@ pub struct Args {
     /// Say how much would be probed, and send no probe; names are looked up all the same
     #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_xml", "output_grepable", "output_all", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
+    /// Say in sentences what will be done, how many probes that is and how long it takes at best, before doing it; with --dry-run
+    /// instead of doing it
+    #[arg(long, help_heading = "Output")]
+    pub explain: bool,
 }
 
 /// What becomes of the findings.

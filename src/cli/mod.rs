@@ -20,14 +20,15 @@ use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
-use portreeve::engine::{self, Scanner};
+use portreeve::engine::{self, Options, Scanner};
 use portreeve::plan::Plan;
+use portreeve::report::explain::{Ahead, explain};
 use portreeve::report::merge::{Joined, MergeError, Part};
 use portreeve::report::text::described;
 use portreeve::report::{Exit, Summary, counted, grouped};
 use portreeve::scan::State;
 
-use args::{Args, Command, MergeArgs};
+use args::{Args, Command, MergeArgs, OutputArgs};
 use checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use exit::{Code, Failure};
 use request::Request;
@@ -156,11 +157,11 @@ fn scan(
     if !quiet {
         plan.warnings().iter().for_each(|warning| tell(&format!("warning: {warning}")));
     }
-    if args.dry_run {
-        return dry_run(&plan, args.output.verbose > 0);
-    }
     // Failing to raise it leaves the limit there is; the cap follows from that.
     let _ = engine::raise_descriptor_limit();
+    if args.dry_run {
+        return dry_run(plan, options, &args);
+    }
     if unfinished.as_ref().is_some_and(|unfinished| unfinished.run.plan != plan.digest()) {
         let what = "what is to be scanned is not the same any more (a file of targets, or the names of services, has changed)";
         return Err(Failure::Usage(format!("the scan cannot be resumed: {what}; put it back, or scan from the beginning")));
@@ -188,13 +189,16 @@ fn scan(
     if let (Some(file), Some(run)) = (file, run) {
         outputs.keep(file, run);
     }
-    let rate = options.settings.rate;
+    let (rate, notice) = (options.settings.rate, options.notice.clone());
     let mut scanner = match from {
         Some(from) => Scanner::resume(plan, options, from)?,
         None => Scanner::new(plan, options)?,
     };
     if let (Some(address), false) = (scanner.metrics_address(), quiet) {
         tell(&format!("metrics at http://{address}/metrics"));
+    }
+    if args.explain {
+        tell(explained(&scanner, notice.as_deref(), &args.output).trim_end());
     }
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
@@ -272,12 +276,25 @@ fn code(summary: &Summary) -> Code {
     }
 }
 
-/// Prints what would be probed: how much, and with `each` every endpoint in the order of probing.
-fn dry_run(plan: &Plan, each: bool) -> Result<Code, Failure> {
+/// What the scan will do, in sentences.
+fn explained(scanner: &Scanner, notice: Option<&[u8]>, output: &OutputArgs) -> String {
+    let (outline, notice) = (scanner.plan().outline(), notice.map(String::from_utf8_lossy));
+    let (begin, reports) = (scanner.beginning(&outline), outputs::described(output));
+    explain(&Ahead { plan: scanner.plan(), begin: &begin, notice: notice.as_deref(), reports: &reports })
+}
+
+/// Prints what would be probed: how much, in sentences if those are asked for, and with `-v` every endpoint in the order of probing.
+fn dry_run(plan: Plan, options: Options, args: &Args) -> Result<Code, Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
+    let each = args.output.verbose > 0;
     let hint = if each { "" } else { "; -v lists them" };
-    let written = writeln!(out, "{}; no probe was sent{hint}", described(&plan.outline()))
-        .and_then(|()| plan.endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
+    let notice = options.notice.clone();
+    let summary = format!("{}; no probe was sent{hint}\n", described(&plan.outline()));
+    // It sends nothing before it runs.
+    let scanner = Scanner::new(plan, Options { metrics: None, ..options })?;
+    let text = if args.explain { explained(&scanner, notice.as_deref(), &args.output) } else { summary };
+    let written = write!(out, "{text}")
+        .and_then(|()| scanner.plan().endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
         .and_then(|()| out.flush());
     written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
 }

@@ -136,25 +136,45 @@ pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[Wr
 fn named<'a>(to: &Destination<'a>, arguments: &[String]) -> Vec<(PathBuf, Make<'a>)> {
     let (args, show, style, services) = (to.output, to.show(), to.style(), to.services);
     let scanner = args.xml_scanner.clone();
-    let [json, xml, grepable] = [arguments; 3].map(<[String]>::to_vec);
-    let stdout = args.json.then(|| PathBuf::from("-"));
+    let [json, again, xml, grepable] = [arguments; 4].map(<[String]>::to_vec);
+    let make: [Make<'a>; 8] = [
+        Box::new(move |out| Box::new(JsonLines::new(out, show, services, json))),
+        Box::new(move |out| Box::new(JsonLines::new(out, show, services, again))),
+        Box::new(move |out| Box::new(Text::new(out, style, services))),
+        Box::new(move |out| Box::new(Xml::new(out, show, services, &scanner, &xml))),
+        Box::new(move |out| Box::new(Grepable::new(out, show, services, &grepable))),
+        Box::new(move |out| Box::new(Csv::new(out, show, services))),
+        Box::new(move |out| Box::new(MasscanList::new(out, services))),
+        Box::new(|out| Box::new(OpenList::new(out))),
+    ];
+    places(args).into_iter().zip(make).filter_map(|((_, path), make)| Some((path?, make))).collect()
+}
+
+/// Each format's name, and where it goes if flags say so.
+fn places(args: &OutputArgs) -> [(&'static str, Option<PathBuf>); 8] {
     let all = |ending: &str| {
         let mut path = args.output_all.clone()?.into_os_string();
         path.push(ending);
         Some(PathBuf::from(path))
     };
-    let first = json.clone();
-    let wanted: [(Option<PathBuf>, Make<'a>); 8] = [
-        (stdout, Box::new(move |out| Box::new(JsonLines::new(out, show, services, first)))),
-        (args.output_json.clone(), Box::new(move |out| Box::new(JsonLines::new(out, show, services, json)))),
-        (args.output_text.clone().or(all(".nmap")), Box::new(move |out| Box::new(Text::new(out, style, services)))),
-        (args.output_xml.clone().or(all(".xml")), Box::new(move |out| Box::new(Xml::new(out, show, services, &scanner, &xml)))),
-        (args.output_grepable.clone().or(all(".gnmap")), Box::new(move |out| Box::new(Grepable::new(out, show, services, &grepable)))),
-        (args.output_csv.clone(), Box::new(move |out| Box::new(Csv::new(out, show, services)))),
-        (args.output_list.clone(), Box::new(move |out| Box::new(MasscanList::new(out, services)))),
-        (args.list_open.clone(), Box::new(|out| Box::new(OpenList::new(out)))),
-    ];
-    wanted.into_iter().filter_map(|(path, make)| Some((path?, make))).collect()
+    [
+        ("JSON lines", args.json.then(|| PathBuf::from("-"))),
+        ("JSON lines", args.output_json.clone()),
+        ("text", args.output_text.clone().or(all(".nmap"))),
+        ("XML", args.output_xml.clone().or(all(".xml"))),
+        ("grepable lines", args.output_grepable.clone().or(all(".gnmap"))),
+        ("comma-separated values", args.output_csv.clone()),
+        ("masscan's list", args.output_list.clone()),
+        ("what is open", args.list_open.clone()),
+    ]
+}
+
+/// What is written, and where to, in words.
+pub fn described(args: &OutputArgs) -> String {
+    let name = |path: &Path| if path.as_os_str() == "-" { STDOUT.into() } else { path.display().to_string() };
+    let places = places(args).into_iter().filter_map(|(what, path)| Some((what, name(&path?)))).collect::<Vec<_>>();
+    let text = if places.iter().any(|(_, to)| to == STDOUT) { None } else { Some(format!("text to {STDOUT}")) };
+    text.into_iter().chain(places.into_iter().map(|(what, to)| format!("{what} to {to}"))).collect::<Vec<_>>().join(", ")
 }
 
 /// Makes a report that goes to a writer.

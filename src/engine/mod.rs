@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll, Token};
 
-use crate::plan::Plan;
+use crate::plan::{Outline, Plan};
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
@@ -348,6 +348,19 @@ impl Scanner {
         self.rate.clone()
     }
 
+    /// What a sink is told first, of a scan that begins now. `outline` is its plan's.
+    pub fn beginning<'a>(&self, outline: &'a Outline) -> Begin<'a> {
+        Begin {
+            started_at: SystemTime::now() - Duration::from_micros(self.elapsed().us),
+            plan: outline,
+            settings: self.options.settings,
+            limits: self.limits,
+            cap: self.cap.0,
+            cap_set_by: self.cap.1,
+            origin: if self.resumed.is_some() { Origin::Resumed } else { Origin::Scan },
+        }
+    }
+
     /// Where metrics are served.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.server.as_ref()?.address().ok()
@@ -410,15 +423,7 @@ impl Scanner {
     pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
         self.start();
         let outline = self.scan.plan().outline();
-        let begin = Begin {
-            started_at: SystemTime::now() - Duration::from_micros(self.elapsed().us),
-            plan: &outline,
-            settings: self.options.settings,
-            limits: self.limits,
-            cap: self.cap.0,
-            cap_set_by: self.cap.1,
-            origin: if self.resumed.is_some() { Origin::Resumed } else { Origin::Scan },
-        };
+        let begin = self.beginning(&outline);
         let mut failed = sink.begin(&begin).map_err(Error::Report).err();
         drop(outline);
         self.by_host = sink.wants_hosts().map(ByHost::new);

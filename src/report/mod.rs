@@ -9,6 +9,8 @@ pub mod csv;
 #[cfg(feature = "cli")]
 pub mod experiment;
 #[cfg(feature = "cli")]
+pub mod explain;
+#[cfg(feature = "cli")]
 pub mod grepable;
 #[cfg(feature = "cli")]
 pub mod json;
@@ -509,21 +511,26 @@ mod fixture {
         }
     }
 
+    pub fn begin(plan: &Outline) -> Begin<'_> {
+        let limits = Limits { nofile: 256, already_open: 6, max_fds: None, available_bytes: Some(1 << 30), tcp_available_bytes: None };
+        let (cap, cap_set_by) = limits.cap();
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Begin { started_at, plan, settings: Settings::default(), limits, cap, cap_set_by, origin: Origin::Scan }
+    }
+
     pub fn play(sink: &mut dyn Sink) {
         let targets = ["192.0.2.1", "odd.test", "192.0.2.9"].map(|text| Target::parse(text).expect("a target"));
         let ports: PortSet = [22, 80, 4_444, 65_535].into_iter().collect();
         let builder = Plan::builder().targets(targets).ports(ports).order(crate::plan::Order::Sequential);
         let plan = builder.build(&mut |_| Ok(vec!["[fe80::1%7]:0".parse().expect("an address")])).expect("a plan");
-        let limits = Limits { nofile: 256, already_open: 6, max_fds: None, available_bytes: Some(1 << 30), tcp_available_bytes: None };
-        let (cap, cap_set_by) = limits.cap();
-        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let settings = Settings::default();
         let mut outline = plan.outline();
         outline.names = [("192.0.2.9", HOSTILE), ("fe80::1", "odd.test")]
             .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
             .into_iter()
             .collect();
-        sink.begin(&Begin { started_at, plan: &outline, settings, limits, cap, cap_set_by, origin: Origin::Scan }).expect("begin");
+        let begin = begin(&outline);
+        let Begin { settings, cap, cap_set_by, .. } = begin;
+        sink.begin(&begin).expect("begin");
         let mut hosts = sink.wants_hosts().map(ByHost::new);
 
         let mut scan = Scan::new(plan, settings, cap);

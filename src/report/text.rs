@@ -404,7 +404,7 @@ fn folded(counts: impl Iterator<Item = (Reason, u64)>) -> String {
     parts.join(", ")
 }
 
-fn milliseconds(us: u64) -> String {
+pub(super) fn milliseconds(us: u64) -> String {
     match us {
         0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),

@@ -26,7 +26,9 @@ const HOSTS_KNOWN: usize = 8_192;
 /// A host with no more ports than this cannot be overrun, and needs no pace of its own.
 const FEW_PORTS: u32 = 64;
 /// With more addresses than this it pays to find out first who is there.
-const MANY_ADDRESSES: u64 = 16;
+pub const MANY_ADDRESSES: u64 = 16;
+/// After how many silent ports, at least and at most, a host is taken for silent.
+pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
 /// So many ports of a host that has not answered yet are under way at once.
 const LOOKAHEAD: u32 = 64;
 /// A host is silent after no fewer silent ports than this …

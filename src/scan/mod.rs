@@ -33,6 +33,7 @@ use rtt::{Clocks, Rtt};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use flow::{Pace, PaceReason};
+pub use hosts::{MANY_ADDRESSES, SILENT_PORTS};
 pub use loss::Missed;
 pub use pace::{Rate, is_public};
 pub use rtt::Timeouts;

@@ -1,0 +1,236 @@
+//! `--explain`: what a scan will do and how long that takes at best, in sentences, before it does it. It knows plans, settings and
+//! limits, and sends nothing.
+
+use super::text::{described, milliseconds};
+use super::{BANNER_BYTES, Begin, counted, grouped};
+use crate::plan::Plan;
+use crate::scan::{self, Rate, is_public};
+
+/// Of plans with more addresses so many are looked at, and stand for the others.
+const LOOKED_AT: u64 = 1 << 20;
+/// Attempts a second that one processor makes on loopback (docs/PERFORMANCE.md), and that no other path takes while nothing answers.
+const MOST_PER_S: f64 = 100_000.0;
+/// What two attempts at a silent port take as long as no round trip is known.
+const SILENT_S: f64 = 1.25;
+/// So much of the list of ports is told.
+const PORTS_WIDE: usize = 60;
+
+/// What is told of, beside what every report begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What a report begins with.
+    pub begin: &'a Begin<'a>,
+    /// The words for each open port, if any.
+    pub notice: Option<&'a str>,
+    /// What is written, and where to.
+    pub reports: &'a str,
+}
+
+/// The sentences, a line each.
+pub fn explain(ahead: &Ahead) -> String {
+    let lines =
+        [what(ahead), hosts(ahead), attempts(ahead), pace(ahead), open_ports(ahead), time(ahead), format!("Reports: {}.", ahead.reports)];
+    lines.into_iter().filter(|line| !line.is_empty()).map(|line| line + "\n").collect()
+}
+
+fn what(Ahead { begin, .. }: &Ahead) -> String {
+    let mut ports = begin.plan.ports.to_string();
+    if let Some((end, _)) = ports.char_indices().nth(PORTS_WIDE) {
+        ports.truncate(end);
+        ports += " …";
+    }
+    let each = counted(begin.plan.ports_per_address as u64, "port", "ports");
+    format!("Scanned: {}, up to {each} each: {ports}.", described(begin.plan))
+}
+
+/// Whether hosts that answer nothing are left out.
+fn leaves_out(begin: &Begin) -> bool {
+    !begin.settings.scan_silent && begin.plan.addresses > scan::MANY_ADDRESSES
+}
+
+fn hosts(Ahead { begin, .. }: &Ahead) -> String {
+    if !leaves_out(begin) {
+        return "Hosts: every port of every address is asked, whether something answers there or not.".into();
+    }
+    let (least, most) = scan::SILENT_PORTS;
+    format!(
+        "Hosts: an address that answers on none of its first {least} to {most} ports is left out (as unscanned, with the reason \
+         silent-host), but asked now and then while others are scanned; -Pn scans all."
+    )
+}
+
+fn attempts(Ahead { begin, .. }: &Ahead) -> String {
+    let settings = begin.settings;
+    let wait = match settings.timeouts.fixed_us {
+        Some(us) => format!("waits {}", milliseconds(us)),
+        None => {
+            let (min, max) = (milliseconds(settings.timeouts.min_us), milliseconds(settings.timeouts.max_us));
+            format!("waits {min} to {max}, as measured round trips ask for")
+        }
+    };
+    let again = match settings.max_retries {
+        0 => "no port is asked again".into(),
+        1 => "a silent port is asked once more".into(),
+        most => format!(
+            "a silent port is asked again at least once, and until the chance of missing an open one is below {} %, {most} times at most",
+            f64::from(settings.miss_rate_ppm) / 1e4
+        ),
+    };
+    format!("Attempts: ordinary TCP connections. Each {wait}; {again}.")
+}
+
+fn pace(Ahead { begin, .. }: &Ahead) -> String {
+    let ceiling = match begin.settings.rate {
+        Some(rate) => {
+            let where_to = if rate.public_only { " towards public addresses" } else { "" };
+            format!("never more than {}{where_to}", per_second(rate))
+        }
+        None => "without a limit of ours".into(),
+    };
+    let sockets = counted(begin.cap.into(), "socket", "sockets");
+    format!("Pace: what the path and each host turn out to take, {ceiling}; at most {sockets} at once ({}).", begin.cap_set_by.as_str())
+}
+
+fn per_second(rate: Rate) -> String {
+    counted(rate.per_s.get().into(), "attempt a second", "attempts a second")
+}
+
+fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
+    let mut parts = vec!["the connection is closed".to_owned()];
+    if let Some(us) = begin.settings.banner_wait_us {
+        let (bytes, wait) = (grouped(BANNER_BYTES as u64), milliseconds(us));
+        parts.insert(0, format!("what it says first is read, up to {bytes} bytes and for {wait} at most"));
+    }
+    if let Some(notice) = notice {
+        parts.insert(0, format!("it is told {:?}", notice.trim_end()));
+    }
+    let datagrams = if begin.settings.sends_datagrams { " Every probed port gets the notice as a UDP datagram, too." } else { "" };
+    format!("Open ports: {}.{datagrams}", parts.join(", then "))
+}
+
+fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
+    let (all, settings) = (begin.plan.endpoints as f64, begin.settings);
+    let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
+    let limited = settings.rate.map_or(0.0, |rate| {
+        let share = if rate.public_only { public_share(plan) } else { 1.0 };
+        share * packets / f64::from(rate.per_s.get())
+    });
+    let each_s = limited.max(1.0 / MOST_PER_S);
+    let why = match settings.rate {
+        Some(rate) if limited * MOST_PER_S > 1.0 => per_second(rate),
+        _ => "the most that one processor makes".into(),
+    };
+    let asked = match leaves_out(begin) {
+        true => begin.plan.addresses as f64 * (begin.plan.ports_per_address.min(scan::SILENT_PORTS.0 as usize) as f64),
+        false => all,
+    };
+    let (tries, wait_s) = match (settings.max_retries, settings.timeouts.fixed_us) {
+        (0, fixed) => (1u32, fixed.map_or(SILENT_S / 2.0, |us| us as f64 / 1e6)),
+        (_, fixed) => (2, fixed.map_or(SILENT_S, |us| us as f64 / 5e5)),
+    };
+    let silent_s = (asked * f64::from(tries) * each_s).max((asked / f64::from(begin.cap.max(1))).ceil() * wait_s);
+    format!(
+        "Time: {} probes, at best {} ({why}) if everything answers at once; {} or more if nothing does ({} at each port that is asked).",
+        grouped(begin.plan.endpoints),
+        lasting(all * each_s),
+        lasting(silent_s),
+        counted(tries.into(), "attempt", "attempts")
+    )
+}
+
+/// Which part of the endpoints has a public address.
+fn public_share(plan: &Plan) -> f64 {
+    let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
+    let (public, all) = hosts.fold((0u64, 0u64), |(public, all), host| {
+        let ports = u64::from(host.ports);
+        (public + if is_public(host.address.ip()) { ports } else { 0 }, all + ports)
+    });
+    public as f64 / all.max(1) as f64
+}
+
+/// `0.50 s`, `12 s`, `3 min 20 s`, `5 h 3 min`, `12 d 7 h`, `34,841 years`.
+fn lasting(seconds: f64) -> String {
+    let whole = seconds.ceil() as u64;
+    match whole {
+        _ if seconds < 0.01 => "10 ms".into(),
+        _ if seconds < 10.0 => format!("{seconds:.2} s"),
+        0..120 => format!("{whole} s"),
+        0..7_200 => format!("{} min {} s", whole / 60, whole % 60),
+        0..172_800 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+        0..63_115_200 => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
+        // Of 365.25 days.
+        _ => format!("{} years", grouped(whole / 31_557_600)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PortSet, Target};
+    use crate::report::fixture;
+    use crate::scan::Settings;
+
+    /// What is said of a scan of these, with these settings.
+    fn said(target: &str, ports: &str, change: impl FnOnce(&mut Settings)) -> String {
+        let ports = PortSet::parse(ports, &fixture::services()).expect("ports");
+        let plan = Plan::builder().target(Target::parse(target).expect("a target")).ports(ports);
+        let plan = plan.build(&mut |_| unreachable!("no names")).expect("a plan");
+        let (outline, mut settings) = (plan.outline(), Settings::default());
+        change(&mut settings);
+        let begin = Begin { settings, cap: 1_000, ..fixture::begin(&outline) };
+        explain(&Ahead { plan: &plan, begin: &begin, notice: Some("scan by example.org\r\n"), reports: "text to standard output" })
+    }
+
+    #[test]
+    fn what_will_be_done_follows_from_plan_and_settings() {
+        let all = said("127.0.0.1", "-", |_| ());
+        for part in [
+            "65,535 endpoints on 1 address",
+            "up to 65,535 ports each: 1-65535.",
+            "every port of every address",
+            "never more than 10,000 attempts a second towards public addresses; at most 1,000 sockets",
+            "told \"scan by example.org\", then the connection is closed.",
+            "65,535 probes, at best 0.66 s (the most that one processor makes)",
+            // 66 rounds of a thousand sockets.
+            "83 s or more if nothing does (2 attempts",
+            "Reports: text to standard output.",
+        ] {
+            assert!(all.contains(part), "{part:?} is not in {all}");
+        }
+        let block = said("192.0.2.0/24", "1-1000", |settings| settings.banner_wait_us = Some(3_000_000));
+        for part in [
+            "on none of its first 32 to 512 ports",
+            "then what it says first is read, up to 1,024 bytes and for 3.00 s",
+            "at best 26 s (10,000 attempts",
+        ] {
+            assert!(block.contains(part), "{part:?} is not in {block}");
+        }
+        let fixed = said("10.0.0.0/8", "1-9", |settings| {
+            settings.timeouts.fixed_us = Some(500_000);
+            settings.rate = std::num::NonZeroU32::new(10).map(|per_s| Rate { per_s, public_only: false });
+            (settings.max_retries, settings.sends_datagrams) = (0, true);
+        });
+        for part in
+            ["Each waits 500 ms; no port is asked again", "as a UDP datagram, too", "349 d 12 h (10 attempts a second)", "(1 attempt at"]
+        {
+            assert!(fixed.contains(part), "{part:?} is not in {fixed}");
+        }
+    }
+
+    #[test]
+    fn durations_are_told_in_two_units() {
+        for (seconds, text) in [
+            (0.0, "10 ms"),
+            (0.5, "0.50 s"),
+            (60.0, "60 s"),
+            (200.0, "3 min 20 s"),
+            (18_180.0, "5 h 3 min"),
+            (1_062_000.0, "12 d 7 h"),
+            (1e12, "31,688 years"),
+        ] {
+            assert_eq!(lasting(seconds), text);
+        }
+    }
+}
