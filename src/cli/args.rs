@@ -255,9 +255,9 @@ pub enum Command {
     },
     /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is missing
     Merge(Box<MergeArgs>),
-    /// Print what BASH, or another shell, needs to complete this command's words
+    /// Print what a shell needs to complete this command's words
     Completions {
-        /// Which shell
+        /// Which shell; for bash, in ~/.bashrc: `source <(portreeve completions bash)`
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or a command's own; `portreeve man | man -l -` shows it

@@ -157,9 +157,9 @@ fn lasting(seconds: f64) -> String {
         _ if seconds < 0.01 => "10 ms".into(),
         _ if seconds < 10.0 => format!("{seconds:.2} s"),
         0..120 => format!("{whole} s"),
-        0..7_200 => format!("{} min {} s", whole / 60, whole % 60),
-        0..172_800 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
-        0..63_115_200 => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
+        120..7_200 => format!("{} min {} s", whole / 60, whole % 60),
+        7_200..172_800 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+        172_800..63_115_200 => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
         // Of 365.25 days.
         _ => format!("{} years", grouped(whole / 31_557_600)),
     }
