@@ -98,7 +98,8 @@ fn target_grammar(text: &str) -> usize {
 
 fn tell(sink: &mut dyn Sink) {
     let endpoint = "192.0.2.7:80".parse().expect("an endpoint");
-    let finding = Finding { endpoint, reason: Reason::SynAck, reason_ip: None, rtt_us: Some(1_234), attempts: 1, at: Time::default() };
+    let finding =
+        Finding { endpoint, reason: Reason::SynAck, reason_ip: None, rtt_us: Some(1_234), attempts: 1, banner: None, at: Time::default() };
     for _ in 0..ITEMS {
         sink.finding(black_box(&finding)).expect("nothing fails here");
     }
