@@ -416,9 +416,12 @@ impl Flow {
         self.trial.is_some() || self.heard.asked < WITNESSES_LEAST
     }
 
-    /// What hosts at the end of this path have to know of it.
-    pub fn as_path(&self) -> Path {
-        Path { usual: self.usual, is_suspect: self.trial.is_some() || self.against > FINE || self.is_probing(), cut_at: self.too_fast.1 }
+    /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is still there counts as long as it may
+    /// find out: where a few slow hosts are all that is left, it never does.
+    pub fn as_path(&self, now: Time) -> Path {
+        let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
+        let is_suspect = self.trial.is_some() || self.against > FINE || (self.is_probing() && may_find_out);
+        Path { usual: self.usual, is_suspect, cut_at: self.too_fast.1 }
     }
 
     fn next_cohort(&mut self, now: Time) {

@@ -243,6 +243,11 @@ impl Host {
         self.silent_attempts = u16::MAX;
     }
 
+    /// Whether it was given up.
+    pub fn is_silent(&self) -> bool {
+        self.presence == Presence::Silent
+    }
+
     /// Whether it has answered.
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present

@@ -26,7 +26,7 @@ use budget::Budget;
 use expect::{Expectations, Expected};
 use flow::{Answered, CohortId, Flow, Hope};
 use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
-use loss::SharedLoss;
+use loss::{LATELY, SharedLoss};
 use outage::{Outage, Outages};
 use pace::Pacer;
 use rtt::{Clocks, Rtt};
@@ -242,8 +242,8 @@ pub const TICK_US: u64 = 1_000;
 /// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
 /// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
-const CONTROLS_FROM: u64 = 64;
-/// A port of a host that has not answered is asked this often at most, until it has.
+const CONTROLS_FROM: u64 = 16;
+/// A port of a host that has not answered is asked this often at most, until it has; once, if the host was given up and others answer.
 const ATTEMPTS_AT_NOBODY: u16 = 2;
 /// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
 const MANY_WAITING: u32 = 256;
@@ -442,7 +442,7 @@ impl Scan {
         probe.expected = expected;
         host.begins(expected.chance(), is_control);
         self.all.learn(shares.of_many, wait_all, None, now);
-        let path = self.all.as_path();
+        let path = self.all.as_path(now);
         let hope = probe.hope();
         let of_all = self.all.begin(hope, now);
         let of_host = host.flow.as_mut().map_or(0, |flow| {
@@ -697,7 +697,10 @@ impl Scan {
         let answered = Answered { started, lost_at, hope: probe.hope() };
         self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
         if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path()));
+            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path(now)));
+        }
+        if probe.purpose == Purpose::Control {
+            return self.count_control(id, started, false);
         }
         if probe.purpose != Purpose::Verdict {
             return;
@@ -823,6 +826,7 @@ impl Scan {
         (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
         match outage {
             Outage::None if self.probes[slot as usize].purpose == Purpose::Control => {
+                self.count_control(id, started, true);
                 self.count_attempt(slot);
                 return self.settle(slot, Reason::NoResponse, now);
             }
@@ -835,9 +839,7 @@ impl Scan {
             }
         }
         // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
-        let flow = self.hosts.get(id).flow.as_ref();
-        let is_lost = started < self.gap_until || self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started));
-        if is_lost && self.probes[slot as usize].voids < MOST_VOIDS {
+        if self.says_nothing(id, started) && self.probes[slot as usize].voids < MOST_VOIDS {
             return self.void(slot);
         }
         // Meanwhile answers may have turned out to take longer than this attempt was given.
@@ -852,10 +854,13 @@ impl Scan {
         if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
             host.first_is_silent();
         }
-        let is_present = host.is_present();
-        let needed = self.attempts_needed(id);
         // To find out whether anybody is there new ports are worth more than further attempts.
-        let needed = if is_present { needed } else { needed.min(ATTEMPTS_AT_NOBODY) };
+        let most = match host.is_present() {
+            true => u16::MAX,
+            false if host.is_silent() && self.clocks.all().is_known() => 1,
+            false => ATTEMPTS_AT_NOBODY,
+        };
+        let needed = self.attempts_needed(id).min(most);
         if before + 1 < needed {
             return self.wait_or_park(slot);
         }
@@ -863,6 +868,22 @@ impl Scan {
             self.hosts.get_mut(id).ended_silent(before + 1);
         }
         self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// Whether an attempt that began then may have been lost to our own speed, or while nobody listened.
+    fn says_nothing(&self, id: HostId, started: Time) -> bool {
+        let flow = self.hosts.get(id).flow.as_ref();
+        started < self.gap_until || self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started))
+    }
+
+    /// A control was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
+    /// wrong.
+    fn count_control(&mut self, id: HostId, started: Time, is_lost: bool) {
+        if !self.says_nothing(id, started) {
+            let host = self.hosts.get_mut(id);
+            host.loss.answered(is_lost, false, LATELY);
+            self.shared_loss.answered(&host.loss, is_lost, false);
+        }
     }
 
     /// So many attempts at a port of this host have to stay silent.

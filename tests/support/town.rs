@@ -112,7 +112,7 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 22] = [
+pub const OTHERS: [Scenario; 25] = [
     Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
     Scenario {
         name: "half limited",
@@ -180,6 +180,34 @@ pub const OTHERS: [Scenario; 22] = [
         closed: 0.45,
         host_limit: Some(Limit { per_s: 500.0, burst: 100.0 }),
         ideal_s: 9.0,
+        ..PLAIN
+    },
+    Scenario {
+        name: "small, limited",
+        ports: 168,
+        closed: 0.4,
+        host_limit: Some(Limit { per_s: 271.0, burst: 27.0 }),
+        ideal_s: 0.9,
+        ..PLAIN
+    },
+    Scenario {
+        name: "60 ports, limited",
+        ports: 60,
+        closed: 0.4,
+        host_limit: Some(Limit { per_s: 50.0, burst: 10.0 }),
+        ideal_s: 1.8,
+        ..PLAIN
+    },
+    Scenario {
+        name: "sparse and narrow",
+        targets: "10.9.1.0/24",
+        ports: 219,
+        up: 0.3,
+        open: 0.03,
+        closed: 0.07,
+        delay: Delay::LogNormal { median_us: 60_000.0, sigma: 0.5 },
+        bottleneck: Some(Limit { per_s: 5_000.0, burst: 100.0 }),
+        ideal_s: 8.7,
         ..PLAIN
     },
     Scenario {
