@@ -48,10 +48,13 @@ fn settings_come_from_words_variables_and_files_in_that_order() {
     };
     refused("max_rate = 1\n", &["config.toml", "\"max_rate\" is no option; \"max-rate\" is one"]);
     refused("max-rate = \"fast\"\n", &["config.toml", "fast", "none"]);
+    refused("verbose = 1\nquiet = true\n", &["--quiet", "--verbose", "comes from the settings"]);
     refused("max-rate 5\n", &["config.toml", "line 1"]);
     fs::write(&file, b"\xff\n").expect("written");
     let ran = run(at_home(home.path(), "127.0.0.1 -p 1 --config nowhere.toml"));
     assert!(ran.code == Some(2) && ran.stderr.contains("nowhere.toml") && ran.stderr.contains("--config none"), "{}", ran.stderr);
+    let ran = run(at_home(home.path(), "127.0.0.1 -p 1 --config /dev/zero"));
+    assert!(ran.code == Some(2) && ran.stderr.contains("more than 1 MiB"), "{}", ran.stderr);
     // What only writes asks for no settings.
     assert_eq!(run(at_home(home.path(), "limits")).code, Some(0));
 }

@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -26,6 +27,8 @@ pub const PRESETS: [&[(&str, &str)]; 6] = [
 
 /// Options that only make sense where they are typed.
 const TYPED_ONLY: [&str; 7] = ["config", "dry-run", "explain", "help", "version", "not-here", "reason"];
+
+const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
 /// The commands that settings are for, beside a scan.
 const SUBCOMMAND: &str = "experiment";
@@ -77,7 +80,16 @@ pub fn parse(words: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString
     }
     let mut all = words;
     all.splice(at..at, layers.words);
-    Ok(Typed { args: Args::from_arg_matches(&root.clone().try_get_matches_from(&all)?)?, words: all })
+    let together = root.clone().try_get_matches_from(&all).map_err(|error| {
+        let what = first_line(&error);
+        Refusal::Setting(Failure::Usage(format!("{what}; one of them comes from the settings (the file, the environment or a preset)")))
+    })?;
+    Ok(Typed { args: Args::from_arg_matches(&together)?, words: all })
+}
+
+/// What is wrong, without how to type it.
+fn first_line(error: &clap::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").into()
 }
 
 /// The options that were typed.
@@ -111,7 +123,7 @@ impl Layers<'_> {
             if let Err(error) = &alone
                 && !matches!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument)
             {
-                return Err(wrong(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").into()));
+                return Err(wrong(first_line(error)));
             }
             if setting.key == "timing" {
                 preset = alone.ok().and_then(|matches| matches.get_one::<u8>("timing").copied());
@@ -191,7 +203,15 @@ fn file_settings(named: Option<PathBuf>, environment: &dyn Fn(&str) -> Option<Os
     let usual = || Some(folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?.join("portreeve/config.toml"));
     let Some(path) = named.or_else(usual).filter(|path| path.as_os_str() != "none") else { return Ok(Vec::new()) };
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
-    let text = match std::fs::read_to_string(&path) {
+    let read = |file: File| -> io::Result<String> {
+        let mut text = String::new();
+        // A longer one is no settings, and may have no end.
+        match file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)? as u64 {
+            LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
+            _ => Ok(text),
+        }
+    };
+    let text = match File::open(&path).and_then(read) {
         Ok(text) => text,
         Err(error) if !is_named && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(error) => return Err(wrong(format!("the settings cannot be read: {error}; --config none does without them"))),
