@@ -85,6 +85,9 @@ fn what_will_be_done_is_said_before_it_is_done() {
     ] {
         assert!(stdout.contains(part), "{part:?} is not in {stdout}");
     }
+    // One after the other none is left out.
+    let Ran { stdout, .. } = run(portreeve("10.9.0.0/24 -p 1-100 --sequential --explain --dry-run"));
+    assert!(stdout.contains("every port of every address is asked"), "{stdout}");
     let Ran { stdout, stderr, .. } = run(portreeve("127.0.0.1 -p 1-3 --explain --json"));
     assert!(stderr.starts_with("Scanned: 3 endpoints on 1 address") && stderr.contains("JSON lines to standard output"), "{stderr}");
     assert_eq!(end_record(&stdout)["planned"], 3);

@@ -10,8 +10,6 @@ use crate::scan::{self, Rate, is_public};
 const LOOKED_AT: u64 = 1 << 20;
 /// Attempts a second that one processor makes on loopback (docs/PERFORMANCE.md), and that no other path takes while nothing answers.
 const MOST_PER_S: f64 = 100_000.0;
-/// What two attempts at a silent port take as long as no round trip is known.
-const SILENT_S: f64 = 1.25;
 /// So much of the list of ports is told.
 const PORTS_WIDE: usize = 60;
 
@@ -32,7 +30,7 @@ pub struct Ahead<'a> {
 pub fn explain(ahead: &Ahead) -> String {
     let lines =
         [what(ahead), hosts(ahead), attempts(ahead), pace(ahead), open_ports(ahead), time(ahead), format!("Reports: {}.", ahead.reports)];
-    lines.into_iter().filter(|line| !line.is_empty()).map(|line| line + "\n").collect()
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 fn what(Ahead { begin, .. }: &Ahead) -> String {
@@ -47,7 +45,7 @@ fn what(Ahead { begin, .. }: &Ahead) -> String {
 
 /// Whether hosts that answer nothing are left out.
 fn leaves_out(begin: &Begin) -> bool {
-    !begin.settings.scan_silent && begin.plan.addresses > scan::MANY_ADDRESSES
+    begin.settings.skips_silent(begin.plan.order, begin.plan.addresses)
 }
 
 fn hosts(Ahead { begin, .. }: &Ahead) -> String {
@@ -126,9 +124,10 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
         true => begin.plan.addresses as f64 * (begin.plan.ports_per_address.min(scan::SILENT_PORTS.0 as usize) as f64),
         false => all,
     };
+    let unknown_s = scan::SILENT_US as f64 / 1e6;
     let (tries, wait_s) = match (settings.max_retries, settings.timeouts.fixed_us) {
-        (0, fixed) => (1u32, fixed.map_or(SILENT_S / 2.0, |us| us as f64 / 1e6)),
-        (_, fixed) => (2, fixed.map_or(SILENT_S, |us| us as f64 / 5e5)),
+        (0, fixed) => (1u32, fixed.map_or(unknown_s / 2.0, |us| us as f64 / 1e6)),
+        (_, fixed) => (2, fixed.map_or(unknown_s, |us| us as f64 / 5e5)),
     };
     let silent_s = (asked * f64::from(tries) * each_s).max((asked / f64::from(begin.cap.max(1))).ceil() * wait_s);
     format!(

@@ -25,8 +25,6 @@ const HOSTS_AT_ONCE: usize = 2_048;
 const HOSTS_KNOWN: usize = 8_192;
 /// A host with no more ports than this cannot be overrun, and needs no pace of its own.
 const FEW_PORTS: u32 = 64;
-/// With more addresses than this it pays to find out first who is there.
-pub const MANY_ADDRESSES: u64 = 16;
 /// After how many silent ports, at least and at most, a host is taken for silent.
 pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
 /// So many ports of a host that has not answered yet are under way at once.
@@ -377,7 +375,7 @@ impl Hosts {
             active: 0,
             // In order means one after the other.
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
-            skips_silent: skips_silent && is_random && plan.addresses() > MANY_ADDRESSES,
+            skips_silent,
             turns: 0,
             latest_first_answer: 0,
         }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
 use budget::Budget;
 use expect::{Expectations, Expected};
 use flow::{Answered, CohortId, Flow, Hope};
@@ -33,10 +33,10 @@ use rtt::{Clocks, Rtt};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use flow::{Pace, PaceReason};
-pub use hosts::{MANY_ADDRESSES, SILENT_PORTS};
+pub use hosts::SILENT_PORTS;
 pub use loss::Missed;
 pub use pace::{Rate, is_public};
-pub use rtt::Timeouts;
+pub use rtt::{SILENT_US, Timeouts};
 pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
 pub use verdict::{Finding, HostDone, News, Outcome, OwnError, Reason, State, Time};
@@ -68,6 +68,17 @@ pub struct Settings {
 
 /// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
 /// second on the public network.
+/// With more addresses than this it pays to find out first who is there.
+const MANY_ADDRESSES: u64 = 16;
+
+impl Settings {
+    /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one host is scanned after the other, and
+    /// nothing is known of those to come.
+    pub fn skips_silent(&self, order: Order, addresses: u64) -> bool {
+        !self.scan_silent && matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let per_s = std::num::NonZeroU32::new(10_000);
@@ -262,7 +273,7 @@ impl Scan {
         let places = places(&plan, cap);
         Scan {
             stats: Stats::new(plan.len(), cap),
-            hosts: Hosts::new(&plan, !settings.scan_silent, places),
+            hosts: Hosts::new(&plan, settings.skips_silent(plan.order(), plan.addresses()), places),
             settings,
             probes: Slab::with_capacity(places),
             wheel: Wheel::with_capacity(places),
@@ -1124,7 +1135,7 @@ fn count_host(host: &hosts::Host, shared: &SharedLoss, silent_after: Option<u32>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Order, PortSet, Target};
+    use crate::plan::{PortSet, Target};
 
     fn scan(ports: std::ops::RangeInclusive<u16>, settings: Settings, cap: u32) -> Scan {
         let plan = Plan::builder().target(Target::parse("127.0.0.1").unwrap()).ports(ports.collect::<PortSet>()).order(Order::Sequential);

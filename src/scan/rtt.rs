@@ -28,6 +28,8 @@ impl Default for Timeouts {
 const UNKNOWN_US: u64 = 300_000;
 /// The next ones. Below a second, at which the kernel sends a second SYN by itself.
 const UNKNOWN_AGAIN_US: u64 = 950_000;
+/// What both attempts at a silent port take as long as no round trip is known.
+pub const SILENT_US: u64 = UNKNOWN_US + UNKNOWN_AGAIN_US;
 /// While nothing at all has answered, so many first attempts wait longer: the network may be slower than that.
 const PATIENT: u32 = 32;
 const PATIENT_US: u64 = 2_000_000;
