@@ -85,6 +85,19 @@ pub const PLAIN: Scenario = Scenario {
     ideal_s: 0.1,
 };
 
+/// Few hosts, with few ports that answer.
+const SPARSE: Scenario = Scenario {
+    name: "sparse",
+    targets: "10.9.1.0/24",
+    ports: 219,
+    up: 0.3,
+    open: 0.03,
+    closed: 0.07,
+    delay: Delay::LogNormal { median_us: 60_000.0, sigma: 0.5 },
+    ideal_s: 3.0,
+    ..PLAIN
+};
+
 /// The five networks that scanners are compared on.
 pub const COMPARED: [Scenario; 5] = [
     Scenario { name: "lossy", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.05, ideal_s: 1.0, ..PLAIN },
@@ -96,17 +109,7 @@ pub const COMPARED: [Scenario; 5] = [
         ideal_s: 5.2,
         ..PLAIN
     },
-    Scenario {
-        name: "sparse",
-        targets: "10.9.1.0/24",
-        ports: 219,
-        up: 0.3,
-        open: 0.03,
-        closed: 0.07,
-        delay: Delay::LogNormal { median_us: 60_000.0, sigma: 0.5 },
-        ideal_s: 3.0,
-        ..PLAIN
-    },
+    SPARSE,
     Scenario { name: "limited", host_limit: Some(Limit { per_s: 200.0, burst: 200.0 }), ideal_s: 4.0, ..PLAIN },
     Scenario { name: "silent", ports: 65_535, open: 5.0 / 65_535.0, closed: 0.0, delay: Delay::Between(300, 900), ideal_s: 1.5, ..PLAIN },
 ];
@@ -198,18 +201,7 @@ pub const OTHERS: [Scenario; 25] = [
         ideal_s: 1.8,
         ..PLAIN
     },
-    Scenario {
-        name: "sparse and narrow",
-        targets: "10.9.1.0/24",
-        ports: 219,
-        up: 0.3,
-        open: 0.03,
-        closed: 0.07,
-        delay: Delay::LogNormal { median_us: 60_000.0, sigma: 0.5 },
-        bottleneck: Some(Limit { per_s: 5_000.0, burst: 100.0 }),
-        ideal_s: 8.7,
-        ..PLAIN
-    },
+    Scenario { name: "sparse and narrow", bottleneck: Some(Limit { per_s: 5_000.0, burst: 100.0 }), ideal_s: 8.7, ..SPARSE },
     Scenario {
         name: "one in ten limited",
         targets: "10.9.1.0/26",
