@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait, with_descriptor_limit, with_signal};
+use support::command::{Ran, end_record, json_lines, portreeve, ran, run, run_in, signal, wait, with_descriptor_limit, with_signal};
 use support::namespace::in_namespace;
 use support::network::{Network, Reply};
 
@@ -124,9 +124,7 @@ fn a_start_that_is_refused_leaves_files_as_they_were() {
         ("experiment 127.0.0.1 -p 1 --csv good --assume-nofile 99999999999", 2, "--assume-nofile"),
         ("127.0.0.1 -p 1 -oJ %", 2, "no file name"),
     ] {
-        let mut command = portreeve(arguments);
-        command.current_dir(folder.path());
-        let ran = run(command);
+        let ran = run_in(folder.path(), arguments);
         assert!(ran.code == Some(code) && ran.stderr.contains(part), "{arguments}: {:?} {}", ran.code, ran.stderr);
         assert_eq!(fs::read_to_string(path("good")).expect("a file"), "of yesterday\n", "{arguments}");
         assert_eq!(fs::read_to_string(path("targets")).expect("a file"), "127.0.0.1\n", "{arguments}");
@@ -134,9 +132,7 @@ fn a_start_that_is_refused_leaves_files_as_they_were() {
     let mut command = portreeve("127.0.0.1 -p 1 -oN good");
     command.current_dir(folder.path()).stdout(fs::File::options().append(true).open(path("good")).expect("a file"));
     assert_eq!(run(command).code, Some(2), "standard output goes there");
-    let mut command = portreeve("127.0.0.1 -p 1 -q -oN=good");
-    command.current_dir(folder.path());
-    assert_eq!(run(command).code, Some(1));
+    assert_eq!(run_in(folder.path(), "127.0.0.1 -p 1 -q -oN=good").code, Some(1));
     assert!(!fs::read_to_string(path("good")).expect("a file").contains("yesterday"), "a scan that begins replaces it");
 }
 

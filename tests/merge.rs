@@ -6,16 +6,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use support::command::{Ran, end_record, json_lines, portreeve, run};
+use support::command::{Ran, end_record, json_lines, run_in};
 use support::namespace::in_namespace;
 
 const SCAN: &str = "127.0.0.1-3 -p 1-500 --show open,closed -q";
-
-fn run_in(folder: &Path, arguments: &str) -> Ran {
-    let mut command = portreeve(arguments);
-    command.current_dir(folder);
-    run(command)
-}
 
 /// A report without the lines that tell who scanned when.
 fn without_times(folder: &Path, name: &str) -> Vec<String> {

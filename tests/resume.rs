@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use fastrand::Rng;
-use support::command::{Ran, end_record, json_lines, portreeve, ran, run, signal, wait};
+use support::command::{Ran, end_record, json_lines, portreeve, ran, run, run_in, signal, wait};
 use support::namespace::{in_namespace, skip};
 
 /// Four addresses, of which each has these ports open: half a second's work, for several checkpoints.
@@ -26,12 +26,6 @@ fn listen() {
         let listener = TcpListener::bind(("0.0.0.0", port)).expect("a free port");
         std::thread::spawn(move || listener.incoming().for_each(drop));
     }
-}
-
-fn run_in(folder: &Path, arguments: &str) -> Ran {
-    let mut command = portreeve(arguments);
-    command.current_dir(folder);
-    run(command)
 }
 
 /// The command in a folder, seen or killed by strace.

@@ -1,6 +1,7 @@
 //! The command as a user runs it: its output, its exit code, its JSON; with a descriptor limit where one is wanted.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,13 @@ pub fn with_descriptor_limit(mut command: Command, limit: u64) -> Command {
 fn setrlimit(limit: &libc::rlimit) -> i32 {
     // SAFETY: setrlimit only reads the struct behind the reference.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) }
+}
+
+/// Runs it to its end, in a folder.
+pub fn run_in(folder: &Path, arguments: &str) -> Ran {
+    let mut command = portreeve(arguments);
+    command.current_dir(folder);
+    run(command)
 }
 
 /// What came of a run.
