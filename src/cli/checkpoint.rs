@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use portreeve::plan::{Order, Plan, Shard};
@@ -17,7 +16,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
-use super::files::{ReportFile, Written};
+use super::files::{ReportFile, Written, identity};
 
 /// A checkpoint is written when a quarter of the scan's time has passed since the last, and this often …
 const EVERY_PART: u64 = 4;
@@ -102,8 +101,7 @@ impl CheckpointFile {
     fn claim(path: &Path, lock: Option<File>) -> Result<Self, LoadError> {
         let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(LoadError::Write)?;
         let mut file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock, next: None, last: None };
-        file.next =
-            Some(locked(File::options().write(true).create(true).truncate(false).open(file.next_path()).map_err(LoadError::Write)?)?);
+        file.next = Some(locked(file.open_next().map_err(LoadError::Write)?)?);
         Ok(file)
     }
 
@@ -133,21 +131,28 @@ impl CheckpointFile {
         };
         self.run.outputs = self.reports.iter().map(written).collect::<io::Result<_>>()?;
         let text = checkpoint::write(&self.run, checkpoint)?;
-        let path = self.next_path();
         let next = match self.next.take() {
             Some(next) => next,
-            None => File::options().write(true).create(true).truncate(false).open(&path)?,
+            None => {
+                let next = self.open_next()?;
+                // Others must not find it unlocked.
+                flock(&next, FlockOperation::NonBlockingLockExclusive)?;
+                next
+            }
         };
         let next = self.next.insert(next);
-        // Others must not find it unlocked.
-        flock(&*next, FlockOperation::NonBlockingLockExclusive)?;
         next.set_len(0)?;
         next.write_all(text.as_bytes())?;
         next.sync_all()?;
-        std::fs::rename(path, &self.path)?;
+        std::fs::rename(self.next_path(), &self.path)?;
         self.lock = self.next.take();
         // Only then a crash of the machine finds the new name, too.
         self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// What it has may be another process's: nothing is cut off before it is locked.
+    fn open_next(&self) -> io::Result<File> {
+        File::options().write(true).create(true).truncate(false).open(self.next_path())
     }
 
     /// Where the next one is written before it takes the last one's name.
@@ -195,7 +200,7 @@ fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
     let file = locked(File::open(path).map_err(LoadError::File)?)?;
     let (run, from) = checkpoint::read(BufReader::new(&file))?;
     let (ours, there) = file.metadata().and_then(|ours| Ok((ours, path.metadata()?))).map_err(LoadError::File)?;
-    if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+    if identity(&ours) != identity(&there) {
         // Its writer was about to give the name to the next one.
         return Err(LoadError::InUse);
     }

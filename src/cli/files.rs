@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub struct Written {
     pub content: Option<Content>,
 }
 
-/// Bytes, by their number and FNV-1a.
+/// Bytes, by their number and FNV-1a: it is the same however they were cut into pieces, which the digest of plans is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     bytes: u64,
@@ -29,10 +29,17 @@ pub struct Content {
 
 impl Content {
     const NONE: Content = Content { bytes: 0, digest: 0xCBF2_9CE4_8422_2325 };
+}
 
-    fn add(&mut self, bytes: &[u8]) {
+impl Write for Content {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes += bytes.len() as u64;
         self.digest = bytes.iter().fold(self.digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -65,8 +72,9 @@ impl ReportFile {
     pub fn reopen(written: &Written) -> io::Result<Self> {
         let mut options = File::options();
         let Some(content) = written.content else { return Self::new(options.append(true).open(&written.path)?, Content::NONE, true) };
-        let mut file = options.read(true).write(true).open(&written.path)?;
-        let found = read(&mut file, content.bytes)?;
+        let file = options.read(true).write(true).open(&written.path)?;
+        let mut found = Content::NONE;
+        io::copy(&mut (&file).take(content.bytes), &mut found)?;
         if found != content {
             let what = if found.bytes < content.bytes {
                 format!("it has {} bytes and had {} when the checkpoint was written", found.bytes, content.bytes)
@@ -108,7 +116,7 @@ impl Write for ReportFile {
         let length = place.write(bytes)?;
         if *is_followed {
             let mut now = content.get();
-            now.add(&bytes[..length]);
+            now.write_all(&bytes[..length])?;
             content.set(now);
         }
         Ok(length)
@@ -116,19 +124,6 @@ impl Write for ReportFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The first so many bytes.
-fn read(file: &mut File, bytes: u64) -> io::Result<Content> {
-    let (mut content, mut reader, mut buffer) = (Content::NONE, BufReader::new(file).take(bytes), [0; 8192]);
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(content),
-            Ok(length) => content.add(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -152,12 +147,16 @@ pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure>
 
 /// Whether both names lead to one regular file; /dev/null takes any number of reports.
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let identity = |data: &Metadata| (data.dev(), data.ino());
     match (one.metadata(), other.metadata()) {
         (Ok(one), Ok(other)) => one.is_file() && identity(&one) == identity(&other),
         (Err(_), Err(_)) => place(one).is_some_and(|here| Some(here) == place(other)),
         _ => false,
     }
+}
+
+/// Which file it is, whatever it is called: device and inode.
+pub fn identity(data: &Metadata) -> (u64, u64) {
+    (data.dev(), data.ino())
 }
 
 /// Where a file will be.
