@@ -189,7 +189,7 @@ fn scan(
     if let (Some(file), Some(run)) = (file, run) {
         outputs.keep(file, run);
     }
-    let (rate, notice) = (options.settings.rate, options.notice.clone());
+    let rate = options.settings.rate;
     let mut scanner = match from {
         Some(from) => Scanner::resume(plan, options, from)?,
         None => Scanner::new(plan, options)?,
@@ -198,7 +198,7 @@ fn scan(
         tell(&format!("metrics at http://{address}/metrics"));
     }
     if args.explain {
-        tell(explained(&scanner, notice.as_deref(), &args.output).trim_end());
+        tell(explained(&scanner, &args.output).trim_end());
     }
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), rate);
@@ -277,26 +277,29 @@ fn code(summary: &Summary) -> Code {
 }
 
 /// What the scan will do, in sentences.
-fn explained(scanner: &Scanner, notice: Option<&[u8]>, output: &OutputArgs) -> String {
-    let (outline, notice) = (scanner.plan().outline(), notice.map(String::from_utf8_lossy));
+fn explained(scanner: &Scanner, output: &OutputArgs) -> String {
+    let (outline, notice) = (scanner.plan().outline(), scanner.options().notice.as_deref().map(String::from_utf8_lossy));
     let (begin, reports) = (scanner.beginning(&outline), outputs::described(output));
     explain(&Ahead { plan: scanner.plan(), begin: &begin, notice: notice.as_deref(), reports: &reports })
 }
 
 /// Prints what would be probed: how much, in sentences if those are asked for, and with `-v` every endpoint in the order of probing.
 fn dry_run(plan: Plan, options: Options, args: &Args) -> Result<Code, Failure> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
     let each = args.output.verbose > 0;
+    let print = |plan: &Plan, text: &str| {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = write!(out, "{text}")
+            .and_then(|()| plan.endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
+            .and_then(|()| out.flush());
+        written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
+    };
+    if args.explain {
+        // It sends nothing before it runs.
+        let scanner = Scanner::new(plan, Options { metrics: None, ..options })?;
+        return print(scanner.plan(), &explained(&scanner, &args.output));
+    }
     let hint = if each { "" } else { "; -v lists them" };
-    let notice = options.notice.clone();
-    let summary = format!("{}; no probe was sent{hint}\n", described(&plan.outline()));
-    // It sends nothing before it runs.
-    let scanner = Scanner::new(plan, Options { metrics: None, ..options })?;
-    let text = if args.explain { explained(&scanner, notice.as_deref(), &args.output) } else { summary };
-    let written = write!(out, "{text}")
-        .and_then(|()| scanner.plan().endpoints().take_while(|_| each).try_for_each(|endpoint| writeln!(out, "{endpoint}")))
-        .and_then(|()| out.flush());
-    written.map(|()| Code::Found).map_err(|error| Failure::from_write("standard output", error))
+    print(&plan, &format!("{}; no probe was sent{hint}\n", described(&plan.outline())))
 }
 
 /// One line to standard error. Nobody is left to tell when that fails.

@@ -333,6 +333,11 @@ impl Scanner {
         self.scan.plan()
     }
 
+    /// How it is scanned, as the scanner was told.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// A handle that stops this scan.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
