@@ -1,0 +1,127 @@
+//! Networks drawn at random, kind by kind: others than those of `town.rs`, which pacing was made with.
+
+use fastrand::Rng;
+
+use super::town::{Delay, Limit, PLAIN, Scenario};
+
+/// A kind of network, and how one of it is drawn.
+pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);
+
+pub const KINDS: [Kind; 7] = [
+    ("lossy", lossy),
+    ("narrow", narrow),
+    ("sparse", sparse),
+    ("sparse and narrow", sparse_and_narrow),
+    ("limited", limited),
+    ("small and limited", small_and_limited),
+    ("silent", silent),
+];
+
+/// The network of a kind that this seed draws.
+pub fn drawn(&(name, draw): &Kind, seed: u64) -> Scenario {
+    let scenario = draw(&mut Rng::with_seed(seed));
+    Scenario { name, ideal_s: ideal_s(&scenario), ..scenario }
+}
+
+fn lossy(random: &mut Rng) -> Scenario {
+    Scenario {
+        targets: targets(random, 26..=32),
+        ports: ports(random, 100.0, 3_000.0),
+        loss: 0.15 * random.f64(),
+        ..answering(random, 0.05)
+    }
+}
+
+fn narrow(random: &mut Rng) -> Scenario {
+    let bottleneck = Some(limit(random, (500.0, 50_000.0), (0.005, 0.05)));
+    Scenario { targets: targets(random, 24..=29), ports: ports(random, 50.0, 1_000.0), bottleneck, ..answering(random, 0.05) }
+}
+
+fn sparse(random: &mut Rng) -> Scenario {
+    let delay = Delay::LogNormal { median_us: spread(random, 10_000.0, 150_000.0), sigma: 0.3 + 0.4 * random.f64() };
+    let (targets, ports) = (targets(random, 22..=25), ports(random, 50.0, 1_000.0));
+    Scenario { targets, ports, up: spread(random, 0.03, 0.5), delay, ..answering(random, 0.005) }
+}
+
+fn sparse_and_narrow(random: &mut Rng) -> Scenario {
+    Scenario { bottleneck: Some(limit(random, (2_000.0, 20_000.0), (0.005, 0.05))), ..sparse(random) }
+}
+
+fn limited(random: &mut Rng) -> Scenario {
+    let host_limit = Some(limit(random, (20.0, 2_000.0), (0.05, 1.0)));
+    Scenario { targets: targets(random, 28..=32), ports: ports(random, 50.0, 5_000.0), host_limit, ..answering(random, 0.05) }
+}
+
+fn small_and_limited(random: &mut Rng) -> Scenario {
+    Scenario {
+        targets: "10.9.1.0/32",
+        ports: ports(random, 50.0, 1_000.0),
+        host_limit: Some(limit(random, (20.0, 300.0), (0.05, 0.5))),
+        ..answering(random, 0.1)
+    }
+}
+
+fn silent(random: &mut Rng) -> Scenario {
+    let ports = ports(random, 1_000.0, 65_535.0);
+    Scenario { targets: targets(random, 30..=32), ports, open: 5.0 / f64::from(ports), closed: 0.0, ..answering(random, 0.05) }
+}
+
+/// Anything between the two, as likely between 1 and 2 as between 10 and 20.
+fn spread(random: &mut Rng, least: f64, most: f64) -> f64 {
+    least * (most / least).powf(random.f64())
+}
+
+fn ports(random: &mut Rng, least: f64, most: f64) -> u16 {
+    spread(random, least, most) as u16
+}
+
+fn targets(random: &mut Rng, prefixes: std::ops::RangeInclusive<usize>) -> &'static str {
+    const FROM_22: [&str; 11] = [
+        "10.9.0.0/22",
+        "10.9.0.0/23",
+        "10.9.1.0/24",
+        "10.9.1.0/25",
+        "10.9.1.0/26",
+        "10.9.1.0/27",
+        "10.9.1.0/28",
+        "10.9.1.0/29",
+        "10.9.1.0/30",
+        "10.9.1.0/31",
+        "10.9.1.0/32",
+    ];
+    FROM_22[random.usize(prefixes) - 22]
+}
+
+/// A rate, and a burst of so much of a second's.
+fn limit(random: &mut Rng, per_s: (f64, f64), burst_s: (f64, f64)) -> Limit {
+    let per_s = spread(random, per_s.0, per_s.1);
+    Limit { per_s, burst: (per_s * spread(random, burst_s.0, burst_s.1)).max(5.0) }
+}
+
+/// Hosts where at least this share of the ports answers, a tenth to all of these open, from 0.5 to 100 ms away.
+fn answering(random: &mut Rng, least: f64) -> Scenario {
+    let share = spread(random, least, 1.0);
+    let open = share * spread(random, 0.1, 1.0);
+    let delay_us = spread(random, 500.0, 100_000.0);
+    let delay = Delay::Between(delay_us as u64, (delay_us * (1.0 + random.f64())) as u64);
+    Scenario { open, closed: share - open, delay, ..PLAIN }
+}
+
+/// What it takes to ask everything as often as needed at the rate that gets through, and to wait for the last answers.
+fn ideal_s(scenario: &Scenario) -> f64 {
+    let prefix: i32 = scenario.targets.split_once('/').expect("a network").1.parse().expect("its size");
+    let (addresses, ports) = (2f64.powi(32 - prefix), f64::from(scenario.ports));
+    let loss = 1.0 - (1.0 - scenario.loss).powi(2);
+    let share = scenario.open + scenario.closed;
+    let at_silent = (0.0005f64.ln() / loss.max(1e-9).ln()).ceil().max(2.0);
+    let at_host = ports * (share / (1.0 - loss) + (1.0 - share) * at_silent);
+    let at_nobody = if addresses > 16.0 { ports.min(64.0) } else { ports * at_silent };
+    let per_s = scenario.bottleneck.map_or(100_000.0, |limit| limit.per_s);
+    let of_path_s = addresses * (scenario.up * at_host + (1.0 - scenario.up) * at_nobody) / per_s;
+    let of_host_s = scenario.host_limit.map_or(0.0, |limit| (at_host - limit.burst) / limit.per_s);
+    let rtt_us = match scenario.delay {
+        Delay::Between(_, most_us) => most_us as f64,
+        Delay::LogNormal { median_us, .. } => 2.0 * median_us,
+    };
+    of_path_s.max(of_host_s) + 0.3 + at_silent * (1.5 * rtt_us / 1e6).max(0.1)
+}
