@@ -126,6 +126,8 @@ struct Trial {
     per_s: f32,
     through_per_s: f32,
     was_starting: bool,
+    /// The share of the expected answers that came then.
+    came: f32,
     /// The share of expected answers that comes now if the rate was the reason.
     predicted: f32,
     /// How much speaks for the loss being the same (the logarithm of the odds).
@@ -186,6 +188,10 @@ const DEEPEST_CUT: f32 = 0.125;
 const RELIEVED: f32 = 0.9;
 /// Where less than this comes in a trial a second one makes sure that it is not the rate.
 const BAD: f32 = 0.75;
+/// And where less than this comes it is the rate, unless that is hardly any.
+const HARDLY: f32 = 0.4;
+/// So many times as much as before the cut comes: it has helped, whatever else is lost at any rate.
+const MUCH_BETTER: f32 = 2.0;
 /// So much of the attempts before a cut confirms it.
 const CONFIRMED: f32 = 3.0;
 /// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is there, or still
@@ -560,11 +566,12 @@ impl Flow {
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
         // Where it was cut already and not by enough, what was before that counts.
-        let before = self.trial.map_or((self.per_s, self.is_starting), |trial| (trial.per_s, trial.was_starting));
+        let before = self.trial.map_or((self.per_s, self.is_starting, delivered), |trial| (trial.per_s, trial.was_starting, trial.came));
         self.trial = Some(Trial {
             per_s: before.0,
             through_per_s,
             was_starting: before.1,
+            came: before.2,
             predicted: (delivered / share).min(1.0),
             same: 0.0,
             is_second: false,
@@ -602,31 +609,32 @@ impl Flow {
         if !is_same && !is_over && trial.same > -HELPED {
             return;
         }
-        if is_same && !trial.is_second && self.heard.delivered() < BAD {
-            self.trial = Some(Trial { is_second: true, same: 0.0, ..trial });
-            return self.change(self.per_s / 2.0, PaceReason::Trial, now);
-        }
-        if !is_same && trial.predicted < RELIEVED {
+        let comes = self.heard.delivered();
+        let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
+        if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
             // It has helped as far as it could. All of this time was too fast.
             self.against_since = self.too_fast.0;
             return self.cut(cohort, self.heard, now);
         }
+        if is_same && !trial.is_second && comes < BAD {
+            self.trial = Some(Trial { is_second: true, same: 0.0, ..trial });
+            return self.change(self.per_s / 2.0, PaceReason::Trial, now);
+        }
         self.trial = None;
-        let certain = self.heard_certain;
-        if is_same {
-            self.learn_usual(&certain, USUAL_AFTER_TRIAL);
+        let (certain, usual) = (self.heard_certain, self.usual);
+        self.learn_usual(&certain, USUAL_AFTER_TRIAL);
+        if is_same && comes < MUCH_BETTER * trial.came {
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, trial.was_starting);
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());
-            self.change(trial.per_s, PaceReason::NotTheRate, now);
-        } else {
-            let usual = self.usual;
-            self.learn_usual(&certain, USUAL_AFTER_TRIAL);
-            self.usual = self.usual.max(usual);
-            self.met = self.met.saturating_add(1);
-            self.confirmed = self.confirmed.max((self.met - 1).min(MOST_CONFIRMED));
-            self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
+            return self.change(trial.per_s, PaceReason::NotTheRate, now);
         }
+        if !is_same {
+            self.usual = self.usual.max(usual);
+        }
+        self.met = self.met.saturating_add(1);
+        self.confirmed = self.confirmed.max((self.met - 1).min(MOST_CONFIRMED));
+        self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
     }
 }
 
@@ -736,8 +744,8 @@ mod tests {
     #[test]
     fn attempts_at_a_rate_that_was_too_much_are_known() {
         let mut flow = Flow::default();
-        drive(&mut flow, 500.0, 0.0, 1);
+        drive(&mut flow, 500.0, 0.0, 3);
         assert!(flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000), "{:?}", flow.too_fast);
-        assert!(!flow.was_too_fast(Time::from_us(2_000_000)));
+        assert!(!flow.was_too_fast(Time::from_us(3_000_000)));
     }
 }
