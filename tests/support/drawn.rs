@@ -34,13 +34,19 @@ fn lossy(random: &mut Rng) -> Scenario {
 
 fn narrow(random: &mut Rng) -> Scenario {
     let bottleneck = Some(limit(random, (500.0, 50_000.0), (0.005, 0.05)));
-    Scenario { targets: targets(random, 24..=29), ports: ports(random, 50.0, 1_000.0), bottleneck, ..answering(random, 0.05) }
+    Scenario {
+        targets: targets(random, 24..=29),
+        ports: ports(random, 50.0, 1_000.0),
+        bottleneck,
+        loss: some_loss(random),
+        ..answering(random, 0.05)
+    }
 }
 
 fn sparse(random: &mut Rng) -> Scenario {
     let delay = Delay::LogNormal { median_us: spread(random, 10_000.0, 150_000.0), sigma: 0.3 + 0.4 * random.f64() };
     let (targets, ports) = (targets(random, 22..=25), ports(random, 50.0, 1_000.0));
-    Scenario { targets, ports, up: spread(random, 0.03, 0.5), delay, ..answering(random, 0.005) }
+    Scenario { targets, ports, up: spread(random, 0.03, 0.5), delay, loss: some_loss(random), ..answering(random, 0.005) }
 }
 
 fn sparse_and_narrow(random: &mut Rng) -> Scenario {
@@ -49,7 +55,13 @@ fn sparse_and_narrow(random: &mut Rng) -> Scenario {
 
 fn limited(random: &mut Rng) -> Scenario {
     let host_limit = Some(limit(random, (20.0, 2_000.0), (0.05, 1.0)));
-    Scenario { targets: targets(random, 28..=32), ports: ports(random, 50.0, 5_000.0), host_limit, ..answering(random, 0.05) }
+    Scenario {
+        targets: targets(random, 28..=32),
+        ports: ports(random, 50.0, 5_000.0),
+        host_limit,
+        loss: some_loss(random),
+        ..answering(random, 0.05)
+    }
 }
 
 fn small_and_limited(random: &mut Rng) -> Scenario {
@@ -57,6 +69,7 @@ fn small_and_limited(random: &mut Rng) -> Scenario {
         targets: "10.9.1.0/32",
         ports: ports(random, 50.0, 1_000.0),
         host_limit: Some(limit(random, (20.0, 300.0), (0.05, 0.5))),
+        loss: some_loss(random),
         ..answering(random, 0.1)
     }
 }
@@ -96,6 +109,11 @@ fn targets(random: &mut Rng, prefixes: std::ops::RangeInclusive<usize>) -> &'sta
 fn limit(random: &mut Rng, per_s: (f64, f64), burst_s: (f64, f64)) -> Limit {
     let per_s = spread(random, per_s.0, per_s.1);
     Limit { per_s, burst: (per_s * spread(random, burst_s.0, burst_s.1)).max(5.0) }
+}
+
+/// None on half of the networks, up to a tenth each way on the others.
+fn some_loss(random: &mut Rng) -> f64 {
+    (0.2 * random.f64() - 0.1).max(0.0)
 }
 
 /// Hosts where at least this share of the ports answers, a tenth to all of these open, from 0.5 to 100 ms away.
