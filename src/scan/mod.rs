@@ -694,6 +694,8 @@ impl Scan {
             self.all.forget(now);
             self.hosts.iter_mut().filter_map(|host| host.flow.as_mut()).for_each(|flow| flow.forget(now));
         }
+        // What was lost to our own speed is no loss of the network's.
+        let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
         let host = self.hosts.get_mut(id);
         let was_known = host.rtt.is_known();
         match rtt_us {
@@ -720,7 +722,8 @@ impl Scan {
             self.expectations.answered(&expected, host);
         }
         self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
-        let (is_late, is_last) = (silent > 0 || syn_sent_again, silent >= u16::from(self.settings.max_retries));
+        let is_late = (silent > 0 && !was_flooded) || syn_sent_again;
+        let is_last = silent >= u16::from(self.settings.max_retries);
         host.answer(silent, is_late, is_last, is_open, rank);
         self.shared_loss.answered(&host.loss, is_late, is_last);
         if !was_known && rtt.is_known() && (host.taken_up() >= MANY_WAITING || now.us < EARLY_US) {
