@@ -697,7 +697,7 @@ impl Scan {
         // What was lost to our own speed is no loss of the network's.
         let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
         let host = self.hosts.get_mut(id);
-        let was_known = host.rtt.is_known();
+        let (was_known, is_first_ever) = (host.rtt.is_known(), !self.clocks.all().is_known());
         match rtt_us {
             Some(us) => {
                 host.rtt.sample(us);
@@ -726,8 +726,12 @@ impl Scan {
         let is_last = silent >= u16::from(self.settings.max_retries);
         host.answer(silent, is_late, is_last, is_open, rank);
         self.shared_loss.answered(&host.loss, is_late, is_last);
-        if !was_known && rtt.is_known() && (host.taken_up() >= MANY_WAITING || now.us < EARLY_US) {
-            self.shorten_waits(id, rtt, now);
+        let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
+        if is_first_ever && self.clocks.all().is_known() {
+            self.shorten_waits(self.clocks.stranger_us(), |_| true, now);
+        }
+        if !was_known && rtt.is_known() && has_many_waiting {
+            self.shorten_waits(self.clocks.bounded_us(rtt), |probe| probe.host == id, now);
         }
         self.hear(id, rank, now);
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
@@ -800,10 +804,9 @@ impl Scan {
         }
     }
 
-    /// The first answer of a host that many attempts wait for: they need not wait as long as for an unknown one.
-    fn shorten_waits(&mut self, id: HostId, rtt: Rtt, now: Time) {
-        let timeout_us = self.clocks.bounded_us(rtt);
-        let waiting = self.probes.iter().filter(|(_, probe)| probe.host == id && probe.phase == Phase::InFlight);
+    /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as long as where nothing is known.
+    fn shorten_waits(&mut self, timeout_us: u64, those: impl Fn(&Probe) -> bool, now: Time) {
+        let waiting = self.probes.iter().filter(|(_, probe)| probe.phase == Phase::InFlight && those(probe));
         let slots: Vec<Slot> = waiting.map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             // Not the one whose answer this is.

@@ -149,6 +149,12 @@ impl Clocks {
         }
     }
 
+    /// How long a first attempt may take at a host of which nothing is known, where others have answered.
+    pub fn stranger_us(&self) -> u64 {
+        let us = UNKNOWN_US.max(self.all.timeout_us()).clamp(self.timeouts.min_us, self.timeouts.max_us);
+        self.timeouts.fixed_us.unwrap_or(us)
+    }
+
     /// An attempt that was given less than this proves nothing, as is known by now.
     pub fn least_us(&self, host: Rtt) -> u64 {
         if self.timeouts.fixed_us.is_some() {
