@@ -389,9 +389,9 @@ impl Flow {
     }
 
     /// Learns from what was answered. `share` is what first attempts bring of which nothing was known when they began; `path` is
-    /// what is known of the way to a host.
-    pub fn learn(&mut self, share: Option<f32>, wait: Wait, path: Option<&Path>, now: Time) {
-        let is_starting = self.is_starting;
+    /// what is known of the way to a host. Whether it has met its first limit.
+    pub fn learn(&mut self, share: Option<f32>, wait: Wait, path: Option<&Path>, now: Time) -> bool {
+        let (is_starting, met) = (self.is_starting, self.met);
         let cohort = self.cohort(self.sending);
         let lasted_us = now.us_since(cohort.began);
         let tells = cohort.sent >= COHORT_LEAST && (is_starting || cohort.certain.asked + cohort.telling.asked >= WITNESSES_LEAST);
@@ -409,6 +409,7 @@ impl Flow {
         } else if now.us_since(self.looked_at) >= BLIND_US {
             self.grow_blindly(now);
         }
+        met == 0 && self.met > 0
     }
 
     /// Whether an attempt that began then was probably lost to the rate.

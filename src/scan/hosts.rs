@@ -638,6 +638,30 @@ impl Hosts {
         }
     }
 
+    /// What hosts that have not answered were asked until now says nothing: those ports are taken up anew. Returns how many.
+    pub fn start_over(&mut self) -> u64 {
+        let unheard = |(id, host): (usize, &Host)| (!host.is_present() && !host.held.is_empty()).then_some(id as HostId);
+        let ids: Vec<HostId> = self.slab.iter().filter_map(unheard).collect();
+        let mut ports = 0;
+        for id in ids {
+            let host = &mut self.slab[id as usize];
+            let was_active = host.presence == Presence::Unknown && host.has_more();
+            let held = std::mem::take(&mut host.held);
+            ports += held.len() as u64;
+            host.reopened(held.len() as u32);
+            host.unheard -= held.len() as u32;
+            host.left.extend(held);
+            host.presence = Presence::Unknown;
+            self.active += usize::from(!was_active);
+            if host.place == Place::SilentQueue {
+                host.place = Place::Away;
+                self.silent.retain(|&other| other != id);
+            }
+            self.place(id);
+        }
+        ports
+    }
+
     /// How many ports have to be silent until a host is called silent.
     pub fn silent_after(&self) -> Option<u32> {
         self.skips_silent.then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))

@@ -452,7 +452,7 @@ impl Scan {
         let (expected, shares) = self.expectations.begin(host, probe.rank.into(), is_fresh, [wait_all, wait], now);
         probe.expected = expected;
         host.begins(expected.chance(), is_control);
-        self.all.learn(shares.of_many, wait_all, None, now);
+        let is_first_limit = self.all.learn(shares.of_many, wait_all, None, now);
         let path = self.all.as_path(now);
         let hope = probe.hope();
         let of_all = self.all.begin(hope, now);
@@ -469,6 +469,12 @@ impl Scan {
         self.insert_deadline(slot, now);
         self.stats.in_flight += 1;
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
+        if is_first_limit {
+            // Until then it was too fast for anybody to be heard.
+            let ports = self.hosts.start_over();
+            self.stats.held -= ports;
+            self.stats.begun -= ports;
+        }
     }
 
     /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
@@ -867,10 +873,10 @@ impl Scan {
             return self.void(slot);
         }
         let before = self.count_attempt(slot);
-        let host = self.hosts.get_mut(id);
         if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
-            host.first_is_silent();
+            self.hosts.get_mut(id).first_is_silent();
         }
+        let host = self.hosts.get(id);
         // To find out whether anybody is there new ports are worth more than further attempts.
         let most = match host.is_present() {
             true => u16::MAX,
