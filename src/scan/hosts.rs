@@ -667,6 +667,13 @@ impl Hosts {
         self.skips_silent.then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
     }
 
+    /// Whether one attempt at each port is enough to see whether anybody is there: nobody has answered, and there are more ports than
+    /// it takes to find that out.
+    pub fn asks_once(&self, id: HostId) -> bool {
+        let host = self.get(id);
+        !host.is_present() && (host.is_silent() || self.silent_after().is_some_and(|ports| host.plan.ports > ports))
+    }
+
     /// A port of the host has its verdict. Whether the host is done with, and is to be [removed](Self::remove).
     pub fn settled(&mut self, id: HostId) -> bool {
         let threshold = self.silent_after();

@@ -29,7 +29,7 @@ use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
 use loss::{LATELY, SharedLoss};
 use outage::{Outage, Outages};
 use pace::Pacer;
-use rtt::{Clocks, Rtt};
+use rtt::Clocks;
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use flow::{Pace, PaceReason};
@@ -254,7 +254,8 @@ pub const TICK_US: u64 = 1_000;
 const KERNEL_SYN_US: u64 = 1_000_000;
 /// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
 const CONTROLS_FROM: u64 = 16;
-/// A port of a host that has not answered is asked this often at most, until it has; once, if the host was given up and others answer.
+/// A port of a host that has not answered is asked this often at most, until it has; once, where others answer and there are enough
+/// ports to find out by whether anybody is there: new ones are worth more than further attempts.
 const ATTEMPTS_AT_NOBODY: u16 = 2;
 /// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
 const MANY_WAITING: u32 = 256;
@@ -444,6 +445,7 @@ impl Scan {
 
     fn begin(&mut self, slot: Slot, now: Time) {
         let probe = &mut self.probes[slot as usize];
+        let asks_once = self.clocks.all().is_known() && self.hosts.asks_once(probe.host);
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
         let (wait_all, wait) = (self.clocks.wait(self.clocks.all()), self.clocks.wait(host.rtt));
@@ -461,7 +463,9 @@ impl Scan {
             flow.begin(hope, now)
         });
         probe.cohorts = (of_all, of_host);
-        let timeout_us = self.outages.begin(self.clocks.attempt_us(host.plan.address, host.rtt, attempt), now);
+        // The only attempt gets as long as a last one.
+        let which = if asks_once { ATTEMPTS_AT_NOBODY } else { attempt };
+        let timeout_us = self.outages.begin(self.clocks.attempt_us(host.plan.address, host.rtt, which), now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
@@ -876,11 +880,9 @@ impl Scan {
         if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
             self.hosts.get_mut(id).first_is_silent();
         }
-        let host = self.hosts.get(id);
-        // To find out whether anybody is there new ports are worth more than further attempts.
-        let most = match host.is_present() {
+        let most = match self.hosts.get(id).is_present() {
             true => u16::MAX,
-            false if host.is_silent() && self.clocks.all().is_known() => 1,
+            false if self.clocks.all().is_known() && self.hosts.asks_once(id) => 1,
             false => ATTEMPTS_AT_NOBODY,
         };
         let needed = self.attempts_needed(id).min(most);
