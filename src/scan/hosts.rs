@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 
 use super::Slot;
+use super::controls::Controls;
 use super::expect::Sample;
 use super::flow::{Flow, TELLING};
 use super::loss::{LATELY, Loss};
@@ -37,11 +38,6 @@ const PATIENCE: u32 = 2;
 const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
-/// After so many of them one goes to a port that is known to answer; sooner as long as nobody knows what the rate does.
-const CONTROL_EVERY: u8 = 24;
-const CONTROL_SOON: u8 = 4;
-/// At an open port the distance doubles after so many.
-const CONTROLS_AT_OPEN: u16 = 8;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
 const MANY_OPEN: u32 = 64;
 
@@ -99,12 +95,7 @@ pub(super) struct Host {
     pub silent_attempts: u16,
     /// Ranks of ports that ended silent while nobody knew whether the host is there.
     pub held: Vec<u16>,
-    /// The port that refused last, by its rank, or an open one where none does: that it answers is known. And the attempts since it
-    /// was asked again, of those that tell little themselves.
-    control: Option<u16>,
-    is_control_open: bool,
-    since_control: u16,
-    controls: u16,
+    controls: Controls,
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
@@ -151,10 +142,7 @@ impl Host {
             unheard: 0,
             silent_attempts: u16::MAX,
             held: Vec::new(),
-            control: None,
-            is_control_open: true,
-            since_control: 0,
-            controls: 0,
+            controls: Controls::default(),
             chosen,
             sample: Sample::default(),
             suspicion: Suspicion::None,
@@ -284,9 +272,7 @@ impl Host {
     pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
         self.answered += 1;
         self.open += u32::from(is_open);
-        if !is_open || self.is_control_open {
-            (self.control, self.is_control_open) = (Some(rank as u16), is_open);
-        }
+        self.controls.answered(rank, is_open);
         self.unheard -= u32::from(silent > 0);
         self.loss.answered(is_late, is_last, LATELY);
     }
@@ -294,22 +280,15 @@ impl Host {
     /// An attempt begins that brings an answer with this chance, if that is known.
     pub fn begins(&mut self, chance: Option<f32>, is_control: bool) {
         if is_control {
-            (self.since_control, self.controls) = (0, self.controls.wrapping_add(1));
+            self.controls.begin();
         } else if chance.is_none_or(|chance| chance < TELLING) {
-            self.since_control = self.since_control.saturating_add(1);
+            self.controls.wait();
         }
     }
 
     /// Whether it is time to ask a port again that is known to answer, and which.
     fn control_due(&self, often: bool) -> Option<u32> {
-        let often = often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain());
-        let every = if often { CONTROL_SOON } else { CONTROL_EVERY };
-        // A service notices: that is done less and less often.
-        let doublings = if self.is_control_open { self.controls / CONTROLS_AT_OPEN } else { 0 };
-        let every = u32::from(every) << doublings.min(12);
-        // At uneven distances, or they may all fall into the gaps of a limit that passes every so many.
-        let after = every / 2 + u32::from(self.controls).wrapping_mul(0x9D) % every;
-        self.control.filter(|_| u32::from(self.since_control) >= after).map(u32::from)
+        self.controls.due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
     }
 
     /// Whether nearly everything it answered was open, for the first time.

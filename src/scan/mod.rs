@@ -4,6 +4,7 @@
 //! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of virtual network in a second.
 
 mod budget;
+mod controls;
 mod expect;
 mod flow;
 mod hosts;
@@ -66,8 +67,6 @@ pub struct Settings {
     pub sends_datagrams: bool,
 }
 
-/// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
-/// second on the public network.
 /// With more addresses than this it pays to find out first who is there.
 const MANY_ADDRESSES: u64 = 16;
 
@@ -79,6 +78,8 @@ impl Settings {
     }
 }
 
+/// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
+/// second on the public network.
 impl Default for Settings {
     fn default() -> Self {
         let per_s = std::num::NonZeroU32::new(10_000);
@@ -1470,7 +1471,7 @@ mod tests {
     #[test]
     fn what_is_under_way_costs_few_bytes() {
         assert!(size_of::<Probe>() <= 56, "{} bytes", size_of::<Probe>());
-        assert!(size_of::<hosts::Host>() <= 240, "{} bytes", size_of::<hosts::Host>());
+        assert!(size_of::<hosts::Host>() <= 248, "{} bytes", size_of::<hosts::Host>());
         assert!(size_of::<Flow>() <= 480, "{} bytes", size_of::<Flow>());
     }
 }
