@@ -396,9 +396,17 @@ impl Hosts {
     }
 
     /// The host whose turn it is and what it should do. Both stay the same until [`take`](Self::take). With `takes_up`
-    /// false no port is to be taken up. `controls`: whether ports that answered before are to be asked again, and if so,
-    /// whether often.
-    pub fn turn(&mut self, plan: &Plan, takes_up: bool, controls: Option<bool>, now: Time, tick_us: u64) -> Option<(HostId, Turn)> {
+    /// false no port is to be taken up; with `asks_again` false there are only turns for new ports. `controls`: whether ports
+    /// that answered before are to be asked again, and if so, whether often.
+    pub fn turn(
+        &mut self,
+        plan: &Plan,
+        takes_up: bool,
+        asks_again: bool,
+        controls: Option<bool>,
+        now: Time,
+        tick_us: u64,
+    ) -> Option<(HostId, Turn)> {
         while let Some(id) = self.wheel.pop_expired(now.us / tick_us) {
             self.enqueue(id);
         }
@@ -413,7 +421,10 @@ impl Hosts {
         for _ in 0..=self.queue.len() {
             let &id = self.queue.front()?;
             let host = &mut self.slab[id as usize];
-            if host.waiting_first == NOBODY && !takes_up {
+            // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
+            let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
+            let has_turn = if asks_again { takes_up || host.waiting_first != NOBODY } else { prefers_new };
+            if !has_turn {
                 self.queue.rotate_left(1);
                 continue;
             }
@@ -421,8 +432,6 @@ impl Hosts {
                 if let Some(rank) = controls.and_then(|often| host.control_due(often)) {
                     return Some((id, Turn::Control(rank)));
                 }
-                // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
-                let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
                 let turn = match host.parked.front() {
                     _ if prefers_new => Turn::Port(host.next_rank()),
                     _ if host.waiting_first != NOBODY => Turn::Again(host.waiting_first),

@@ -132,6 +132,8 @@ pub struct Scan {
     expectations: Expectations,
     outages: Outages,
     paced_until: Option<Time>,
+    /// As long as nothing at all was heard no further attempt begins before this.
+    again_at: Time,
     budget: Budget,
     news: VecDeque<News>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
@@ -286,6 +288,7 @@ impl Scan {
             expectations: Expectations::default(),
             outages: Outages::default(),
             paced_until: None,
+            again_at: Time::default(),
             budget: Budget::new(cap),
             news: VecDeque::new(),
             backing_off: 0,
@@ -405,7 +408,12 @@ impl Scan {
         let places = self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
         let controls = (self.stats.begun >= CONTROLS_FROM).then(|| self.all.is_uncertain());
-        let (id, turn) = self.hosts.turn(&self.plan, takes_up, controls, now, TICK_US)?;
+        // What our own side held back is not spread.
+        let asks_again = !self.clocks.is_deaf(now) || self.again_at <= now || self.stats.own_errors().next().is_some();
+        let Some((id, turn)) = self.hosts.turn(&self.plan, takes_up, asks_again, controls, now, TICK_US) else {
+            self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
+            return None;
+        };
         let endpoint = match turn {
             Turn::Again(slot) => self.endpoint_of(slot),
             Turn::Port(rank) | Turn::Parked(rank) | Turn::Control(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
@@ -415,6 +423,9 @@ impl Scan {
         self.paced_until = self.pacer.wait_until(endpoint, datagram, now);
         if self.paced_until.is_some() {
             return None;
+        }
+        if !matches!(turn, Turn::Port(_)) {
+            self.again_at = self.clocks.spread(self.hosts.waiting() + self.hosts.parked(), now);
         }
         self.hosts.take(id, turn);
         let slot = match turn {
@@ -1269,6 +1280,22 @@ mod tests {
             (0..100).map(|tenth| std::iter::from_fn(|| scan.poll_connect(Time::from_us(tenth * 100))).count()).sum::<usize>()
         };
         assert!(begun_in_10_ms("127.0.0.1") >= 990 && begun_in_10_ms("192.0.2.1") <= 120);
+    }
+
+    #[test]
+    fn as_long_as_nothing_was_heard_further_attempts_are_spread() {
+        let mut scan = scan(1..=400, Settings { rate: None, ..Settings::default() }, 1_000);
+        let mut begun = [0; 20];
+        for ms in 0..2_000 {
+            while let Some(slot) = scan.poll_expired(at(ms)) {
+                scan.handle_outcome(slot, Outcome::Silence, at(ms));
+            }
+            begun[ms as usize / 100] += std::iter::from_fn(|| scan.poll_connect(at(ms))).count();
+            scan.check_before_wait(at(ms));
+        }
+        assert_eq!(begun[0], 400, "each port's first attempt");
+        let spread = &begun[3..19];
+        assert!(spread.iter().all(|count| (5..60).contains(count)), "{spread:?} in each tenth of a second");
     }
 
     #[test]

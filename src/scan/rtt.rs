@@ -118,6 +118,12 @@ impl Clocks {
         self.timeouts.fixed_us.is_none() && !self.all.is_known() && !self.is_slow && now.us < PATIENT_US.min(self.timeouts.max_us)
     }
 
+    /// When the next of so many further attempts is to begin, so that they spread over the time in which nothing proves anything: a host
+    /// that takes few at a time hears some of them.
+    pub fn spread(&self, attempts: usize, now: Time) -> Time {
+        now.plus_us(PATIENT_US.saturating_sub(now.us) / attempts.max(1) as u64)
+    }
+
     pub fn all(&self) -> Rtt {
         self.all
     }
