@@ -5,12 +5,15 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use portreeve::engine::{Options, Scanner, raise_descriptor_limit, resolve};
 use portreeve::plan::{Order, Plan, PortSet, Services, Target};
 use portreeve::report::{Begin, Exit, Progress, Sink, Summary};
 use portreeve::scan::{Finding, OwnError, Rate, Reason, Settings, State, Timeouts};
+use support::command::{end_record, portreeve, signal};
 use support::namespace::{in_namespace, skip};
 use support::network::{Network, ROUTER_V4, ROUTER_V6, Reply};
 
@@ -546,5 +549,37 @@ fn what_listens_here_is_compared_with_what_was_found() {
         let me = format!("({})", std::process::id());
         assert!(local.ports[0].owner.as_ref().is_some_and(|owner| owner.ends_with(&me)), "{local:?}");
         drop(reached);
+    });
+}
+
+/// A laptop that sleeps: nobody takes an answer in, and the network is away as well.
+#[test]
+fn what_was_under_way_when_the_process_was_stopped_is_asked_again() {
+    in_namespace("what_was_under_way_when_the_process_was_stopped_is_asked_again", || {
+        let sleeps = Arc::new(AtomicBool::new(false));
+        let is_away = sleeps.clone();
+        let network = Network::start(move |_, _| if is_away.load(Ordering::SeqCst) { Reply::Silence } else { Reply::Refuse });
+        // One attempt each, so that nothing else mends what was lost, with more time than it takes to stop it.
+        let mut command = portreeve("10.9.1.0/28 -p 1-1000 --json --max-rate 8000 --max-retries 0 --min-timeout 800ms");
+        let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it runs");
+        let until = |is_so: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !is_so() {
+                assert!(Instant::now() < deadline, "it never comes to that");
+                std::thread::yield_now();
+            }
+        };
+        until(&|| network.syns() > 3_000);
+        sleeps.store(true, Ordering::SeqCst);
+        let lost = network.syns() + 100;
+        until(&|| network.syns() > lost);
+        signal(&child, libc::SIGSTOP);
+        // The kernel's second SYNs come when the time of an attempt is long over.
+        until(&|| network.repeated_syns() > 50);
+        sleeps.store(false, Ordering::SeqCst);
+        signal(&child, libc::SIGCONT);
+        let output = child.wait_with_output().expect("it ends");
+        let end = end_record(&String::from_utf8(output.stdout).expect("UTF-8"));
+        assert!(end["closed"] == 16_000 && end["voided"].as_u64() >= Some(50), "{end}");
     });
 }
