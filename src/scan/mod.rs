@@ -520,7 +520,7 @@ impl Scan {
             return silent.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
-            self.tell_held(id, if is_silent { Reason::SilentHost } else { Reason::NoResponse }, at);
+            self.tell_held(id, if is_silent { Reason::SilentHost } else { self.held_reason(id) }, at);
             return true;
         }
         // Where not each is told they are counted already.
@@ -784,7 +784,7 @@ impl Scan {
             return;
         }
         if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some() {
-            self.tell_held(id, Reason::NoResponse, now);
+            self.tell_held(id, self.held_reason(id), now);
         } else {
             self.reopen_held(id);
         }
@@ -1095,9 +1095,26 @@ impl Scan {
         }
     }
 
-    /// Every port of a host has its verdict.
+    /// Whether silent ports of a host that has not answered were asked too seldom for a verdict.
+    fn asked_too_little(&self, id: HostId) -> bool {
+        let host = self.hosts.get(id);
+        !host.held.is_empty() && host.silent_attempts < ATTEMPTS_AT_NOBODY.min(u16::from(self.settings.max_retries) + 1)
+    }
+
+    /// What became of silent ports of a host that has not answered, when it is over.
+    fn held_reason(&self, id: HostId) -> Reason {
+        match self.stopped {
+            Some((reason, _)) if self.asked_too_little(id) => reason,
+            _ => Reason::NoResponse,
+        }
+    }
+
+    /// No port of a host is left. Where it has not answered, its ports may have been asked only once.
     fn finish_host(&mut self, id: HostId, now: Time) {
-        self.tell_held(id, Reason::NoResponse, now);
+        if self.stopped.is_none() && self.asked_too_little(id) {
+            return if self.hosts.get(id).is_silent() { self.give_up_host(id, now) } else { self.reopen_held(id) };
+        }
+        self.tell_held(id, self.held_reason(id), now);
         let host = self.hosts.remove(id);
         // After a stop they are all counted.
         if self.stopped.is_none() {
