@@ -8,6 +8,7 @@
 //! of what got through, to try whether that helps. If it does, what got through is the limit (the delivery rate of BBR,
 //! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored.
 
+use super::outage::Ended;
 use super::verdict::Time;
 
 /// How fast attempts may go by what the path takes, and what it was last changed for.
@@ -90,6 +91,10 @@ pub(super) struct Flow {
     fine_per_s: f32,
     /// Limits met so far.
     met: u8,
+    calm: Calm,
+    /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for that it has.
+    patience_us: u64,
+    relief: f32,
     /// The share of certain answers that comes at whatever rate.
     usual: f32,
 }
@@ -124,20 +129,58 @@ struct Evidence {
 /// The rate was cut: is the loss that was the reason gone?
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    /// The rate before, and what got through.
-    per_s: f32,
+    before: Before,
+    /// What got through, or less where the rate was cut to less; and what a limit that is the reason can be at most.
     through_per_s: f32,
-    was_starting: bool,
-    /// The share of the expected answers that came then.
-    came: f32,
+    limit_at_most_per_s: f32,
     /// The share of expected answers that comes now if the rate was the reason.
     predicted: f32,
     /// How much speaks for the loss being the same (the logarithm of the odds).
     same: f32,
     /// It was the same, and the rate was cut once more to be sure.
     is_second: bool,
+    /// What was said without the ports that were asked again: of these only those count that answered.
+    fair: Evidence,
     /// How much the attempts say that were sent before the cut and answered after it.
     afterthought: f32,
+}
+
+/// What was so before the rate was cut.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    per_s: f32,
+    is_starting: bool,
+    limit_per_s: f32,
+    confirmed: u8,
+    fine_per_s: f32,
+    /// The share of the expected answers that came then.
+    came: f32,
+    /// How long it took to notice.
+    noticed_us: u64,
+}
+
+/// What got through since the last trouble, or since the beginning.
+#[derive(Clone, Copy, Debug)]
+struct Calm {
+    since: Time,
+    through: f32,
+    /// A limit that was the reason of that trouble would be this, and could let more through than that now, having saved it up for so long.
+    limit_per_s: f32,
+    saved_s: f32,
+}
+
+impl Calm {
+    /// Whether a limit explains what got through until now.
+    fn allows(&self, limit_per_s: f32, now: Time) -> bool {
+        let lasted_s = now.us_since(self.since) as f32 / 1e6 + self.saved_s;
+        self.through < SAVED * limit_per_s.min(self.limit_per_s) * lasted_s
+    }
+}
+
+impl Default for Calm {
+    fn default() -> Self {
+        Calm { since: Time::default(), through: 0.0, limit_per_s: MOST_PER_S, saved_s: FIRST_SAVED_S }
+    }
 }
 
 /// What a flow has to know of the path that it shares with others.
@@ -194,6 +237,13 @@ const BAD: f32 = 0.75;
 const HARDLY: f32 = 0.3;
 /// So many times as much as before the cut comes: it has helped, whatever else is lost at any rate.
 const MUCH_BETTER: f32 = 2.0;
+/// A limit is not the reason for a trouble where so many times as much got through before as it would have let through (at first it may
+/// have saved up for so long), or where so many times as much comes in a trial as came before the cut.
+const SAVED: f32 = 1.3;
+const FIRST_SAVED_S: f32 = 1.0;
+const CONTRADICTS: f32 = 1.2;
+/// No longer than this is waited for a trouble to pass.
+const PATIENCE_MOST_US: u64 = 400_000;
 /// So much of the attempts before a cut confirms it.
 const CONFIRMED: f32 = 3.0;
 /// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is there, or still
@@ -268,6 +318,11 @@ impl Evidence {
         (self.answered as f32 + 0.5) / (self.expected + 0.5)
     }
 
+    /// The same, as high as it may be: three are expected where none comes in one case of twenty.
+    fn delivered_at_most(&self) -> f32 {
+        (self.answered as f32 + 3.0) / (self.expected + 0.5)
+    }
+
     /// How much speaks for the share `bad` of the expected answers coming rather than `good`: the logarithm of the odds.
     fn odds(&self, bad: f32, good: f32) -> f32 {
         if self.asked == 0 {
@@ -307,6 +362,9 @@ impl Default for Flow {
             confirmed: 0,
             fine_per_s: 0.0,
             met: 0,
+            calm: Calm::default(),
+            patience_us: 0,
+            relief: 0.0,
             usual: FIRST_USUAL,
         }
     }
@@ -335,7 +393,7 @@ impl Flow {
     /// An attempt begins.
     pub fn begin(&mut self, hope: Hope, now: Time) -> CohortId {
         if self.due_ns == 0 {
-            self.looked_at = now;
+            (self.looked_at, self.calm.since) = (now, now);
         }
         self.due_ns = self.due_ns.max(now.us * 1_000) + self.interval_ns() as u64;
         let usual = self.usual;
@@ -385,11 +443,23 @@ impl Flow {
         }
     }
 
-    /// The attempts that were sent so far say nothing about the path any more: it was away.
-    pub fn forget(&mut self, now: Time) {
+    /// The path was away: the attempts that were sent so far say nothing about it any more. After a moment a limit that was known
+    /// holds; anything else is learned anew.
+    pub fn was_away(&mut self, ended: Ended, now: Time) {
+        let limit_per_s = self.trial.map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
+        let holds = ended == Ended::Moment && limit_per_s < MOST_PER_S && self.usual >= FIRST_USUAL;
+        match self.trial {
+            _ if !holds => self.forget(now),
+            Some(Trial { before, .. }) => self.pass(before, before.per_s, now),
+            None => self.change(self.per_s, self.reason, now),
+        }
+    }
+
+    fn forget(&mut self, now: Time) {
         let sending = self.sending + 1;
-        *self =
-            Flow { due_ns: now.us * 1_000, looked_at: now, changed_at: now, sending, judged: sending, changed: sending, ..Flow::default() };
+        let nothing = Flow { due_ns: now.us * 1_000, looked_at: now, changed_at: now, ..Flow::default() };
+        let calm = Calm { since: now, ..Calm::default() };
+        *self = Flow { calm, sending, judged: sending, changed: sending, ..nothing };
     }
 
     /// Learns from what was answered. `share` is what first attempts bring of which nothing was known when they began; `path` is
@@ -409,7 +479,7 @@ impl Flow {
             if self.judged > self.changed {
                 self.judge(&cohort, share, path, wait, now);
             } else {
-                self.think_again(&cohort);
+                self.think_again(&cohort, now);
             }
         }
         if !is_one_due && now.us_since(self.looked_at) >= BLIND_US {
@@ -481,6 +551,7 @@ impl Flow {
         if said.asked == 0 {
             return self.grow_unwatched(now);
         }
+        self.calm.through += cohort.sent as f32 * said.delivered().min(1.0);
         let odds = said.odds(OVERLOADED, 1.0);
         self.in_favour -= odds;
         if self.against == 0.0 {
@@ -494,7 +565,14 @@ impl Flow {
             (Some(_), false) => TOO_FAST_UNHELD,
         };
         if self.against > enough {
-            self.slow_down(cohort, &certain, now);
+            self.relief = if odds < 0.0 { self.relief - odds } else { 0.0 };
+            if self.relief > HELPED {
+                // It has passed.
+                self.too_fast = (self.against_since, cohort.began);
+                (self.against, self.in_favour) = (0.0, 0.0);
+            } else if now.us_since(self.against_since) >= self.patience_us {
+                self.slow_down(cohort, &certain, now);
+            }
         } else if self.in_favour > FINE {
             self.is_fine(cohort, wait, now);
         }
@@ -537,7 +615,7 @@ impl Flow {
 
     /// Goes faster, unless it was not the rate that held attempts back.
     fn grow(&mut self, factor: f32, now: Time) {
-        if self.was_limiting {
+        if self.was_limiting && self.against <= TOO_FAST {
             self.change(self.per_s * factor, PaceReason::Faster, now);
         }
     }
@@ -548,7 +626,7 @@ impl Flow {
         self.due_ns = self.due_ns.min(now.us * 1_000 + self.interval_ns() as u64);
         self.was_limiting = false;
         (self.heard, self.heard_certain, self.asked_again) = Default::default();
-        (self.against, self.in_favour) = (0.0, 0.0);
+        (self.against, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
         // What was sent until now says nothing about the rate from now on.
         (self.changed, self.changed_at) = (self.sending + 1, now);
         self.next_cohort(now);
@@ -562,7 +640,9 @@ impl Flow {
             (self.against, self.in_favour) = (0.0, 0.0);
         } else if self.is_probing() {
             let through_per_s = cohort.sent_per_s() * self.against_heard.delivered();
-            self.limit_per_s = (self.limit_per_s * through_per_s).sqrt();
+            // One that was found again and again is not much lower all at once.
+            let least_per_s = if self.confirmed > 1 { BELOW * self.limit_per_s } else { LEAST_PER_S };
+            self.limit_per_s = (self.limit_per_s * through_per_s).sqrt().max(least_per_s);
             self.confirmed = (self.confirmed + 1).min(MOST_CONFIRMED);
             self.too_fast = (self.against_since, now);
             self.change(BELOW * self.limit_per_s, PaceReason::Limit, now);
@@ -577,16 +657,26 @@ impl Flow {
         let delivered = heard.delivered().min(1.0);
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
+        let Flow { per_s, is_starting, limit_per_s, confirmed, fine_per_s, .. } = *self;
+        let first = Before {
+            per_s,
+            is_starting,
+            limit_per_s,
+            confirmed,
+            fine_per_s,
+            came: delivered,
+            noticed_us: now.us_since(self.against_since),
+        };
         // Where it was cut already and not by enough, what was before that counts.
-        let before = self.trial.map_or((self.per_s, self.is_starting, delivered), |trial| (trial.per_s, trial.was_starting, trial.came));
+        let (before, limit_at_most_per_s) = self.trial.map_or((first, MOST_PER_S), |trial| (trial.before, trial.limit_at_most_per_s));
         self.trial = Some(Trial {
-            per_s: before.0,
+            before,
             through_per_s,
-            was_starting: before.1,
-            came: before.2,
+            limit_at_most_per_s: limit_at_most_per_s.min(sent_per_s * heard.delivered_at_most()),
             predicted: (delivered / share).min(1.0),
             same: 0.0,
             is_second: false,
+            fair: Evidence::default(),
             afterthought: 0.0,
         });
         self.is_starting = false;
@@ -596,13 +686,33 @@ impl Flow {
     }
 
     /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
-    fn think_again(&mut self, cohort: &Cohort) {
+    fn think_again(&mut self, cohort: &Cohort, now: Time) {
         let is_last = self.judged == self.changed;
         let Some(trial) = self.trial.as_mut().filter(|trial| !trial.is_second) else { return };
-        trial.afterthought += cohort.telling.odds(OVERLOADED, 1.0) + cohort.certain.odds(OVERLOADED, 1.0);
+        let odds = cohort.telling.odds(OVERLOADED, 1.0) + cohort.certain.odds(OVERLOADED, 1.0);
+        trial.afterthought += odds;
+        let before = trial.before;
+        if odds < -HELPED && cohort.sent_per_s() > BELOW * before.per_s {
+            self.too_fast.1 = cohort.began;
+            return self.pass(before, before.per_s, now);
+        }
         if is_last && trial.afterthought > CONFIRMED {
             self.confirmed = 1;
         }
+    }
+
+    /// The trouble has passed, and the rate was not the reason. The next one gets time to pass.
+    fn pass(&mut self, before: Before, per_s: f32, now: Time) {
+        self.trial = None;
+        (self.limit_per_s, self.confirmed, self.is_starting) = (before.limit_per_s, before.confirmed, before.is_starting);
+        self.calm = Calm { limit_per_s: before.per_s * before.came, ..self.calm_from(now) };
+        self.patience_us = self.patience_us.max(2 * before.noticed_us).min(PATIENCE_MOST_US);
+        self.change(per_s, PaceReason::NotTheRate, now);
+    }
+
+    /// What got through is counted anew: a limit may have saved up since the trouble began.
+    fn calm_from(&self, now: Time) -> Calm {
+        Calm { since: now, saved_s: now.us_since(self.too_fast.0) as f32 / 1e6, ..Calm::default() }
     }
 
     /// So many of the certain answers come at whatever rate.
@@ -615,6 +725,9 @@ impl Flow {
     fn try_out(&mut self, cohort: &Cohort, said: &Evidence, now: Time) {
         let Some(trial) = &mut self.trial else { return };
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
+        trial.fair.add(&cohort.telling);
+        trial.fair.add(&cohort.certain);
+        let fair = trial.fair;
         let is_over = self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
         let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
         let trial = *trial;
@@ -622,6 +735,11 @@ impl Flow {
             return;
         }
         let comes = self.heard.delivered();
+        let (before, comes_per_s, most_per_s) = (trial.before, cohort.sent_per_s().min(self.per_s), trial.limit_at_most_per_s);
+        let can_be_limit = comes_per_s < CONTRADICTS * most_per_s && self.calm.allows(most_per_s, self.too_fast.0);
+        if !is_same && !can_be_limit && fair.asked >= WITNESSES_LEAST && fair.delivered() > RELIEVED {
+            return self.pass(before, before.fine_per_s.min(before.per_s).max(comes_per_s), now);
+        }
         let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
         if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
             // It has helped as far as it could. All of this time was too fast.
@@ -635,15 +753,18 @@ impl Flow {
         self.trial = None;
         let (certain, usual) = (self.heard_certain, self.usual);
         self.learn_usual(&certain, USUAL_AFTER_TRIAL);
-        if is_same && comes < MUCH_BETTER * trial.came {
-            (self.limit_per_s, self.is_starting) = (MOST_PER_S, trial.was_starting);
+        if is_same && comes < MUCH_BETTER * before.came {
+            (self.limit_per_s, self.is_starting) = (MOST_PER_S, before.is_starting);
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());
-            return self.change(trial.per_s, PaceReason::NotTheRate, now);
+            return self.change(before.per_s, PaceReason::NotTheRate, now);
         }
         if !is_same {
             self.usual = self.usual.max(usual);
         }
+        self.calm = self.calm_from(now);
+        self.patience_us = 0;
+        self.fine_per_s = self.per_s;
         self.met = self.met.saturating_add(1);
         self.confirmed = self.confirmed.max((self.met - 1).min(MOST_CONFIRMED));
         self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
@@ -663,13 +784,26 @@ mod tests {
     /// flow lets begin, for so many seconds. Returns how many began in each of the last five, and the share of these that the
     /// path did not take.
     fn drive(flow: &mut Flow, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
+        drive_through(flow, &Way { capacity_per_s, saves_s: 0.01, lost, is_away: |_| false }, seconds)
+    }
+
+    /// A path that saves up for so long what it could have taken, and where nothing passes in some milliseconds.
+    struct Way {
+        capacity_per_s: f64,
+        saves_s: f64,
+        lost: f64,
+        is_away: fn(u64) -> bool,
+    }
+
+    fn drive_through(flow: &mut Flow, way: &Way, seconds: u64) -> (f64, f64) {
+        let &Way { capacity_per_s, saves_s, lost, is_away } = way;
         let mut random = fastrand::Rng::with_seed(1);
         let mut answers: VecDeque<(u64, Answered, CohortId)> = VecDeque::new();
         let mut again: VecDeque<(u64, Time)> = VecDeque::new();
         let (mut room, mut last, mut begun, mut dropped) = (0.0f64, 0u32, 0, 0u32);
         for ms in 0..seconds * 1_000 {
             let now = Time::from_us(ms * 1_000);
-            room = (room + capacity_per_s / 1e3).min((capacity_per_s / 100.0).max(10.0));
+            room = (room + capacity_per_s / 1e3).min((capacity_per_s * saves_s).max(10.0));
             while answers.front().is_some_and(|&(at, ..)| at <= ms) {
                 let (_, answered, cohort) = answers.pop_front().expect("it is there");
                 flow.answered(&answered, cohort, WAIT, None);
@@ -681,10 +815,12 @@ mod tests {
                 }
                 flow.learn(None, WAIT, None, now);
                 begun += 1;
-                let lost_at = again.front().is_some_and(|&(at, _)| at <= ms).then(|| again.pop_front().expect("it is there").1);
+                let is_control = begun % 8 == 0;
+                let lost_at =
+                    again.front().is_some_and(|&(at, _)| at <= ms && !is_control).then(|| again.pop_front().expect("it is there").1);
                 let (hope, answers_at_all) = match lost_at {
                     Some(_) => (Hope::Chance(0.1), true),
-                    None if begun % 8 == 0 => (Hope::Certain, true),
+                    None if is_control => (Hope::Certain, true),
                     None => (Hope::Chance(0.5), random.bool()),
                 };
                 let cohort = flow.begin(hope, now);
@@ -693,7 +829,7 @@ mod tests {
                 let passes = room >= 1.0;
                 room -= f64::from(u8::from(passes));
                 dropped += u32::from(is_late && !passes);
-                if answers_at_all && passes && random.f64() >= lost {
+                if answers_at_all && passes && !is_away(ms) && random.f64() >= lost {
                     answers.push_back((ms + 20, Answered { started: now, lost_at, hope }, cohort));
                 } else if answers_at_all && !matches!(hope, Hope::Certain) {
                     again.push_back((ms + 100, now));
@@ -724,6 +860,28 @@ mod tests {
         for lost in [0.1, 0.3, 0.6] {
             let last = drive(&mut Flow::default(), 1e9, lost, 10).0;
             assert!(last > 100_000.0, "{last}/s where {lost} is lost");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_saves_up_is_found() {
+        for capacity_per_s in [200.0, 2_000.0] {
+            let way = Way { capacity_per_s, saves_s: 1.0, lost: 0.0, is_away: |_| false };
+            let (last, dropped) = drive_through(&mut Flow::default(), &way, 30);
+            let case = format!("{last}/s where {capacity_per_s}/s pass; {dropped} did not get through");
+            assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
+        }
+    }
+
+    #[test]
+    fn troubles_that_pass_slow_nothing_down_for_good() {
+        let stalls: [fn(u64) -> bool; 3] = [|ms| ms % 500 < 40, |ms| ms % 1_000 < 100, |ms| ms % 2_000 < 200];
+        for is_away in stalls {
+            for (capacity_per_s, least_per_s) in [(20_000.0, 14_000.0), (1e9, 100_000.0)] {
+                let way = Way { capacity_per_s, saves_s: 0.01, lost: 0.0, is_away };
+                let (last, _) = drive_through(&mut Flow::default(), &way, 20);
+                assert!(last > least_per_s, "{last}/s where {capacity_per_s}/s pass");
+            }
         }
     }
 

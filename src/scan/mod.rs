@@ -711,10 +711,10 @@ impl Scan {
         let (of_all, of_host) = probe.cohorts;
         // Measured timeouts grow with the answers; those that the user fixed do not.
         let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
-        if self.outages.answered(is_late, now) {
+        if let Some(ended) = self.outages.answered(is_late, now) {
             self.stats.outage_us = self.outages.lasted_us;
-            self.all.forget(now);
-            self.hosts.iter_mut().filter_map(|host| host.flow.as_mut()).for_each(|flow| flow.forget(now));
+            let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
+            of_hosts.chain([&mut self.all]).for_each(|flow| flow.was_away(ended, now));
         }
         // What was lost to our own speed is no loss of the network's.
         let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
@@ -910,7 +910,10 @@ impl Scan {
     /// Whether an attempt that began then may have been lost to our own speed, or while nobody listened.
     fn says_nothing(&self, id: HostId, started: Time) -> bool {
         let flow = self.hosts.get(id).flow.as_ref();
-        started < self.gap_until || self.all.was_too_fast(started) || flow.is_some_and(|flow| flow.was_too_fast(started))
+        started < self.gap_until
+            || self.outages.had(started)
+            || self.all.was_too_fast(started)
+            || flow.is_some_and(|flow| flow.was_too_fast(started))
     }
 
     /// A control was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
@@ -1516,6 +1519,6 @@ mod tests {
     fn what_is_under_way_costs_few_bytes() {
         assert!(size_of::<Probe>() <= 56, "{} bytes", size_of::<Probe>());
         assert!(size_of::<hosts::Host>() <= 248, "{} bytes", size_of::<hosts::Host>());
-        assert!(size_of::<Flow>() <= 480, "{} bytes", size_of::<Flow>());
+        assert!(size_of::<Flow>() <= 512, "{} bytes", size_of::<Flow>());
     }
 }

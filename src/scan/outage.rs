@@ -13,6 +13,8 @@ pub(super) struct Outages {
     /// What looked like one was none: answers take longer than attempts are given, and silence shows nothing.
     is_blind: bool,
     next_beat: Time,
+    /// The last one: from the last answer before it to the first one after it.
+    last: (Time, Time),
     pub count: u32,
     pub lasted_us: u64,
 }
@@ -28,6 +30,15 @@ pub(super) enum Outage {
     TooLong,
 }
 
+/// What has ended, and what it means for what was learned before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// A moment only: behind it is the same network.
+    Moment,
+    /// What was learned of speed and loss is worth nothing.
+    Outage,
+}
+
 /// With so many answers expected, none at all is no chance: e^-12.
 const MISSING: f32 = 12.0;
 /// While it lasts an attempt goes out this often, to see whether it is over.
@@ -35,6 +46,8 @@ const BEAT_US: u64 = 50_000;
 /// And is given so long for its answer, more than any timeout of a network that answers at all: one that has only got slower
 /// than the timeout is not away, and is told from one that is.
 const GIVEN_US: u64 = 1_000_000;
+/// One that is shorter is a moment.
+const MOMENT_US: u64 = 1_000_000;
 /// It is waited for this long. A new lease, another mast or a router's restart take less.
 const PATIENCE_US: u64 = 20_000_000;
 
@@ -50,18 +63,27 @@ impl Outages {
         if self.is_out { timeout_us.max(GIVEN_US) } else { timeout_us }
     }
 
-    /// An answer came; `is_late`: only because its attempt was given longer than others are. Whether it ends an outage: then
-    /// what was learned of speed and loss before is worth nothing.
-    pub fn answered(&mut self, is_late: bool, now: Time) -> bool {
-        let was_out = std::mem::take(&mut self.is_out);
-        if was_out && is_late {
+    /// An answer came; `is_late`: only because its attempt was given longer than others are. What it ends, if there was an outage.
+    pub fn answered(&mut self, is_late: bool, now: Time) -> Option<Ended> {
+        let last_answer = std::mem::replace(&mut self.last_answer, now);
+        self.missing = 0.0;
+        if !std::mem::take(&mut self.is_out) {
+            return None;
+        }
+        if is_late {
             self.is_blind = true;
             self.count -= 1;
-        } else if was_out {
-            self.lasted_us += now.us_since(self.last_answer);
+            return Some(Ended::Outage);
         }
-        (self.last_answer, self.missing) = (now, 0.0);
-        was_out
+        let lasted_us = now.us_since(last_answer);
+        self.last = (last_answer, now);
+        self.lasted_us += lasted_us;
+        Some(if lasted_us < MOMENT_US { Ended::Moment } else { Ended::Outage })
+    }
+
+    /// Whether an attempt that began then fell into the last one.
+    pub fn had(&self, started: Time) -> bool {
+        self.last.0 < started && started < self.last.1
     }
 
     /// An attempt that began at `started` brought no answer, which it should have with the chance `expected`.
@@ -97,13 +119,14 @@ mod tests {
     #[test]
     fn an_outage_begins_where_silence_is_no_chance_and_ends_with_an_answer() {
         let mut outages = Outages::default();
-        assert!(!outages.answered(false, at(100)));
+        assert_eq!(outages.answered(false, at(100)), None);
         assert!((0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None), "they were sent before the last answer");
         assert!((0..11).all(|_| outages.silent(1.0, at(101), at(200)) == Outage::None));
         assert_eq!([1.0, 0.0].map(|expected| outages.silent(expected, at(101), at(200))), [Outage::Lasts; 2]);
         assert_eq!([7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, at(201))), [GIVEN_US, 2_000_000]);
         assert_eq!(outages.wait_until(at(202)), Some(at(251)));
-        assert!(outages.answered(false, at(3_100)) && outages.wait_until(at(3_100)).is_none());
+        assert_eq!((outages.answered(false, at(3_100)), outages.wait_until(at(3_100))), (Some(Ended::Outage), None));
+        assert_eq!([99, 100, 101, 3_099, 3_100].map(|ms| outages.had(at(ms))), [false, false, true, true, false]);
         assert_eq!(outages.begin(7, at(3_100)), 7);
         assert_eq!((outages.count, outages.lasted_us), (1, 3_000_000));
     }
@@ -113,8 +136,18 @@ mod tests {
         let mut outages = Outages::default();
         outages.answered(false, at(1));
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
-        assert!(outages.answered(true, at(300)));
+        assert_eq!(outages.answered(true, at(300)), Some(Ended::Outage));
         assert_eq!((outages.silent(20.0, at(301), at(400)), outages.count, outages.lasted_us), (Outage::None, 0, 0));
+    }
+
+    #[test]
+    fn a_moment_is_told_from_an_outage() {
+        for (ms, ended) in [(999, Ended::Moment), (1_000, Ended::Outage)] {
+            let mut outages = Outages::default();
+            outages.answered(false, at(1));
+            assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
+            assert_eq!(outages.answered(false, at(1 + ms)), Some(ended));
+        }
     }
 
     #[test]

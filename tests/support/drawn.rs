@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 
-use super::town::{Delay, Limit, PLAIN, Scenario};
+use super::town::{Away, Delay, Limit, PLAIN, Scenario};
 
 /// A kind of network, and how one of it is drawn.
 pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);
 
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     ("lossy", lossy),
     ("narrow", narrow),
     ("sparse", sparse),
@@ -15,6 +15,7 @@ pub const KINDS: [Kind; 7] = [
     ("limited", limited),
     ("small and limited", small_and_limited),
     ("silent", silent),
+    ("stalling", stalling),
 ];
 
 /// The network of a kind that this seed draws.
@@ -79,6 +80,20 @@ fn silent(random: &mut Rng) -> Scenario {
     Scenario { targets: targets(random, 30..=32), ports, open: 5.0 / f64::from(ports), closed: 0.0, ..answering(random, 0.05) }
 }
 
+/// Nothing comes through for 10 to 200 ms, every half to five seconds; behind a narrow path on half of these networks.
+fn stalling(random: &mut Rng) -> Scenario {
+    let (from_s, for_s, every_s) = (random.f64(), spread(random, 0.01, 0.2), spread(random, 0.5, 5.0));
+    let bottleneck = random.bool().then(|| limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
+    Scenario {
+        targets: targets(random, 24..=32),
+        ports: ports(random, 100.0, 3_000.0),
+        bottleneck,
+        loss: some_loss(random),
+        away: Some(Away { from_s, for_s, every_s }),
+        ..answering(random, 0.05)
+    }
+}
+
 /// Anything between the two, as likely between 1 and 2 as between 10 and 20.
 fn spread(random: &mut Rng, least: f64, most: f64) -> f64 {
     least * (most / least).powf(random.f64())
@@ -141,5 +156,6 @@ fn ideal_s(scenario: &Scenario) -> f64 {
         Delay::Between(_, most_us) => most_us as f64,
         Delay::LogNormal { median_us, .. } => 2.0 * median_us,
     };
-    of_path_s.max(of_host_s) + 0.3 + at_silent * (1.5 * rtt_us / 1e6).max(0.1)
+    let away = scenario.away.map_or(0.0, |away| away.for_s / away.every_s);
+    of_path_s.max(of_host_s) / (1.0 - away) + 0.3 + at_silent * (1.5 * rtt_us / 1e6).max(0.1)
 }

@@ -37,6 +37,21 @@ pub struct Limit {
     pub burst: f64,
 }
 
+/// When the network is away: all that is sent, or would arrive, is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Away {
+    pub from_s: f64,
+    pub for_s: f64,
+    /// And again after this time.
+    pub every_s: f64,
+}
+
+impl Away {
+    pub const fn once(from_s: f64, for_s: f64) -> Option<Self> {
+        Some(Away { from_s, for_s, every_s: f64::INFINITY })
+    }
+}
+
 /// A kind of network.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -60,8 +75,7 @@ pub struct Scenario {
     pub limited_tenth: bool,
     /// A link that all SYNs go through, with a queue of `burst` packets.
     pub bottleneck: Option<Limit>,
-    /// The network is away between these times, in seconds.
-    pub outage_s: Option<(f64, f64)>,
+    pub away: Option<Away>,
     /// What it would take, in seconds, to ask everything as often as needed without ever waiting in vain.
     pub ideal_s: f64,
 }
@@ -81,7 +95,7 @@ pub const PLAIN: Scenario = Scenario {
     host_limit: None,
     limited_tenth: false,
     bottleneck: None,
-    outage_s: None,
+    away: None,
     ideal_s: 0.1,
 };
 
@@ -115,7 +129,7 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 25] = [
+pub const OTHERS: [Scenario; 27] = [
     Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
     Scenario {
         name: "half limited",
@@ -228,8 +242,18 @@ pub const OTHERS: [Scenario; 25] = [
         name: "away for 3 s",
         targets: "10.9.1.0/26",
         bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
-        outage_s: Some((1.0, 4.0)),
+        away: Away::once(1.0, 3.0),
         ideal_s: 6.5,
+        ..PLAIN
+    },
+    Scenario { name: "stalls", targets: "10.9.1.0/25", away: Some(Away { from_s: 0.3, for_s: 0.04, every_s: 0.4 }), ideal_s: 1.3, ..PLAIN },
+    Scenario {
+        name: "narrow, stalls",
+        targets: "10.9.1.0/24",
+        ports: 400,
+        bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
+        away: Some(Away { from_s: 1.5, for_s: 0.05, every_s: 1.7 }),
+        ideal_s: 5.4,
         ..PLAIN
     },
     Scenario { name: "nobody", targets: "10.9.1.0/24", up: 0.0, ideal_s: 3.0, ..PLAIN },
@@ -339,7 +363,10 @@ impl Town {
     }
 
     fn is_away(&self, now_us: u64) -> bool {
-        self.scenario.outage_s.is_some_and(|(from, to)| (from..to).contains(&(now_us as f64 / 1e6)))
+        self.scenario.away.is_some_and(|Away { from_s, for_s, every_s }| {
+            let since_s = now_us as f64 / 1e6 - from_s;
+            since_s >= 0.0 && since_s % every_s < for_s
+        })
     }
 
     /// A SYN comes at `now_us`: when its answer arrives and what it is, if there will be one.
