@@ -6,10 +6,12 @@
 //! answered before. And a port that answers only when it is asked again is witness to a loss. What witnesses say is put to a
 //! sequential test (Wald 1945, Page 1954): comes rather what usually comes, or clearly less? If less, the rate is cut to half
 //! of what got through, to try whether that helps. If it does, what got through is the limit (the delivery rate of BBR,
-//! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored.
+//! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored. And some troubles pass by
+//! themselves (a machine or a radio link that stands still for a moment): a limit must explain what got through before, too.
 
 use super::outage::Ended;
 use super::verdict::Time;
+use super::witness::{CERTAIN, Cohort, Evidence, TELLING};
 
 /// How fast attempts may go by what the path takes, and what it was last changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,33 +101,6 @@ pub(super) struct Flow {
     usual: f32,
 }
 
-/// Attempts that were sent one after the other, and what came of them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cohort {
-    began: Time,
-    ended: Time,
-    /// When the last of them was sent.
-    last: Time,
-    sent: u32,
-    /// The rate held attempts back.
-    was_held: bool,
-    /// Attempts at ports that have answered before, and at others that nearly all answer.
-    certain: Evidence,
-    telling: Evidence,
-    /// First attempts of which nobody knew what to expect, and how many of them were answered.
-    unknown: u32,
-    unknown_answered: u32,
-}
-
-/// What witnesses have said.
-#[derive(Clone, Copy, Debug, Default)]
-struct Evidence {
-    asked: u32,
-    /// The answers that were expected of them, and those that came.
-    expected: f32,
-    answered: u32,
-}
-
 /// The rate was cut: is the loss that was the reason gone?
 #[derive(Clone, Copy, Debug)]
 struct Trial {
@@ -143,6 +118,13 @@ struct Trial {
     fair: Evidence,
     /// How much the attempts say that were sent before the cut and answered after it.
     afterthought: f32,
+}
+
+impl Trial {
+    /// Nearly everything comes.
+    fn is_relieved(&self) -> bool {
+        self.fair.asked >= WITNESSES_LEAST && self.fair.delivered() > RELIEVED
+    }
 }
 
 /// What was so before the rate was cut.
@@ -210,9 +192,6 @@ const COHORT_LONGEST_US: u64 = 500_000;
 const WITNESSES_LEAST: u32 = 8;
 /// After this time without any witness a rate is raised all the same.
 const UNCERTAIN_US: u64 = 1_000_000;
-/// An answer is as good as certain that was expected with this chance; one with less than the other tells little.
-const CERTAIN: f32 = 0.98;
-pub(super) const TELLING: f32 = 0.6;
 /// The rate is too high when rather this share of the expected answers comes than all of them.
 const OVERLOADED: f32 = 0.85;
 /// The logarithms of the odds at which that is believed (more for one of many hosts, since some would be cut by chance, and much more
@@ -294,45 +273,6 @@ pub(super) struct Answered {
 
 /// The number of a cohort, as an attempt remembers it.
 pub(super) type CohortId = u32;
-
-impl Cohort {
-    fn sent_per_s(&self) -> f32 {
-        self.sent as f32 * 1e6 / self.ended.us_since(self.began).max(1) as f32
-    }
-}
-
-impl Evidence {
-    fn ask(&mut self, chance: f32) {
-        self.asked += 1;
-        self.expected += chance;
-    }
-
-    fn add(&mut self, other: &Evidence) {
-        self.asked += other.asked;
-        self.expected += other.expected;
-        self.answered += other.answered;
-    }
-
-    /// The share of the expected answers that came.
-    fn delivered(&self) -> f32 {
-        (self.answered as f32 + 0.5) / (self.expected + 0.5)
-    }
-
-    /// The same, as high as it may be: three are expected where none comes in one case of twenty.
-    fn delivered_at_most(&self) -> f32 {
-        (self.answered as f32 + 3.0) / (self.expected + 0.5)
-    }
-
-    /// How much speaks for the share `bad` of the expected answers coming rather than `good`: the logarithm of the odds.
-    fn odds(&self, bad: f32, good: f32) -> f32 {
-        if self.asked == 0 {
-            return 0.0;
-        }
-        let chance = (self.expected / self.asked as f32).min(CERTAIN);
-        let silent = self.asked.saturating_sub(self.answered) as f32;
-        self.answered as f32 * (bad / good).ln() + silent * ((1.0 - bad * chance) / (1.0 - good * chance)).ln()
-    }
-}
 
 impl Default for Flow {
     fn default() -> Self {
@@ -727,33 +667,43 @@ impl Flow {
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
         trial.fair.add(&cohort.telling);
         trial.fair.add(&cohort.certain);
-        let fair = trial.fair;
+        let trial = *trial;
         let is_over = self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
         let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
-        let trial = *trial;
         if !is_same && !is_over && trial.same > -HELPED {
             return;
         }
         let comes = self.heard.delivered();
-        let (before, comes_per_s, most_per_s) = (trial.before, cohort.sent_per_s().min(self.per_s), trial.limit_at_most_per_s);
-        let can_be_limit = comes_per_s < CONTRADICTS * most_per_s && self.calm.allows(most_per_s, self.too_fast.0);
-        if !is_same && !can_be_limit && fair.asked >= WITNESSES_LEAST && fair.delivered() > RELIEVED {
-            return self.pass(before, before.fine_per_s.min(before.per_s).max(comes_per_s), now);
-        }
+        let comes_per_s = cohort.sent_per_s().min(self.per_s);
         let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
-        if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
+        if !is_same && trial.is_relieved() && !self.can_be_limit(trial.limit_at_most_per_s, comes_per_s) {
+            let before = trial.before;
+            self.pass(before, before.fine_per_s.min(before.per_s).max(comes_per_s), now);
+        } else if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
             // It has helped as far as it could. All of this time was too fast.
             self.against_since = self.too_fast.0;
-            return self.cut(cohort, self.heard, now);
-        }
-        if is_same && !trial.is_second && comes < BAD {
+            self.cut(cohort, self.heard, now);
+        } else if is_same && !trial.is_second && comes < BAD {
             self.trial = Some(Trial { is_second: true, same: 0.0, ..trial });
-            return self.change(self.per_s / 2.0, PaceReason::Trial, now);
+            self.change(self.per_s / 2.0, PaceReason::Trial, now);
+        } else {
+            self.conclude(&trial, is_same, now);
         }
+    }
+
+    /// Whether a limit explains both what came before the trouble and what comes now.
+    fn can_be_limit(&self, limit_per_s: f32, comes_per_s: f32) -> bool {
+        comes_per_s < CONTRADICTS * limit_per_s && self.calm.allows(limit_per_s, self.too_fast.0)
+    }
+
+    /// The trial is over: the rate was the reason, or it was not.
+    fn conclude(&mut self, trial: &Trial, is_same: bool, now: Time) {
+        let before = trial.before;
+        let is_much_better = self.heard.delivered() >= MUCH_BETTER * before.came;
         self.trial = None;
         let (certain, usual) = (self.heard_certain, self.usual);
         self.learn_usual(&certain, USUAL_AFTER_TRIAL);
-        if is_same && comes < MUCH_BETTER * before.came {
+        if is_same && !is_much_better {
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, before.is_starting);
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());

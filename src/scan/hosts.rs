@@ -9,12 +9,13 @@ use slab::Slab;
 use super::Slot;
 use super::controls::Controls;
 use super::expect::Sample;
-use super::flow::{Flow, TELLING};
+use super::flow::Flow;
 use super::loss::{LATELY, Loss};
 use super::rtt::Rtt;
 use super::snapshot::{HostSnapshot, Snapshot};
 use super::verdict::Time;
 use super::wheel::Wheel;
+use super::witness::TELLING;
 use crate::plan::{self, Plan};
 
 /// The number of a host's place.

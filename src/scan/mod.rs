@@ -16,6 +16,7 @@ mod snapshot;
 mod stats;
 mod verdict;
 mod wheel;
+mod witness;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
