@@ -684,7 +684,7 @@ impl Flow {
             self.against_since = self.too_fast.0;
             self.cut(cohort, self.heard, now);
         } else if is_same && !trial.is_second && comes < BAD {
-            self.trial = Some(Trial { is_second: true, same: 0.0, ..trial });
+            self.trial = Some(Trial { is_second: true, same: 0.0, fair: Evidence::default(), ..trial });
             self.change(self.per_s / 2.0, PaceReason::Trial, now);
         } else {
             self.conclude(&trial, is_same, now);
