@@ -4,6 +4,7 @@
 //!     cargo bench --bench town                          the five networks that scanners are compared on
 //!     cargo bench --bench town -- all                   all of them
 //!     cargo bench --bench town -- "very narrow" 7       one, with another seed
+//!     cargo bench --bench town -- "drawn narrow" 7      one of those drawn at random (`tests/support/drawn.rs`)
 //!     cargo bench --bench town -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
 //!
 //! The last form runs any command in the network, to try things by hand; `run sh` gives a shell. Times are wall time,
@@ -15,7 +16,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use portreeve::plan::{Plan, PortSet, Target};
+use serde_json::Value;
 
+#[path = "../tests/support/drawn.rs"]
+mod drawn;
 #[allow(dead_code)]
 #[path = "../tests/support/namespace.rs"]
 mod namespace;
@@ -26,6 +30,7 @@ mod network;
 #[path = "../tests/support/town.rs"]
 mod town;
 
+use drawn::{KINDS, drawn};
 use town::{COMPARED, OTHERS, Scenario, Town, Truth};
 
 const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
@@ -36,36 +41,49 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let all = || COMPARED.iter().chain(&OTHERS);
-    let named = |name: &str| all().find(|scenario| scenario.name == name);
     match words[..] {
         // `cargo test --benches` only wants to see that it starts.
         ["--test"] => {}
-        [] => COMPARED.iter().for_each(|scenario| compare(scenario, "1")),
-        ["all"] => all().for_each(|scenario| compare(scenario, "1")),
-        ["one", name, seed, tool] => one(named(name).expect("a network"), seed.parse().expect("a number"), tool),
+        [] => COMPARED.iter().for_each(|scenario| compare(scenario.name, "1")),
+        ["all"] => all().for_each(|scenario| compare(scenario.name, "1")),
+        ["one", name, seed, tool] => one(&named(name, number(seed)).expect("a network"), number(seed), tool),
         [name, ref rest @ ..] => {
-            let Some(scenario) = named(name) else {
+            let seed = rest.first().copied().unwrap_or("1");
+            let Some(scenario) = named(name, number(seed)) else {
                 let names: Vec<&str> = all().map(|scenario| scenario.name).collect();
-                eprintln!("there is no network {name:?}; there are: {}", names.join(", "));
+                let kinds = KINDS.map(|kind| kind.0).join(", ");
+                eprintln!("there is no network {name:?}; there are: {}; and \"drawn KIND\", of the kinds {kinds}", names.join(", "));
                 return ExitCode::FAILURE;
             };
-            let seed = rest.first().copied().unwrap_or("1");
             match rest {
-                [_, "run", command @ ..] if !command.is_empty() => by_hand(scenario, seed.parse().expect("a number"), command),
-                _ => compare(scenario, seed),
+                [_, "run", command @ ..] if !command.is_empty() => by_hand(&scenario, number(seed), command),
+                _ => compare(name, seed),
             }
         }
     }
     ExitCode::SUCCESS
 }
 
+fn number(seed: &str) -> u64 {
+    seed.parse().expect("a seed is a number")
+}
+
+/// The town of this name, or the network of a kind that the seed draws.
+fn named(name: &str, seed: u64) -> Option<Scenario> {
+    match name.strip_prefix("drawn ") {
+        Some(name) => KINDS.iter().find(|kind| kind.0 == name).map(|kind| drawn(kind, seed)),
+        None => COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name).copied(),
+    }
+}
+
 /// Each tool in a process of its own: the network ends with it.
-fn compare(scenario: &Scenario, seed: &str) {
-    println!("{}: {} ports 1-{}, ideal {} s", scenario.name, scenario.targets, scenario.ports, scenario.ideal_s);
+fn compare(name: &str, seed: &str) {
+    let scenario = named(name, number(seed)).expect("a network");
+    println!("{name}: {} ports 1-{}, ideal {:.2} s", scenario.targets, scenario.ports, scenario.ideal_s);
     for tool in ["portreeve", "nmap", "rustscan"] {
         let here = std::env::current_exe().expect("this program's file");
-        let status = Command::new(here).args(["one", scenario.name, seed, tool]).status().expect("it runs");
-        assert!(status.success(), "{tool} on {}", scenario.name);
+        let status = Command::new(here).args(["one", name, seed, tool]).status().expect("it runs");
+        assert!(status.success(), "{tool} on {name}");
     }
 }
 
@@ -85,7 +103,7 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
     let targets = scenario.targets;
     let ports = format!("1-{}", scenario.ports);
     let arguments = match tool {
-        "portreeve" => format!("{PORTREEVE} {targets} -p {ports} -q"),
+        "portreeve" => format!("{PORTREEVE} {targets} -p {ports} --json --show open"),
         "nmap" => format!("nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}", if targets.contains(':') { "-6" } else { "" }),
         _ => format!("rustscan -a {targets} -r {ports} -g --no-banner"),
     };
@@ -99,7 +117,7 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let found: HashSet<SocketAddr> = match tool {
-        "portreeve" => text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect(),
+        "portreeve" => text.lines().filter_map(of_portreeve).collect(),
         "nmap" => text.lines().flat_map(of_nmap).collect(),
         _ => text.lines().flat_map(of_rustscan).collect(),
     };
@@ -116,6 +134,20 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
         (network.syns() - network.repeated_syns()) as f64 / plan.len() as f64,
         network.repeated_syns(),
     );
+    if let Some(at_most) = text.lines().rev().find_map(bound_of_portreeve) {
+        let missed = (open.len() - hit) as u64;
+        println!("             missed {missed}, at most {at_most} by its report{}", if missed > at_most { ": WRONG" } else { "" });
+    }
+}
+
+fn of_portreeve(line: &str) -> Option<SocketAddr> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    (record["state"] == "open").then_some(())?;
+    Some(SocketAddr::new(record["ip"].as_str()?.parse().ok()?, record["port"].as_u64()?.try_into().ok()?))
+}
+
+fn bound_of_portreeve(line: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(line).ok()?["missed_at_most"].as_u64()
 }
 
 /// `Host: 10.9.1.2 ()  Ports: 7/open/tcp//echo///, 9/open/…`.

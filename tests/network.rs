@@ -15,7 +15,7 @@ use portreeve::report::{Begin, Exit, Progress, Sink, Summary};
 use portreeve::scan::{Finding, OwnError, Rate, Reason, Settings, State, Timeouts};
 use support::command::{end_record, portreeve, signal};
 use support::namespace::{in_namespace, skip};
-use support::network::{Network, ROUTER_V4, ROUTER_V6, Reply};
+use support::network::{Network, OWN_V4, ROUTER_V4, ROUTER_V6, Reply};
 
 fn plan(targets: &str, ports: &str, seed: u64) -> Plan {
     let targets = targets.split(' ').map(|text| Target::parse(text).expect("a target"));
@@ -419,7 +419,7 @@ fn two_of_our_own_sockets_that_meet_are_no_open_ports() {
                 skip(&format!("iproute2 is needed: {command}"));
             }
         };
-        run("ip route add default dev town0 src 10.9.0.1 table 100 && ip rule add pref 10 lookup local");
+        run(&format!("ip route add default dev town0 src {OWN_V4} table 100 && ip rule add pref 10 lookup local"));
         run("ip rule add pref 5 iif lo ipproto tcp dport 41000 lookup 100 && ip rule del pref 0");
         for device in ["all", "town0", "lo"] {
             std::fs::write(format!("/proc/sys/net/ipv4/conf/{device}/rp_filter"), "0").expect("a setting");
@@ -430,7 +430,7 @@ fn two_of_our_own_sockets_that_meet_are_no_open_ports() {
         for seed in 0..100 {
             for fresh_sockets in [false, true] {
                 let options = Options { fresh_sockets, ..quick(40, 0) };
-                let (findings, summary) = scan(plan("10.9.0.1", "40990-41009", seed), options);
+                let (findings, summary) = scan(plan(&OWN_V4.to_string(), "40990-41009", seed), options);
                 assert_eq!(ports_in(&findings, State::Open), BTreeSet::new(), "seed {seed}, fresh: {fresh_sockets}");
                 met += summary.stats.self_connects;
             }

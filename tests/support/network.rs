@@ -29,8 +29,8 @@ pub enum Reply {
     Icmp(u8, u8),
 }
 
-/// The namespace's own addresses: everything else in 10.9.0.0/16 and fd09::/64 is the network.
-const OWN_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// The namespace's own addresses, which its kernel answers for: the rest of 10.9.0.0/16 and fd09::/64 is the network.
+pub const OWN_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 255, 253);
 const OWN_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 /// Who sends the ICMP errors.
 pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 255, 254);
