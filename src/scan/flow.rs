@@ -118,6 +118,8 @@ struct Trial {
     fair: Evidence,
     /// How much the attempts say that were sent before the cut and answered after it.
     afterthought: f32,
+    /// The witnesses that were asked in all of the trouble.
+    asked: u32,
 }
 
 impl Trial {
@@ -139,6 +141,8 @@ struct Before {
     came: f32,
     /// How long it took to notice.
     noticed_us: u64,
+    /// The rate had been fine for long, below a limit that was known.
+    held: bool,
 }
 
 /// What got through since the last trouble, or since the beginning.
@@ -221,10 +225,14 @@ const MUCH_BETTER: f32 = 2.0;
 const SAVED: f32 = 1.3;
 const FIRST_SAVED_S: f32 = 1.0;
 const CONTRADICTS: f32 = 1.2;
+/// Nor one lower than a limit that was known, where that had held for so many witnesses and for so long.
+const HELD: f32 = 60.0;
+const HELD_US: u64 = 500_000;
 /// No longer than this is waited for a trouble to pass.
 const PATIENCE_MOST_US: u64 = 400_000;
-/// So much of the attempts before a cut confirms it.
+/// So much of the attempts before a cut confirms it, but not where so few witnesses were asked in the trouble: then what got through is but a guess.
 const CONFIRMED: f32 = 3.0;
+const TELLING_LEAST: u32 = 16;
 /// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is there, or still
 /// there: after so many times the time of an answer, doubled each time that it was found, and found not to be it above this.
 const FIRST_GROWTH: f32 = 2.0;
@@ -606,6 +614,9 @@ impl Flow {
             fine_per_s,
             came: delivered,
             noticed_us: now.us_since(self.against_since),
+            held: limit_per_s < MOST_PER_S
+                && self.heard.expected - heard.expected >= HELD
+                && self.against_since.us_since(self.changed_at) >= HELD_US,
         };
         // Where it was cut already and not by enough, what was before that counts.
         let (before, limit_at_most_per_s) = self.trial.map_or((first, MOST_PER_S), |trial| (trial.before, trial.limit_at_most_per_s));
@@ -618,6 +629,7 @@ impl Flow {
             is_second: false,
             fair: Evidence::default(),
             afterthought: 0.0,
+            asked: heard.asked,
         });
         self.is_starting = false;
         self.too_fast = (self.against_since, now);
@@ -631,6 +643,7 @@ impl Flow {
         let Some(trial) = self.trial.as_mut().filter(|trial| !trial.is_second) else { return };
         let odds = cohort.telling.odds(OVERLOADED, 1.0) + cohort.certain.odds(OVERLOADED, 1.0);
         trial.afterthought += odds;
+        trial.asked += cohort.telling.asked + cohort.certain.asked;
         let before = trial.before;
         if odds < -HELPED && cohort.sent_per_s() > BELOW * before.per_s {
             self.too_fast.1 = cohort.began;
@@ -676,7 +689,7 @@ impl Flow {
         let comes = self.heard.delivered();
         let comes_per_s = cohort.sent_per_s().min(self.per_s);
         let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
-        if !is_same && trial.is_relieved() && !self.can_be_limit(trial.limit_at_most_per_s, comes_per_s) {
+        if !is_same && trial.is_relieved() && !self.can_be_limit(&trial, comes_per_s) {
             let before = trial.before;
             self.pass(before, before.fine_per_s.min(before.per_s).max(comes_per_s), now);
         } else if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
@@ -692,8 +705,9 @@ impl Flow {
     }
 
     /// Whether a limit explains both what came before the trouble and what comes now.
-    fn can_be_limit(&self, limit_per_s: f32, comes_per_s: f32) -> bool {
-        comes_per_s < CONTRADICTS * limit_per_s && self.calm.allows(limit_per_s, self.too_fast.0)
+    fn can_be_limit(&self, trial: &Trial, comes_per_s: f32) -> bool {
+        let limit_per_s = trial.limit_at_most_per_s;
+        !trial.before.held && comes_per_s < CONTRADICTS * limit_per_s && self.calm.allows(limit_per_s, self.too_fast.0)
     }
 
     /// The trial is over: the rate was the reason, or it was not.
@@ -716,7 +730,7 @@ impl Flow {
         self.patience_us = 0;
         self.fine_per_s = self.per_s;
         self.met = self.met.saturating_add(1);
-        self.confirmed = self.confirmed.max((self.met - 1).min(MOST_CONFIRMED));
+        self.confirmed = if trial.asked < TELLING_LEAST { 0 } else { self.confirmed.max((self.met - 1).min(MOST_CONFIRMED)) };
         self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
     }
 }
@@ -825,7 +839,7 @@ mod tests {
 
     #[test]
     fn troubles_that_pass_slow_nothing_down_for_good() {
-        let stalls: [fn(u64) -> bool; 3] = [|ms| ms % 500 < 40, |ms| ms % 1_000 < 100, |ms| ms % 2_000 < 200];
+        let stalls: [fn(u64) -> bool; 4] = [|ms| ms % 500 < 40, |ms| ms % 1_000 < 100, |ms| ms % 2_000 < 200, |ms| ms % 1_000 < 5];
         for is_away in stalls {
             for (capacity_per_s, least_per_s) in [(20_000.0, 14_000.0), (1e9, 100_000.0)] {
                 let way = Way { capacity_per_s, saves_s: 0.01, lost: 0.0, is_away };
