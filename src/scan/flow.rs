@@ -97,8 +97,10 @@ pub(super) struct Flow {
     /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for that it has.
     patience_us: u64,
     relief: f32,
-    /// The share of certain answers that comes at whatever rate.
+    /// The share of certain answers that comes at whatever rate, as far as is known, and as a trial has shown, or a rate that held
+    /// attempts back and was fine: what is lost otherwise may be lost at hosts, to the rates that they are asked at.
     usual: f32,
+    proven: f32,
 }
 
 /// The rate was cut: is the loss that was the reason gone?
@@ -314,6 +316,7 @@ impl Default for Flow {
             patience_us: 0,
             relief: 0.0,
             usual: FIRST_USUAL,
+            proven: FIRST_USUAL,
         }
     }
 }
@@ -457,7 +460,7 @@ impl Flow {
     pub fn as_path(&self, now: Time) -> Path {
         let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
         let is_suspect = self.trial.is_some() || self.against > FINE || (self.is_probing() && may_find_out);
-        Path { usual: self.usual, is_suspect, cut_at: self.too_fast.1 }
+        Path { usual: self.proven, is_suspect, cut_at: self.too_fast.1 }
     }
 
     fn next_cohort(&mut self, now: Time) {
@@ -542,6 +545,9 @@ impl Flow {
         if self.per_s <= 1.01 * below_per_s {
             let certain = std::mem::take(&mut self.heard_certain);
             self.learn_usual(&certain, USUAL_WHEN_FINE);
+            if cohort.was_held {
+                self.proven = self.usual;
+            }
         }
         let patience_us = if self.confirmed == 0 { 0 } else { (PROBE_AFTER * wait.answer_us) << self.confirmed };
         if self.is_starting {
@@ -717,14 +723,15 @@ impl Flow {
         self.trial = None;
         let (certain, usual) = (self.heard_certain, self.usual);
         self.learn_usual(&certain, USUAL_AFTER_TRIAL);
+        if !is_same {
+            self.usual = self.usual.max(usual);
+        }
+        self.proven = self.usual;
         if is_same && !is_much_better {
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, before.is_starting);
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());
             return self.change(before.per_s, PaceReason::NotTheRate, now);
-        }
-        if !is_same {
-            self.usual = self.usual.max(usual);
         }
         self.calm = self.calm_from(now);
         self.patience_us = 0;
