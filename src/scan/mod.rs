@@ -1292,6 +1292,22 @@ mod tests {
         assert!(last >= 399, "six packets at ten a second were sent within {last} ms");
     }
 
+    /// A full queue may drop every fourth packet: of no host all of them.
+    #[test]
+    fn hosts_do_not_come_round_in_step() {
+        let plan = Plan::builder().target(Target::parse("127.0.0.0/27").unwrap()).ports((1..=500).collect());
+        let settings = Settings { rate: None, scan_silent: true, ..Settings::default() };
+        let mut scan = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, 100);
+        let mut in_step = std::collections::HashMap::<IpAddr, [u32; 4]>::new();
+        for turn in 0..8_000 {
+            let now = Time::from_us(turn * 100);
+            let connect = scan.poll_connect(now).expect("a turn");
+            scan.handle_outcome(connect.slot, Outcome::Refused, now);
+            in_step.entry(connect.endpoint.ip()).or_default()[turn as usize % 4] += 1;
+        }
+        assert!(in_step.len() == 32 && in_step.values().flatten().all(|turns| (30..110).contains(turns)), "{in_step:?}");
+    }
+
     #[test]
     fn this_machine_is_not_felt_out() {
         let begun_in_10_ms = |target: &str| {

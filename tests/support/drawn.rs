@@ -1,4 +1,4 @@
-//! Networks drawn at random, kind by kind: others than those of `town.rs`, which pacing was made with.
+//! Networks drawn at random, kind by kind: around the numbers of the five that scanners are compared on (`like …`), and far from them.
 
 use fastrand::Rng;
 
@@ -7,7 +7,12 @@ use super::town::{Away, Delay, Limit, PLAIN, Scenario};
 /// A kind of network, and how one of it is drawn.
 pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 13] = [
+    ("like lossy", like_lossy),
+    ("like narrow", like_narrow),
+    ("like sparse", like_sparse),
+    ("like limited", like_limited),
+    ("like silent", like_silent),
     ("lossy", lossy),
     ("narrow", narrow),
     ("sparse", sparse),
@@ -22,6 +27,45 @@ pub const KINDS: [Kind; 8] = [
 pub fn drawn(&(name, draw): &Kind, seed: u64) -> Scenario {
     let scenario = draw(&mut Rng::with_seed(seed));
     Scenario { name, ideal_s: ideal_s(&scenario), ..scenario }
+}
+
+/// Hosts all of whose ports answer, few of them open, as in the networks that scanners are compared on; so far away, and up to so
+/// many times as far for some packets.
+fn refusing(random: &mut Rng, delay_us: (f64, f64), spreads: f64) -> Scenario {
+    let open = spread(random, 0.02, 0.3);
+    let delay_us = spread(random, delay_us.0, delay_us.1);
+    let delay = Delay::Between(delay_us as u64, (delay_us * (1.0 + (spreads - 1.0) * random.f64())) as u64);
+    Scenario { open, closed: 1.0 - open, delay, ..PLAIN }
+}
+
+fn like_lossy(random: &mut Rng) -> Scenario {
+    let (targets, ports, loss) = (targets(random, 26..=30), ports(random, 300.0, 3_000.0), 0.01 + 0.09 * random.f64());
+    Scenario { targets, ports, loss, ..refusing(random, (10_000.0, 50_000.0), 4.0) }
+}
+
+fn like_narrow(random: &mut Rng) -> Scenario {
+    let bottleneck = Some(limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
+    let (targets, ports) = (targets(random, 23..=27), ports(random, 100.0, 1_000.0));
+    Scenario { targets, ports, bottleneck, ..refusing(random, (2_000.0, 60_000.0), 1.5) }
+}
+
+fn like_sparse(random: &mut Rng) -> Scenario {
+    let share = 0.05 + 0.25 * random.f64();
+    let open = share * (0.1 + 0.5 * random.f64());
+    let (targets, ports) = (targets(random, 23..=25), ports(random, 100.0, 1_000.0));
+    Scenario { targets, ports, up: spread(random, 0.15, 0.6), open, closed: share - open, delay: spread_out(random, 20_000.0), ..PLAIN }
+}
+
+fn like_limited(random: &mut Rng) -> Scenario {
+    let host_limit = Some(limit(random, (50.0, 1_000.0), (0.1, 1.0)));
+    let (targets, ports) = (targets(random, 30..=32), ports(random, 500.0, 5_000.0));
+    Scenario { targets, ports, host_limit, ..refusing(random, (1_000.0, 60_000.0), 1.5) }
+}
+
+fn like_silent(random: &mut Rng) -> Scenario {
+    let ports = ports(random, 10_000.0, 65_535.0);
+    let open = spread(random, 2.0, 20.0) / f64::from(ports);
+    Scenario { targets: targets(random, 30..=32), ports, open, closed: 0.0, ..refusing(random, (300.0, 60_000.0), 1.5) }
 }
 
 fn lossy(random: &mut Rng) -> Scenario {
@@ -45,7 +89,7 @@ fn narrow(random: &mut Rng) -> Scenario {
 }
 
 fn sparse(random: &mut Rng) -> Scenario {
-    let delay = Delay::LogNormal { median_us: spread(random, 10_000.0, 150_000.0), sigma: 0.3 + 0.4 * random.f64() };
+    let delay = spread_out(random, 10_000.0);
     let (targets, ports) = (targets(random, 22..=25), ports(random, 50.0, 1_000.0));
     Scenario { targets, ports, up: spread(random, 0.03, 0.5), delay, loss: some_loss(random), ..answering(random, 0.005) }
 }
@@ -92,6 +136,11 @@ fn stalling(random: &mut Rng) -> Scenario {
         away: Some(Away { from_s, for_s, every_s }),
         ..answering(random, 0.05)
     }
+}
+
+/// Hosts at distances of their own, from this many microseconds on, and packets with luck of their own.
+fn spread_out(random: &mut Rng, least_us: f64) -> Delay {
+    Delay::LogNormal { median_us: spread(random, least_us, 150_000.0), sigma: 0.3 + 0.4 * random.f64() }
 }
 
 /// Anything between the two, as likely between 1 and 2 as between 10 and 20.
