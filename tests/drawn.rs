@@ -1,7 +1,7 @@
 //! Whole scans, in virtual time, of networks that were drawn at random.
 //!
 //! `tests/drawn.txt` is what came of them, kind by kind. A change of pacing shows as a difference there, to be looked at:
-//! `PORTREEVE_EACH=1 cargo test --release --test drawn -- --nocapture` tells of each network, and `PORTREEVE_BLESS=1` accepts it.
+//! `PORTREEVE_EACH=1 cargo test --test drawn -- --ignored --nocapture` tells of each network, and `PORTREEVE_BLESS=1` accepts it.
 
 mod support;
 
@@ -54,7 +54,7 @@ fn scans(kind: &Kind) -> Sum {
 }
 
 #[test]
-#[cfg_attr(debug_assertions, ignore = "it takes minutes without optimization; .ci/run does it in release")]
+#[ignore = "it takes three minutes: `cargo test --test drawn -- --ignored`, as .ci/run does"]
 fn the_table_is_as_it_was() {
     let sums = thread::scope(|scope| KINDS.each_ref().map(|kind| scope.spawn(|| scans(kind))).map(|one| one.join().expect("its sum")));
     let head = ["recall %", "least %", "complete", "bounded", "x ideal", "worst"].map(|column| format!(" {column:>8}")).concat();

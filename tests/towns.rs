@@ -65,9 +65,9 @@ fn the_compared_towns_are_complete_for_many_seeds() {
     }
 }
 
-/// Larger than any machine here could hold as sockets: `--include-ignored`, in release.
+/// Larger than any machine here could hold as sockets.
 #[test]
-#[ignore = "ten million endpoints take a minute without optimization; .ci/run does it in release"]
+#[ignore = "it takes half a minute: `cargo test --test towns -- --ignored`, as .ci/run does"]
 fn ten_million_endpoints() {
     let bottleneck = Some(Limit { per_s: 100_000.0, burst: 1_000.0 });
     let large = Scenario { name: "ten million", targets: "10.9.0.0/16", ports: 153, up: 1.0, bottleneck, ideal_s: 100.3, ..PLAIN };
