@@ -10,7 +10,7 @@ use super::{
     Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, banner_text, counted, grouped, printable,
 };
 use crate::plan::{Names, Order, Outline, Services};
-use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Timeouts};
+use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Stats, Timeouts};
 
 /// How a text report looks.
 #[derive(Clone, Copy, Debug)]
@@ -173,22 +173,7 @@ impl<'a, W: Write> Text<'a, W> {
             let loss = percent(stats.loss());
             let _ = writeln!(text, "Round trips: half within {half}, 99 % within {most}; {loss} lost; {each:.2} attempts a probe");
         }
-        match stats.missed_at_most() {
-            Some(0) => {}
-            Some(at_most) => {
-                let missed = &stats.missed;
-                let _ = writeln!(
-                    text,
-                    "Open ports missed, by these losses: about {:.1}, at most {} (in 95 of 100 scans)",
-                    missed.expected,
-                    grouped(at_most)
-                );
-            }
-            None if stats.in_state(State::Filtered) > 0 => {
-                let _ = writeln!(text, "No port answered by itself, so how many open ones were missed cannot be said");
-            }
-            None => {}
-        }
+        text.push_str(&missed(stats));
         if stats.hosts_silent > 0 {
             let hosts = counted(stats.hosts_silent, "host", "hosts");
             let _ =
@@ -472,6 +457,22 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 }
 
+/// How many open ports were missed, and how that is known; nothing where everything was answered.
+fn missed(stats: &Stats) -> String {
+    let silent = stats.with_reason(Reason::NoResponse) + stats.with_reason(Reason::SilentHost);
+    match stats.missed_at_most() {
+        Some(at_most) if silent > 0 => {
+            let (expected, at_most) = (stats.missed.expected, grouped(at_most));
+            let why = "by what was lost, and how often silent ports were asked";
+            format!("Open ports missed: about {expected:.1}, at most {at_most} in 95 of 100 scans, {why}\n")
+        }
+        None if stats.in_state(State::Filtered) > 0 => {
+            "No port answered by itself, so how many open ones were missed cannot be said\n".into()
+        }
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -485,6 +486,18 @@ mod tests {
     }
 
     const PLAIN: Style = Style { show: Show([true, false, false, false]), listed_only: false, verbose: false, quiet: false, color: false };
+
+    #[test]
+    fn what_was_missed_is_estimated_where_there_was_silence() {
+        let mut stats = Stats::new(12, 1);
+        stats.settle(Reason::AdminProhibited, 1);
+        assert!(missed(&stats).starts_with("No port answered"));
+        stats.settle(Reason::ConnRefused, 1);
+        assert_eq!(missed(&stats), "", "everything was answered");
+        stats.settle(Reason::NoResponse, 1);
+        (stats.missed.expected, stats.missed.high) = (0.26, 0.5);
+        assert!(missed(&stats).starts_with("Open ports missed: about 0.3, at most 4 in 95"), "{}", missed(&stats));
+    }
 
     #[test]
     fn the_report_is_tidy() {
