@@ -9,11 +9,10 @@ use std::thread;
 
 use portreeve::scan::Settings;
 use support::drawn::{KINDS, Kind, drawn};
+use support::town::CAP;
 use support::virtual_time::play;
 
 const NETWORKS: u64 = 100;
-/// As many sockets as a usual descriptor limit of 20,000 leaves.
-const CAP: u32 = 19_990;
 /// The bound on what was missed is to hold in so many of a hundred.
 const BOUNDED_LEAST: u32 = 95;
 

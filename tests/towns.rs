@@ -13,11 +13,8 @@ use portreeve::engine::{Options, Scanner, raise_descriptor_limit};
 use portreeve::scan::{Finding, Rate, Reason, Settings, State};
 use support::namespace::in_namespace;
 use support::network::Network;
-use support::town::{Away, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town};
+use support::town::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town};
 use support::virtual_time::{Played, plan, play, play_until};
-
-/// As many sockets as a usual descriptor limit of 20,000 leaves.
-const CAP: u32 = 19_990;
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
     play(scenario, seed, Settings::default(), CAP)

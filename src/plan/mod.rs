@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use digest::Digest;
 pub use permute::Permutation;
+pub(crate) use permute::mix;
 pub use ports::{PortError, PortSet};
 pub use services::Services;
 pub use shard::Shard;
@@ -425,7 +426,7 @@ impl Plan {
         let mut endpoint = host.address;
         let rank = self.first_rank(host) + u64::from(rank) * self.shard.step();
         // Every address begins at another place in the shuffled list.
-        endpoint.set_port(self.groups[host.group as usize].ports.nth(rank as usize, permute::mix(host.place)));
+        endpoint.set_port(self.groups[host.group as usize].ports.nth(rank as usize, mix(host.place)));
         endpoint
     }
 

@@ -178,6 +178,8 @@ pub(super) struct Path {
     /// It may be losing, or was found to until then: that is not held against its hosts.
     is_suspect: bool,
     cut_at: Time,
+    /// The share of the expected answers that comes just now, as far as can be seen yet.
+    comes: f32,
 }
 
 const COHORTS: usize = 4;
@@ -457,10 +459,20 @@ impl Flow {
 
     /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is still there counts as long as it may
     /// find out: where a few slow hosts are all that is left, it never does.
-    pub fn as_path(&self, now: Time) -> Path {
+    pub fn as_path(&self, wait: Wait, now: Time) -> Path {
         let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
         let is_suspect = self.trial.is_some() || self.against > FINE || (self.is_probing() && may_find_out);
-        Path { usual: self.proven, is_suspect, cut_at: self.too_fast.1 }
+        Path { usual: self.proven, is_suspect, cut_at: self.too_fast.1, comes: self.comes(wait, now) }
+    }
+
+    /// The share of the expected answers that comes to the cohort that is judged next, by that part of it whose time is over.
+    fn comes(&self, wait: Wait, now: Time) -> f32 {
+        let cohort = &self.cohorts[self.judged as usize % COHORTS];
+        let (lasted_us, over_us) = (cohort.last.us_since(cohort.began), now.us_since(cohort.began.plus_us(wait.answer_us)));
+        let mut said = cohort.telling;
+        said.add(&cohort.certain);
+        said.expected *= (over_us as f32 / lasted_us.max(1) as f32).min(1.0);
+        said.delivered().min(1.0)
     }
 
     fn next_cohort(&mut self, now: Time) {
@@ -521,12 +533,18 @@ impl Flow {
                 // It has passed.
                 self.too_fast = (self.against_since, cohort.began);
                 (self.against, self.in_favour) = (0.0, 0.0);
-            } else if now.us_since(self.against_since) >= self.patience_us {
+            } else if now.us_since(self.against_since) >= self.patience_us && !path.is_some_and(|path| self.is_explained_by(path)) {
                 self.slow_down(cohort, &certain, now);
             }
         } else if self.in_favour > FINE {
             self.is_fine(cohort, wait, now);
         }
+    }
+
+    /// Whether the path loses about as much just now. It would be found out with its next cohort, which may be after the host's.
+    fn is_explained_by(&self, path: &Path) -> bool {
+        let heard = Evidence { expected: self.against_heard.expected * path.comes, ..self.against_heard };
+        heard.odds(OVERLOADED, 1.0) < TOO_FAST
     }
 
     /// There are answers, but no witnesses among them.
@@ -880,6 +898,21 @@ mod tests {
         assert!((64..300).contains(&begun(&mut flow, 0, 20)), "the first burst, and little more");
         let second = begun(&mut flow, 20, 1_020);
         assert!((60_000..=101_000).contains(&second), "{second} attempts in the first second");
+    }
+
+    #[test]
+    fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
+        let heard = Evidence { asked: 20, expected: 20.0, answered: 4 };
+        let host = Flow { against_heard: heard, ..Flow::default() };
+        // A hundred attempts in 10 ms, and then a moment at which the time of half of them is over.
+        for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
+            let mut path = Flow::default();
+            (0..100).for_each(|n| _ = path.begin(Hope::Chance(1.0), Time::from_us(1_000 + n * 100)));
+            let answer = |at| Answered { started: Time::from_us(at), lost_at: None, hope: Hope::Chance(1.0) };
+            (0..answered).for_each(|n| path.answered(&answer(1_000 + n * 100), 0, WAIT, None));
+            let seen = path.as_path(WAIT, Time::from_us(6_000 + WAIT.answer_us));
+            assert_eq!(host.is_explained_by(&seen), explains, "{answered} of 50 answered: {seen:?}");
+        }
     }
 
     #[test]

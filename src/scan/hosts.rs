@@ -16,7 +16,7 @@ use super::snapshot::{HostSnapshot, Snapshot};
 use super::verdict::Time;
 use super::wheel::Wheel;
 use super::witness::TELLING;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, mix};
 
 /// The number of a host's place.
 pub(super) type HostId = u32;
@@ -40,7 +40,7 @@ const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
 /// At one turn in so many, at uneven distances, a host lets the next one go first.
-const LETS_PASS: u32 = 8;
+const LETS_PASS: u64 = 8;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
 const MANY_OPEN: u32 = 64;
 
@@ -324,13 +324,6 @@ pub(super) struct Hosts {
     latest_first_answer: u32,
 }
 
-/// A number that tells nothing of the one before it: MurmurHash3's finalizer.
-fn scattered(number: u32) -> u32 {
-    let number = (number ^ number >> 16).wrapping_mul(0x85EB_CA6B);
-    let number = (number ^ number >> 13).wrapping_mul(0xC2B2_AE35);
-    number ^ number >> 16
-}
-
 /// Nobody's slot.
 const NOBODY: Slot = Slot::MAX;
 
@@ -468,7 +461,7 @@ impl Hosts {
         };
         // Now and then one host lets the next one go first. Where turns come round in step with what a full queue drops, the same hosts
         // would lose every time (phase effects: Floyd and Jacobson, 1991).
-        if !self.queue.is_empty() && scattered(self.turns).is_multiple_of(LETS_PASS) {
+        if !self.queue.is_empty() && mix(self.turns.into()).is_multiple_of(LETS_PASS) {
             self.queue.rotate_left(1);
         }
         let host = &mut self.slab[id as usize];

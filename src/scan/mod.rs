@@ -468,7 +468,7 @@ impl Scan {
         probe.expected = expected;
         host.begins(expected.chance(), is_control);
         let is_first_limit = self.all.learn(shares.of_many, wait_all, None, now);
-        let path = self.all.as_path(now);
+        let path = self.all.as_path(wait_all, now);
         let hope = probe.hope();
         let of_all = self.all.begin(hope, now);
         let of_host = host.flow.as_mut().map_or(0, |flow| {
@@ -731,9 +731,10 @@ impl Scan {
         }
         let rtt = host.rtt;
         let answered = Answered { started, lost_at, hope: probe.hope() };
-        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
+        let wait_all = self.clocks.wait(self.clocks.all());
+        self.all.answered(&answered, of_all, wait_all, None);
         if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path(now)));
+            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path(wait_all, now)));
         }
         if probe.purpose == Purpose::Control {
             return self.count_control(id, started, false);

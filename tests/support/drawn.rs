@@ -1,8 +1,10 @@
 //! Networks drawn at random, kind by kind: around the numbers of the five that scanners are compared on (`like …`), and far from them.
 
+use std::f64::consts::SQRT_2;
+
 use fastrand::Rng;
 
-use super::town::{Away, Delay, Limit, PLAIN, Scenario};
+use super::town::{Away, CAP, Delay, Limit, PLAIN, Scenario};
 
 /// A kind of network, and how one of it is drawn.
 pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);
@@ -22,6 +24,9 @@ pub const KINDS: [Kind; 13] = [
     ("silent", silent),
     ("stalling", stalling),
 ];
+
+/// One answer in 2,000 comes later than so many standard deviations after most.
+const LATEST: f64 = 3.29;
 
 /// The network of a kind that this seed draws.
 pub fn drawn(&(name, draw): &Kind, seed: u64) -> Scenario {
@@ -189,7 +194,8 @@ fn answering(random: &mut Rng, least: f64) -> Scenario {
     Scenario { open, closed: share - open, delay, ..PLAIN }
 }
 
-/// What it takes to ask everything as often as needed at the rate that gets through, and to wait for the last answers.
+/// What it takes to ask everything as often as needed at the rate that gets through, with as many sockets as there are, and to wait for
+/// the last answers of those farthest away.
 fn ideal_s(scenario: &Scenario) -> f64 {
     let prefix: i32 = scenario.targets.split_once('/').expect("a network").1.parse().expect("its size");
     let (addresses, ports) = (2f64.powi(32 - prefix), f64::from(scenario.ports));
@@ -199,12 +205,19 @@ fn ideal_s(scenario: &Scenario) -> f64 {
     let at_host = ports * (share / (1.0 - loss) + (1.0 - share) * at_silent);
     let at_nobody = if addresses > 16.0 { ports.min(64.0) } else { ports * at_silent };
     let per_s = scenario.bottleneck.map_or(100_000.0, |limit| limit.per_s);
-    let of_path_s = addresses * (scenario.up * at_host + (1.0 - scenario.up) * at_nobody) / per_s;
+    let (hosts, nobodies) = (addresses * scenario.up, addresses * (1.0 - scenario.up));
+    let of_path_s = (hosts * at_host + nobodies * at_nobody) / per_s;
     let of_host_s = scenario.host_limit.map_or(0.0, |limit| (at_host - limit.burst) / limit.per_s);
-    let rtt_us = match scenario.delay {
-        Delay::Between(_, most_us) => most_us as f64,
-        Delay::LogNormal { median_us, .. } => 2.0 * median_us,
+    // How long silence has to be waited for where nearly all answers have come by then: at most hosts, and at the farthest.
+    let (wait_us, longest_us) = match scenario.delay {
+        Delay::Between(_, most_us) => (1.5 * most_us as f64, 1.5 * most_us as f64),
+        Delay::LogNormal { median_us, sigma } => {
+            let (half, farthest) = (sigma / SQRT_2, (2.0 * hosts.max(1.0).ln()).sqrt());
+            (median_us * (half * (half / 2.0 + LATEST)).exp(), median_us * (half * (farthest + LATEST)).exp())
+        }
     };
+    let silent = hosts * ports * (1.0 - share) * at_silent + nobodies * at_nobody;
+    let of_sockets_s = silent * (wait_us / 1e6).max(0.1) / f64::from(CAP);
     let away = scenario.away.map_or(0.0, |away| away.for_s / away.every_s);
-    of_path_s.max(of_host_s) / (1.0 - away) + 0.3 + at_silent * (1.5 * rtt_us / 1e6).max(0.1)
+    of_path_s.max(of_host_s).max(of_sockets_s) / (1.0 - away) + 0.3 + at_silent * (longest_us / 1e6).max(0.1)
 }

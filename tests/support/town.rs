@@ -10,6 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 
+/// As many sockets as a usual descriptor limit of 20,000 leaves.
+pub const CAP: u32 = 19_990;
+
 /// What an endpoint really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Truth {
