@@ -193,10 +193,10 @@ fn two_hundred_and_forty_sockets_are_enough() {
 }
 
 /// With real sockets, a TUN device and the clock on the wall. How long it takes is `benches/town.rs`'s.
-fn for_real(test: &str, number: usize) {
+fn for_real(test: &str, name: &str) {
     in_namespace(test, || {
         raise_descriptor_limit().expect("a limit");
-        let scenario = &COMPARED[number];
+        let scenario = COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name).expect("a town");
         let town = Town::new(*scenario, 11);
         let network = Network::town(town.clone());
         let mut score = Score::default();
@@ -215,25 +215,30 @@ fn for_real(test: &str, number: usize) {
 
 #[test]
 fn lossy_for_real() {
-    for_real("lossy_for_real", 0);
+    for_real("lossy_for_real", "lossy");
 }
 
 #[test]
 fn narrow_for_real() {
-    for_real("narrow_for_real", 1);
+    for_real("narrow_for_real", "narrow");
 }
 
 #[test]
 fn sparse_for_real() {
-    for_real("sparse_for_real", 2);
+    for_real("sparse_for_real", "sparse");
 }
 
 #[test]
 fn limited_for_real() {
-    for_real("limited_for_real", 3);
+    for_real("limited_for_real", "limited");
 }
 
 #[test]
 fn silent_for_real() {
-    for_real("silent_for_real", 4);
+    for_real("silent_for_real", "silent");
+}
+
+#[test]
+fn no_such_hosts_for_real() {
+    for_real("no_such_hosts_for_real", "no such hosts");
 }

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use portreeve::scan::Reason;
+
 use super::namespace::{check, skip};
-use super::town::{self, Town};
+use super::town::{self, Scenario, Town};
 
 /// What answers a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,31 @@ pub struct Network {
 /// When an answer arrives, in microseconds since the network began, and what it is.
 type Answer = (u64, Reply);
 
+/// The ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error that has this reason.
+fn icmp(reason: Reason, v4: bool) -> Reply {
+    let (kind, code) = match (reason, v4) {
+        (Reason::NetUnreach, true) => (3, 0),
+        (Reason::HostUnreach, true) => (3, 1),
+        (Reason::ProtoUnreach, true) => (3, 2),
+        (Reason::PortUnreach, true) => (3, 3),
+        (Reason::NetProhibited, true) => (3, 9),
+        (Reason::HostProhibited, true) => (3, 10),
+        (Reason::AdminProhibited, true) => (3, 13),
+        (Reason::TimeExceeded, true) => (11, 0),
+        (Reason::ParamProblem, true) => (12, 0),
+        (Reason::NoRoute, false) => (1, 0),
+        (Reason::AdminProhibited, false) => (1, 1),
+        (Reason::BeyondScope, false) => (1, 2),
+        (Reason::HostUnreach, false) => (1, 3),
+        (Reason::PortUnreach, false) => (1, 4),
+        (Reason::RejectRoute, false) => (1, 6),
+        (Reason::TimeExceeded, false) => (3, 0),
+        (Reason::ParamProblem, false) => (4, 0),
+        _ => panic!("no ICMP error of this family says {reason:?}"),
+    };
+    Reply::Icmp(kind, code)
+}
+
 impl Network {
     /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and port.
     pub fn start(behaviour: impl Fn(IpAddr, u16) -> Reply + Send + 'static) -> Self {
@@ -61,13 +88,14 @@ impl Network {
 
     /// Sets the device up and lets a town live behind it.
     pub fn town(mut town: Town) -> Self {
+        let Scenario { rejected_with, nobody_with, .. } = town.scenario;
         Self::answering(move |to, now_us| {
             let (at_us, answer) = town.syn(to, now_us)?;
             let reply = match answer {
                 town::Answer::SynAck => Reply::Accept,
                 town::Answer::Rst => Reply::Refuse,
-                town::Answer::Prohibited if to.is_ipv4() => Reply::Icmp(3, 13),
-                town::Answer::Prohibited => Reply::Icmp(1, 1),
+                town::Answer::Rejected => icmp(rejected_with, to.is_ipv4()),
+                town::Answer::Nobody => icmp(nobody_with?, to.is_ipv4()),
             };
             Some((at_us, reply))
         })

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
+use portreeve::scan::Reason;
 
 /// As many sockets as a usual descriptor limit of 20,000 leaves.
 pub const CAP: u32 = 19_990;
@@ -18,7 +19,7 @@ pub const CAP: u32 = 19_990;
 pub enum Truth {
     Open,
     Closed,
-    /// ICMP 3/13 (ICMPv6 1/1), administratively prohibited.
+    /// An ICMP error says so.
     Rejected,
     Silent,
 }
@@ -68,6 +69,9 @@ pub struct Scenario {
     pub open: f64,
     pub closed: f64,
     pub rejected: f64,
+    /// What ICMP says of the rejected ones, and of addresses where nobody is, if it says something.
+    pub rejected_with: Reason,
+    pub nobody_with: Option<Reason>,
     pub delay: Delay,
     /// The share that is lost, each way.
     pub loss: f64,
@@ -92,6 +96,8 @@ pub const PLAIN: Scenario = Scenario {
     open: 0.1,
     closed: 0.9,
     rejected: 0.0,
+    rejected_with: Reason::AdminProhibited,
+    nobody_with: None,
     delay: Delay::Between(20_000, 20_000),
     loss: 0.0,
     lossy_tenth: false,
@@ -132,7 +138,7 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 27] = [
+pub const OTHERS: [Scenario; 28] = [
     Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
     Scenario {
         name: "half limited",
@@ -240,6 +246,7 @@ pub const OTHERS: [Scenario; 27] = [
         ideal_s: 20.0,
         ..PLAIN
     },
+    Scenario { name: "no such hosts", nobody_with: Some(Reason::HostUnreach), ideal_s: 3.0, ..SPARSE },
     Scenario { name: "all open", ports: 5_000, open: 1.0, closed: 0.0, ideal_s: 0.3, ..PLAIN },
     Scenario {
         name: "away for 3 s",
@@ -278,7 +285,8 @@ pub const OTHERS: [Scenario; 27] = [
 pub enum Answer {
     SynAck,
     Rst,
-    Prohibited,
+    Rejected,
+    Nobody,
 }
 
 /// A network under way.
@@ -380,13 +388,15 @@ impl Town {
             return None;
         }
         let queued_us = self.pass_bottleneck(now_us)?;
-        if !self.is_up(ip) || !self.host_takes(ip, now_us + queued_us) {
+        let is_up = self.is_up(ip);
+        if is_up && !self.host_takes(ip, now_us + queued_us) {
             return None;
         }
         let answer = match self.truth(endpoint) {
             Truth::Open => Answer::SynAck,
             Truth::Closed => Answer::Rst,
-            Truth::Rejected => Answer::Prohibited,
+            Truth::Rejected => Answer::Rejected,
+            Truth::Silent if !is_up && self.scenario.nobody_with.is_some() => Answer::Nobody,
             Truth::Silent => return None,
         };
         let at_us = now_us + queued_us + self.delay_us(ip);

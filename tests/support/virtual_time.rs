@@ -117,7 +117,8 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
                 let outcome = match answer {
                     0 => Outcome::Connected { rtt_us: None, syn_sent_again: false },
                     1 => Outcome::Refused,
-                    _ => Outcome::Unreachable { reason: Reason::AdminProhibited, by: None },
+                    2 => Outcome::Unreachable { reason: scenario.rejected_with, by: None },
+                    _ => Outcome::Unreachable { reason: scenario.nobody_with.expect("somebody said so"), by: None },
                 };
                 scan.handle_outcome(slot, outcome, now);
             }
@@ -129,4 +130,4 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
     Played { score, stats, elapsed_s: now_ns as f64 / 1e9, syns: town.syns, most_in_100_ms }
 }
 
-const _: () = assert!(Answer::SynAck as u8 == 0 && Answer::Rst as u8 == 1);
+const _: () = assert!(Answer::SynAck as u8 == 0 && Answer::Rst as u8 == 1 && Answer::Rejected as u8 == 2);
