@@ -146,7 +146,8 @@ pub struct ScanArgs {
     /// Probe in order of addresses and ports
     #[arg(long, help_heading = "Order and pace")]
     pub sequential: bool,
-    /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a bare number is seconds
+    /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a bare number is seconds; for
+    /// experiments that are to be the same each time
     #[arg(long, value_name = "TIME", value_parser = timeout_us, allow_hyphen_values = true, conflicts_with_all = ["min_timeout", "max_timeout"], help_heading = "Order and pace")]
     pub timeout: Option<u64>,
     /// Give no attempt less than this, however near the hosts; raise it where answers are now and then much later
@@ -162,14 +163,16 @@ pub struct ScanArgs {
     /// But no more often than this, 0 to 100; 0 where one attempt must do
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_retries: u8,
-    /// Scan all ports of hosts that answer nothing, too, however many hosts there are; without it, of more than 16 [nmap: -Pn]
+    /// Scan all ports of hosts that answer nothing, too; without it they are left out where there are more than 16 hosts. For hosts
+    /// that may have one open port among thousands of silent ones [nmap: -Pn]
     #[arg(long, help_heading = "Order and pace")]
     pub scan_silent: bool,
-    /// Hold at most N sockets at once, 1 or more [default: what descriptors and memory allow]
+    /// Hold at most N sockets at once, 1 or more; lower it where a router or firewall on the way keeps a small table of connections
+    /// [default: what descriptors and memory allow]
     #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_fds: Option<u32>,
-    /// Begin at most N attempts per second, towards any address; "none" for no limit [default: 10000, none towards
-    /// loopback, link-local and private addresses]
+    /// Begin at most N attempts per second, towards any address; lower it where you share the network or were asked to; "none" for no
+    /// limit [default: 10000, none towards loopback, link-local and private addresses]
     #[arg(long, value_name = "N", value_parser = max_rate, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_rate: Option<MaxRate>,
 
