@@ -373,13 +373,13 @@ impl Flow {
         &mut self.cohorts[id as usize % COHORTS]
     }
 
-    /// An answer came to an attempt; `path` is what is known of the way to a host.
-    pub fn answered(&mut self, answered: &Answered, id: CohortId, wait: Wait, path: Option<&Path>) {
+    /// An answer came to an attempt; `path` is the flow of the way to a host.
+    pub fn answered(&mut self, answered: &Answered, id: CohortId, wait: Wait, path: Option<&Flow>) {
         let &Answered { started, lost_at, hope } = answered;
         self.answers += 1;
         // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path. After a flood
         // nearly all attempts are repeated ones: then those that come count, too, or only the lost ones of them would.
-        let since = self.changed_at.max(path.map_or(Time::default(), |path| path.cut_at));
+        let since = self.changed_at.max(path.map_or(Time::default(), |path| path.too_fast.1));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
         // A control that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
         if started >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.trial.is_some()) {

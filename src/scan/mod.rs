@@ -731,10 +731,9 @@ impl Scan {
         }
         let rtt = host.rtt;
         let answered = Answered { started, lost_at, hope: probe.hope() };
-        let wait_all = self.clocks.wait(self.clocks.all());
-        self.all.answered(&answered, of_all, wait_all, None);
+        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
         if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all.as_path(wait_all, now)));
+            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all));
         }
         if probe.purpose == Purpose::Control {
             return self.count_control(id, started, false);
