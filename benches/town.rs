@@ -72,7 +72,7 @@ fn number(seed: &str) -> u64 {
 fn named(name: &str, seed: u64) -> Option<Scenario> {
     match name.strip_prefix("drawn ") {
         Some(name) => KINDS.iter().find(|kind| kind.0 == name).map(|kind| drawn(kind, seed)),
-        None => COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name).copied(),
+        None => town::named(name).copied(),
     }
 }
 

@@ -13,7 +13,7 @@ use portreeve::engine::{Options, Scanner, raise_descriptor_limit};
 use portreeve::scan::{Finding, Rate, Reason, Settings, State};
 use support::namespace::in_namespace;
 use support::network::Network;
-use support::town::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town};
+use support::town::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town, named};
 use support::virtual_time::{Played, plan, play, play_until};
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
@@ -112,7 +112,7 @@ fn the_limits_of_hosts_are_not_taken_for_the_loss_of_a_path() {
 
 #[test]
 fn loss_on_a_tenth_of_the_hosts_costs_the_others_nothing() {
-    let tenth = OTHERS.iter().find(|scenario| scenario.name == "one in ten lossy").expect("it is there");
+    let tenth = named("one in ten lossy").expect("it is there");
     let clean = Scenario { loss: 0.0, ..*tenth };
     let attempts = |scenario: &Scenario| played(scenario, 3).stats.attempts as f64;
     assert!(attempts(tenth) < 1.4 * attempts(&clean), "{} attempts instead of {}", attempts(tenth), attempts(&clean));
@@ -196,7 +196,7 @@ fn two_hundred_and_forty_sockets_are_enough() {
 fn for_real(test: &str, name: &str) {
     in_namespace(test, || {
         raise_descriptor_limit().expect("a limit");
-        let scenario = COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name).expect("a town");
+        let scenario = named(name).expect("a town");
         let town = Town::new(*scenario, 11);
         let network = Network::town(town.clone());
         let mut score = Score::default();

@@ -280,6 +280,11 @@ pub const OTHERS: [Scenario; 28] = [
     Scenario { name: "IPv6", targets: "fd09::1:0/122", open: 0.02, closed: 0.18, loss: 0.02, ideal_s: 1.5, ..PLAIN },
 ];
 
+/// The scenario of this name.
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name)
+}
+
 /// What a town answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
