@@ -1,11 +1,12 @@
-//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, a second one ends the process, SIGUSR1 asks for the progress,
-//! SIGUSR2 for a slower scan. What was to be ignored when the process began (nohup, a shell's background) is ignored.
+//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, and one more after half a second ends the process; SIGUSR1
+//! asks for the progress, SIGUSR2 for a slower scan. What was to be ignored when the process began (nohup, a shell's background) is
+//! ignored.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portreeve::engine::{StopHandle, ignores};
+use portreeve::engine::{StopHandle, ignores, stop_on};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 
@@ -27,12 +28,9 @@ pub fn listen() -> io::Result<Signals> {
 
 /// Has signals stop the scan. Late: until there is something to report they may end the process.
 pub fn stop_with(stop: &StopHandle) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|&signal| !ignores(signal)) {
-        // In this order: the first signal finds the flag down, and the second finds it up and ends the process.
-        flag::register_conditional_shutdown(signal, Code::Interrupted as i32, stop.flag())?;
-        flag::register(signal, stop.flag())?;
-    }
-    Ok(())
+    let mut signals = vec![SIGINT, SIGTERM, SIGQUIT, SIGHUP];
+    signals.retain(|&signal| !ignores(signal));
+    stop_on(&signals, stop, Code::Interrupted as i32)
 }
 
 impl Signals {

@@ -12,6 +12,8 @@ mod local;
 #[cfg(feature = "cli")]
 mod machine;
 mod profile;
+#[cfg(feature = "cli")]
+mod signals;
 mod socket;
 mod talk;
 mod usage;
@@ -39,6 +41,8 @@ use local::Local;
 #[cfg(feature = "cli")]
 pub use machine::machine;
 use profile::Stopwatch;
+#[cfg(feature = "cli")]
+pub use signals::stop_on;
 use socket::{Answer, Socket, SocketOptions};
 pub use talk::NOTICE_BYTES;
 use talk::Talk;
@@ -154,22 +158,29 @@ struct TcpMemory {
 
 /// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop sees within 100 ms.
 #[derive(Clone, Debug, Default)]
-pub struct StopHandle(Arc<AtomicBool>);
+pub struct StopHandle(Arc<StopFlags>);
+
+#[derive(Debug, Default)]
+struct StopFlags {
+    is_stopped: AtomicBool,
+    is_seen: AtomicBool,
+}
 
 impl StopHandle {
     /// Stops the scan. Safe in a signal handler.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was stopped.
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// The flag itself, for whatever sets flags.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+    /// Whether the loop has seen that it was stopped.
+    #[cfg(feature = "cli")]
+    fn is_seen(&self) -> bool {
+        self.0.is_seen.load(Ordering::Relaxed)
     }
 }
 
@@ -548,6 +559,7 @@ impl Scanner {
     /// The first half of a turn: expire and open. Then it is time to tell.
     fn act(&mut self) {
         if self.is_to_stop() {
+            self.stop.0.is_seen.store(true, Ordering::Relaxed);
             self.scan.handle_stop(Reason::Interrupted, self.now);
             self.next_look = self.now;
         }

@@ -1,0 +1,68 @@
+//! Stop signals. The first one asks the scan to end with its report; a later one that a person must have meant ends the process.
+//! It knows nothing of scans: it sets the flags of a [`StopHandle`].
+//!
+//! Signals come in pairs that nobody meant: GNU timeout signals its child and then the whole group, a terminal that closes hangs up
+//! twice. So a second one within half a second is the same request.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::StopHandle;
+
+/// A person does not press Ctrl-C twice within this time; two programs that mean the same do.
+const SAME_REQUEST_MS: u64 = 500;
+/// A loop that has not seen the first signal by then hangs in a write to a pipe that nobody reads: the second one ends it.
+const HANGS_MS: u64 = 2_000;
+
+/// Has each of these signals stop the scan. One more, at least half a second later, ends the process with this exit code: whatever
+/// the scan had to report is lost then.
+///
+/// # Errors
+/// What sigaction(2) says.
+pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result<()> {
+    let first_ms = Arc::new(AtomicU64::new(NONE));
+    for &signal in signals {
+        let (stop, first_ms) = (stop.clone(), first_ms.clone());
+        let handle = move || {
+            let now_ms = monotonic_ms();
+            match first_ms.compare_exchange(NONE, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => stop.stop(),
+                Err(first_ms) if is_meant(now_ms.saturating_sub(first_ms), stop.is_seen()) => signal_hook::low_level::exit(exit_code),
+                Err(_) => {}
+            }
+        };
+        // SAFETY: the handler reads a clock, sets atomics and calls _exit(2), all async-signal-safe; it does not allocate or panic.
+        unsafe { signal_hook::low_level::register(signal, handle) }?;
+    }
+    Ok(())
+}
+
+/// No signal came yet.
+const NONE: u64 = u64::MAX;
+
+/// Whether a further signal, so long after the first one, asks for more than the first one did.
+fn is_meant(after_ms: u64, is_seen: bool) -> bool {
+    after_ms >= if is_seen { SAME_REQUEST_MS } else { HANGS_MS }
+}
+
+fn monotonic_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) only writes the struct behind the pointer, which outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_of_signals_is_one_request() {
+        for (after_ms, is_seen, meant) in
+            [(0, true, false), (20, true, false), (499, true, false), (500, true, true), (500, false, false), (2_000, false, true)]
+        {
+            assert_eq!(is_meant(after_ms, is_seen), meant, "after {after_ms} ms, seen: {is_seen}");
+        }
+    }
+}
