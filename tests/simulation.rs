@@ -147,6 +147,7 @@ fn simulate(seed: u64) {
     let mut answers: BinaryHeap<Reverse<(Time, u64, Slot, usize)>> = BinaryHeap::new();
     let mut outcomes = Vec::new();
     let mut attempt = 0;
+    // After each step, where there are few of them.
     for turn in 0.. {
         assert!(turn < 2_000_000, "the scan does not end");
         if world.stop_at.is_some_and(|at| now >= at) {
@@ -189,6 +190,10 @@ fn simulate(seed: u64) {
             break;
         }
         scan.check_before_wait(now);
+        if let Some(snapshot) = scan.snapshot() {
+            let resumed = Scan::resume(plan.clone(), settings, cap, &snapshot, scan.stats().clone());
+            resumed.expect("a snapshot of any moment is good").check_invariants();
+        }
         if kills > 0 && world.random.u8(0..20) == 0 {
             if let Some(snapshot) = scan.snapshot().filter(|_| world.random.bool()) {
                 kept = Some((snapshot, scan.stats().clone(), told.clone()));

@@ -210,6 +210,8 @@ struct PortList {
 
 /// To be raised whenever the order of endpoints changes: a seed then stands for another order, and a shard for other endpoints.
 const WALK: u64 = 1;
+/// Addresses that [`Plan::len_from`] counts one by one at most: two seconds' work.
+const MOST_COUNTED: u64 = 1 << 24;
 /// So many of a plan's ports are asked first, the most often open ones first.
 const FIRST_PORTS: usize = 8;
 
@@ -397,6 +399,22 @@ impl Plan {
         let number = self.groups.partition_point(|group| group.before <= place) - 1;
         let is_there = place < self.addresses_of_all;
         is_there.then(|| self.host_in(number, place - self.groups[number].before)).filter(|host| host.ports > 0)
+    }
+
+    /// How many endpoints the addresses have whose turn comes `index`-th and later. `None` where addresses have different numbers of
+    /// ports, and there are too many of them to count one by one.
+    pub fn len_from(&self, index: u64) -> Option<u64> {
+        let later = self.addresses.checked_sub(index)?;
+        let ports = self.groups.first().map_or(0, |group| group.ports.len());
+        if self.shard.is_whole() && self.groups.iter().all(|group| group.ports.len() == ports) {
+            return Some(later * ports as u64);
+        }
+        let count = |indices: std::ops::Range<u64>| indices.map(|index| u64::from(self.host(index).ports)).sum::<u64>();
+        match later.min(index) {
+            MOST_COUNTED.. => None,
+            fewest if fewest == later => Some(count(index..self.addresses)),
+            _ => Some(self.len - count(0..index)),
+        }
     }
 
     fn host_in(&self, number: usize, nth: u64) -> Host {
@@ -835,6 +853,22 @@ mod tests {
                 assert_eq!((all.len() as u64, set), (whole.len(), whole.endpoints().collect()), "{of} shards");
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_plan_is_counted_from_either_end() {
+        for list in ["192.0.2.0/28", "192.0.2.0/28 http://192.0.2.9:8080 https://192.0.2.200"] {
+            for number in 1..=5 {
+                let plan = targets(list).ports(ports("1-7")).shard(Shard::new(number, 5).unwrap()).build(&mut no_names).unwrap();
+                for index in 0..=plan.addresses() {
+                    let left: u64 = (index..plan.addresses()).map(|index| u64::from(plan.host(index).ports)).sum();
+                    assert_eq!(plan.len_from(index), Some(left), "{list}, shard {number}, from {index}");
+                }
+                assert_eq!(plan.len_from(plan.addresses() + 1), None);
+            }
+        }
+        let whole = targets("0.0.0.0/0").ports(ports("1-1000")).build(&mut no_names).unwrap();
+        assert_eq!(whole.len_from(1), Some(whole.len() - 1_000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! from the plan a few thousand at a time and forgotten when they are done, so memory does not grow with the plan. It
 //! knows no sockets, and of a probe only what it is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use slab::Slab;
 
@@ -161,6 +161,10 @@ impl Host {
         self.next < self.plan.ports || !self.left.is_empty()
     }
 
+    fn is_done(&self) -> bool {
+        self.under_way == 0 && !self.has_more()
+    }
+
     /// The port to be taken up next, by its rank.
     fn next_rank(&self) -> u32 {
         self.left.last().map_or(self.next, |&rank| rank.into())
@@ -197,6 +201,11 @@ impl Host {
             unheard: snapshot.silent,
             ..self
         })
+    }
+
+    /// Its ports that have no verdict yet, if none is under way.
+    pub fn without_verdict(&self) -> u64 {
+        self.left.len() as u64 + self.held.len() as u64 + u64::from(self.plan.ports - self.next)
     }
 
     /// Whether a port was chosen to be asked first, and is no fair sample of the others.
@@ -573,13 +582,20 @@ impl Hosts {
         self.latest_first_answer = snapshot.latest_first_answer;
         let restored = snapshot.hosts.iter().map_while(|host| self.unknown(plan, plan.host_at(host.place)?).restored(host));
         let hosts: Vec<Host> = restored.collect();
-        let fits = hosts.len() == snapshot.hosts.len() && self.next <= self.addresses;
+        let places: HashSet<u64> = snapshot.hosts.iter().map(|host| host.place).collect();
+        let fits = hosts.len() == snapshot.hosts.len() && places.len() == hosts.len() && self.next <= self.addresses;
         for host in hosts {
-            self.active += usize::from(host.presence != Presence::Silent);
+            self.active += usize::from(host.presence != Presence::Silent && host.has_more());
             let id = self.slab.insert(host) as HostId;
             self.place(id);
         }
         fits
+    }
+
+    /// Hosts with nothing under way and nothing to be taken up.
+    pub fn done(&self) -> Vec<HostId> {
+        let is_done = |(_, host): &(usize, &Host)| host.is_done();
+        self.slab.iter().filter(is_done).map(|(id, _)| id as HostId).collect()
     }
 
     /// How far all are, if these ports of theirs are under way; some of them are known to be open already.
@@ -685,8 +701,7 @@ impl Hosts {
             }
         }
         self.place(id);
-        let host = &self.slab[id as usize];
-        host.under_way == 0 && !host.has_more()
+        self.slab[id as usize].is_done()
     }
 
     /// Forgets a host.

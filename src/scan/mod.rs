@@ -302,18 +302,27 @@ impl Scan {
         }
     }
 
-    /// A scan that goes on where another one was, which had counted `stats` until then. None if the snapshot was not taken of this plan.
+    /// A scan that goes on where another one was, which had counted `stats` until then. None if the snapshot was not taken of this plan,
+    /// or does not add up with `stats`.
     pub fn resume(plan: Plan, settings: Settings, cap: u32, snapshot: &Snapshot, stats: Stats) -> Option<Self> {
         let mut scan = Scan::new(plan, settings, cap);
+        if stats.planned != scan.plan.len() || !scan.hosts.restore(&scan.plan, snapshot) {
+            return None;
+        }
+        let left: u64 = scan.hosts.iter().map(hosts::Host::without_verdict).sum();
+        if scan.plan.len_from(snapshot.taken_up).is_some_and(|later| stats.settled().checked_add(left + later) != Some(stats.planned)) {
+            return None;
+        }
         let held = snapshot.hosts.iter().map(|host| host.held.len() as u64).sum::<u64>();
-        let begun = stats.settled() + held;
-        let fits = scan.hosts.restore(&scan.plan, snapshot) && stats.planned == scan.plan.len() && begun <= stats.planned;
-        (scan.outages.count, scan.outages.lasted_us) = (stats.outages, stats.outage_us);
         let cap = scan.stats.cap;
+        (scan.outages.count, scan.outages.lasted_us) = (stats.outages, stats.outage_us);
         scan.stats = stats;
-        (scan.stats.begun, scan.stats.held, scan.stats.in_flight) = (begun, held, 0);
-        (scan.stats.cap, scan.stats.lowest_cap) = (cap, cap);
-        fits.then_some(scan)
+        scan.stats.goes_on(held, cap)?;
+        // Only a control or a second look was under way there.
+        for id in scan.hosts.done() {
+            scan.finish_host(id, Time::default());
+        }
+        Some(scan)
     }
 
     /// How far it is, for [`resume`](Self::resume). None as long as there is something to tell, or after a stop: what is told
@@ -1272,6 +1281,27 @@ mod tests {
             assert_eq!(*from.get_or_insert(snapshot.clone()), snapshot, "it adds up");
             first = Scan::resume(first.plan().clone(), settings, 1, &snapshot, first.stats().clone()).expect("the same plan");
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_does_not_add_up_is_refused() {
+        let mut first = scan(1..=9, Settings::default(), 1);
+        let slot = connect(&mut first, 0);
+        first.handle_outcome(slot, Outcome::Refused, at(1));
+        connect(&mut first, 1);
+        assert_eq!(reasons(&mut first), [Reason::ConnRefused]);
+        let good = first.snapshot().expect("nothing is untold");
+        let resume = |change: fn(&mut Snapshot, &mut Stats)| {
+            let (mut snapshot, mut stats) = (good.clone(), first.stats().clone());
+            change(&mut snapshot, &mut stats);
+            Scan::resume(first.plan().clone(), Settings::default(), 1, &snapshot, stats).is_some()
+        };
+        assert!(resume(|_, _| {}));
+        assert!(!resume(|snapshot, _| snapshot.hosts.clear()), "nothing would be left, and never an end");
+        assert!(!resume(|snapshot, _| snapshot.hosts.extend(snapshot.hosts.clone())));
+        assert!(!resume(|snapshot, _| snapshot.hosts[0].taken_up += 1));
+        assert!(!resume(|_, stats| stats.settle(Reason::SynAck, 1)));
+        assert!(!resume(|_, stats| stats.settle(Reason::SynAck, u64::MAX - 1)));
     }
 
     #[test]

@@ -48,7 +48,6 @@ impl HostSnapshot {
         let mut ranks: Vec<u16> = self.left.iter().chain(&self.held).copied().collect();
         ranks.sort_unstable();
         self.taken_up <= ports
-            && (!self.left.is_empty() || self.taken_up < ports)
             && ranks.is_sorted_by(|one, next| one < next)
             && ranks.last().is_none_or(|&rank| u32::from(rank) < self.taken_up)
             && self.open <= self.answered

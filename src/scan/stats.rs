@@ -107,6 +107,13 @@ impl Stats {
         }
     }
 
+    /// What a scan that goes on begins with, where so many endpoints were silent and have no verdict yet; `None` where that cannot be.
+    pub(super) fn goes_on(&mut self, held: u64, cap: u32) -> Option<()> {
+        self.begun = self.settled().checked_add(held).filter(|&begun| begun <= self.planned)?;
+        (self.held, self.in_flight, self.cap, self.lowest_cap) = (held, 0, cap, cap);
+        Some(())
+    }
+
     /// Endpoints that ended for this reason.
     pub fn with_reason(&self, reason: Reason) -> u64 {
         self.by_reason[reason as usize]
@@ -171,7 +178,7 @@ impl Stats {
 
     /// Endpoints that have a verdict. When a scan is over this equals [`planned`](Self::planned).
     pub fn settled(&self) -> u64 {
-        self.by_reason.iter().sum()
+        self.by_reason.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     pub(crate) fn settle(&mut self, reason: Reason, count: u64) {
@@ -208,7 +215,7 @@ impl Histogram {
 
     /// How many times were counted.
     pub fn samples(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.buckets.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// All of them together, in microseconds.
