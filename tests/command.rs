@@ -335,6 +335,27 @@ fn a_second_ctrl_c_ends_a_report_that_nobody_reads() {
 }
 
 #[test]
+fn no_message_acts_on_a_terminal() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    fs::write(folder.path().join("hosts"), "\u{1b}]0;mine\u{7}\n").expect("written");
+    fs::write(folder.path().join("\u{1b}[2J"), "127.0.0.1 \u{1b}[31m\n").expect("written");
+    let escape = "\u{1b}[31m";
+    for arguments in
+        [vec![escape], vec!["--escape", escape], vec!["127.0.0.1", "-p", escape], vec!["-iL", "hosts"], vec!["-iL", "\u{1b}[2J"]]
+    {
+        let mut command = portreeve("");
+        command.args(&arguments).current_dir(folder.path());
+        let Ran { code, stderr, .. } = run(command);
+        assert!(code == Some(2) || code == Some(4), "{arguments:?}: {code:?} {stderr:?}");
+        assert!(!stderr.is_empty() && !stderr.contains(['\u{1b}', '\u{7}']), "{arguments:?}: {stderr:?}");
+    }
+    let mut command = portreeve("127.0.0.1");
+    command.env("PORTREEVE_MAX_RATE", escape);
+    let Ran { code, stderr, .. } = run(command);
+    assert!(code == Some(2) && !stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+#[test]
 fn every_format_at_once_agrees() {
     let (_listener, port) = listener();
     let folder = tempfile::tempdir().expect("a scratch folder");

@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -271,13 +272,78 @@ fn one_scan_at_a_time_writes_a_checkpoint() {
     });
 }
 
+/// It says which files are written: root must not obey anybody's.
+#[test]
+fn a_checkpoint_that_others_may_have_written_is_refused() {
+    in_namespace("a_checkpoint_that_others_may_have_written_is_refused", || {
+        listen();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = |name: &str| folder.path().join(name);
+        let stderr = interrupted(folder.path(), &format!("{SCAN} -oJ a.jsonl"));
+        assert!(stderr.contains("to go on"), "{stderr}");
+        let set_mode = |mode| fs::set_permissions(path("c"), PermissionsExt::from_mode(mode)).expect("it is ours");
+        let refused = |part: &str| {
+            let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
+            assert!(code == Some(2) && stderr.contains(part), "{part:?} is missing in {stderr}");
+        };
+        assert_eq!(fs::metadata(path("c")).expect("a file").permissions().mode() & 0o777, 0o600);
+        for mode in [0o620, 0o602] {
+            set_mode(mode);
+            refused("others may write to it");
+        }
+        set_mode(0o600);
+        match chown(path("c"), Some(12_345), None) {
+            Ok(()) => refused("it belongs to another user, 12345"),
+            Err(error) => eprintln!("not tried: a checkpoint of another user ({error})"),
+        }
+        chown(path("c"), Some(0), None).expect("root is who this is here");
+
+        // A report that a link has taken the place of, since.
+        fs::rename(path("a.jsonl"), path("moved")).expect("renamed");
+        symlink("moved", path("a.jsonl")).expect("a link");
+        let kept = fs::read(path("moved")).expect("a file");
+        let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
+        assert!(code == Some(4) && stderr.contains("a.jsonl cannot be written: it is a symbolic link"), "{stderr}");
+        assert!(fs::read(path("moved")).expect("a file") == kept, "it was written through a link");
+        fs::rename(path("moved"), path("a.jsonl")).expect("renamed");
+
+        let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
+        assert!(code == Some(0) && stderr.contains("reports go on in ") && stderr.contains("/a.jsonl"), "{stderr}");
+    });
+}
+
+#[test]
+fn what_has_the_next_checkpoints_name_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let next = folder.path().join("c.new");
+    let start = || run_in(folder.path(), "127.0.0.1 -p 1 --checkpoint c -q");
+    let make_pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().expect("it runs").success());
+    let makers: [(&dyn Fn(&Path), &str); 4] = [
+        (&|path| fs::write(path, "mine\n").expect("written"), "is no checkpoint"),
+        (&|path| symlink("elsewhere", path).expect("a link"), "is a symbolic link"),
+        (&|path| fs::create_dir(path).expect("made"), "in the way"),
+        (&make_pipe, "is no regular file"),
+    ];
+    for (make, part) in makers {
+        make(&next);
+        let Ran { code, stderr, .. } = start();
+        assert!(code == Some(4) && stderr.contains("c.new is in the way") && stderr.contains(part), "{part:?} is missing in {stderr}");
+        assert!(next.symlink_metadata().is_ok() && !folder.path().join("elsewhere").exists(), "{part}: it was touched");
+        if next.is_dir() { fs::remove_dir(&next) } else { fs::remove_file(&next) }.expect("ours");
+    }
+    // What a killed scan has left behind.
+    fs::write(&next, "{\"format\":\"portreeve-check").expect("written");
+    assert_eq!(start().code, Some(1));
+    assert!(!next.exists());
+}
+
 #[test]
 fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     fs::write(folder.path().join("notes"), "mine\n").expect("written");
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).expect("a link");
     for (arguments, code, part) in [
-        ("127.0.0.1 -p 1 --checkpoint endless", 2, "is no checkpoint"),
+        ("127.0.0.1 -p 1 --checkpoint endless", 2, "is no regular file"),
         ("127.0.0.1 -p 1 --checkpoint c -oJ c", 2, "c is in use already"),
         ("127.0.0.1 -p 1 --checkpoint c -oJ c.new", 2, "c.new is in use already"),
         ("127.0.0.1 -p 1 --checkpoint c --stats ./c", 2, "c is in use already"),

@@ -2,9 +2,10 @@
 //! either the last one that was written or the one before, whole; and it says how long each report was then, so that what was written
 //! after it is written once.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portreeve::plan::{Order, Plan, Shard};
@@ -13,10 +14,11 @@ use portreeve::report::{Checkpoint, Progress};
 use portreeve::scan::Time;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
-use super::files::{ReportFile, Written, identity};
+use super::files::{ReportFile, Written, identity, open_regular};
 
 /// A checkpoint is written when a quarter of the scan's time has passed since the last, and this often …
 const EVERY_PART: u64 = 4;
@@ -80,6 +82,8 @@ pub struct CheckpointFile {
     reports: Vec<(PathBuf, Option<ReportFile>)>,
     lock: Option<File>,
     next: Option<File>,
+    /// Whether the next one's file is of our making. One that a killed scan left behind is used, and stays.
+    made_next: bool,
     last: Option<(Time, u64)>,
 }
 
@@ -100,7 +104,7 @@ impl CheckpointFile {
     /// Opens what the first one is written to, rather now than after the first seconds of the scan: it may not be possible.
     fn claim(path: &Path, lock: Option<File>) -> Result<Self, LoadError> {
         let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(LoadError::Write)?;
-        let mut file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock, next: None, last: None };
+        let mut file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock, next: None, made_next: false, last: None };
         file.next = Some(locked(file.open_next().map_err(LoadError::Write)?)?);
         Ok(file)
     }
@@ -150,9 +154,20 @@ impl CheckpointFile {
         self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
-    /// What it has may be another process's: nothing is cut off before it is locked.
-    fn open_next(&self) -> io::Result<File> {
-        File::options().write(true).create(true).truncate(false).open(self.next_path())
+    /// What it has may be another process's: nothing is cut off before it is locked. And it may be somebody else's: then it is left alone.
+    fn open_next(&mut self) -> io::Result<File> {
+        let path = self.next_path();
+        let made = open_regular(&path, File::options().write(true).create_new(true).mode(0o600));
+        self.made_next = made.is_ok();
+        match made {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let in_the_way = |what: String| io::Error::other(format!("{} is in the way ({what}); move it elsewhere", path.display()));
+                let file = open_regular(&path, File::options().read(true).write(true)).map_err(|error| in_the_way(error.to_string()))?;
+                check_owner(&file.metadata()?).map_err(in_the_way)?;
+                if checkpoint::may_be_one(&file)? { Ok(file) } else { Err(in_the_way("it is no checkpoint".into())) }
+            }
+            made => made,
+        }
     }
 
     /// Where the next one is written before it takes the last one's name.
@@ -165,7 +180,7 @@ impl CheckpointFile {
 
 impl Drop for CheckpointFile {
     fn drop(&mut self) {
-        if self.next.is_some() {
+        if self.next.is_some() && self.made_next {
             // It says nothing to anybody, so that it may as well stay.
             let _ = std::fs::remove_file(self.next_path());
         }
@@ -188,6 +203,9 @@ pub enum LoadError {
     /// It is not what it should be.
     #[error("{0}")]
     Content(#[from] CheckpointError),
+    /// Somebody else may have written it.
+    #[error("{0}, and a checkpoint says which files are written; if you trust it, copy it to a file that only you can write")]
+    Stranger(String),
     /// Somebody else has it.
     #[error("the scan that writes it is still running")]
     InUse,
@@ -197,14 +215,26 @@ pub enum LoadError {
 }
 
 fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
-    let file = locked(File::open(path).map_err(LoadError::File)?)?;
+    // A link that was typed is followed; what it leads to must not be one.
+    let path = path.canonicalize().map_err(LoadError::File)?;
+    let file = locked(open_regular(&path, File::options().read(true)).map_err(LoadError::File)?)?;
     let (run, from) = checkpoint::read(BufReader::new(&file))?;
     let (ours, there) = file.metadata().and_then(|ours| Ok((ours, path.metadata()?))).map_err(LoadError::File)?;
     if identity(&ours) != identity(&there) {
         // Its writer was about to give the name to the next one.
         return Err(LoadError::InUse);
     }
+    check_owner(&ours).map_err(LoadError::Stranger)?;
     Ok((file, from.map(|from| Unfinished { run, from })))
+}
+
+/// A checkpoint names the files that are written, so nobody else may have written it.
+fn check_owner(data: &Metadata) -> Result<(), String> {
+    let (owner, mode) = (data.uid(), data.mode() & 0o7777);
+    if owner != geteuid().as_raw() && owner != 0 {
+        return Err(format!("it belongs to another user, {owner}"));
+    }
+    if mode & 0o022 != 0 { Err(format!("others may write to it: its mode is {mode:04o}")) } else { Ok(()) }
 }
 
 fn locked(file: File) -> Result<File, LoadError> {

@@ -2,15 +2,29 @@
 //! begins: a start that is refused leaves them as they were. They know bytes, no reports.
 
 use std::cell::Cell;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
+
+/// Opens a regular file by this very name: no link is followed, and no pipe waited for.
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match options.custom_flags(flags.bits() as i32).open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Err(io::Error::other("it is a symbolic link")),
+        // A pipe that nobody reads, or a socket.
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => Err(io::Error::other("it is no regular file")),
+        other => other,
+    }?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
 
 /// A report's place and what has been written there, for a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,9 +84,12 @@ impl ReportFile {
 
     /// A report's file to go on where it was. What came after that will come again.
     pub fn reopen(written: &Written) -> io::Result<Self> {
-        let mut options = File::options();
-        let Some(content) = written.content else { return Self::new(options.append(true).open(&written.path)?, Content::NONE, true) };
-        let file = options.read(true).write(true).open(&written.path)?;
+        let Some(content) = written.content else {
+            let file = Self::new(File::options().append(true).open(&written.path)?, Content::NONE, true)?;
+            let was_none = "it is a file, and was none when the checkpoint was written; scan from the beginning";
+            return if file.0.is_regular { Err(io::Error::other(was_none)) } else { Ok(file) };
+        };
+        let file = open_regular(&written.path, File::options().read(true).write(true))?;
         let mut found = Content::NONE;
         io::copy(&mut (&file).take(content.bytes), &mut found)?;
         if found != content {
@@ -89,6 +106,11 @@ impl ReportFile {
     fn new(file: File, content: Content, is_followed: bool) -> io::Result<Self> {
         let is_regular = file.metadata()?.is_file();
         Ok(ReportFile(Rc::new(Opened { file, is_regular, content: content.into(), is_followed })))
+    }
+
+    /// Whether it is on a disk, and not a pipe or a device.
+    pub fn is_regular(&self) -> bool {
+        self.0.is_regular
     }
 
     /// Cuts off what is beyond what it keeps. Before the first is cut, all must have been opened.

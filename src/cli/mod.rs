@@ -25,7 +25,7 @@ use portreeve::plan::Plan;
 use portreeve::report::explain::{Ahead, explain};
 use portreeve::report::merge::{Joined, MergeError, Part};
 use portreeve::report::text::described;
-use portreeve::report::{Exit, Summary, counted, grouped};
+use portreeve::report::{Exit, Summary, counted, grouped, printable};
 use portreeve::scan::State;
 
 use args::{Args, Command, MergeArgs, OutputArgs};
@@ -42,10 +42,14 @@ pub fn main() -> Code {
         Ok(typed) => run(typed, &arguments),
         Err(Refusal::Setting(failure)) => Err(failure),
         Err(Refusal::Clap(message)) => {
-            let code = if message.use_stderr() { Code::Usage } else { Code::Found };
+            if message.use_stderr() {
+                // It repeats what was typed.
+                tell(message.render().to_string().trim_end());
+                return Code::Usage;
+            }
             // Nobody is left to tell when the terminal itself is gone.
             let _ = message.print();
-            return code;
+            return Code::Found;
         }
     };
     match done {
@@ -170,7 +174,10 @@ fn scan(
     let checkpoint = file.as_ref().map(|file| file.path().to_owned());
     if let (Some(path), Some(from), false) = (&checkpoint, &from, quiet) {
         let (done, all) = (grouped(from.summary.stats.settled()), counted(plan.len(), "endpoint", "endpoints"));
-        tell(&format!("going on where {} was left: {done} of {all} are done", path.display()));
+        let files = known.iter().flat_map(|run| &run.outputs).filter(|output| output.path.as_os_str() != "-");
+        let files: Vec<String> = files.map(|output| output.path.display().to_string()).collect();
+        let reports = if files.is_empty() { String::new() } else { format!("; reports go on in {}", files.join(", ")) };
+        tell(&format!("going on where {} was left: {done} of {all} are done{reports}", path.display()));
     }
     let run = file.is_some().then(|| Run::new(words, &plan, lookups)).transpose()?;
     let bar = progress::bar(quiet);
@@ -302,9 +309,11 @@ fn dry_run(plan: Plan, options: Options, args: &Args) -> Result<Code, Failure> {
     print(&plan, &format!("{}; no probe was sent{hint}\n", described(&plan.outline())))
 }
 
-/// One line to standard error. Nobody is left to tell when that fails.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Lines to standard error, without anything that would act on a terminal: file names, arguments and settings may come from anybody.
+/// Nobody is left to tell when that fails.
+fn tell(lines: &str) {
+    let lines: Vec<String> = lines.split('\n').map(printable).collect();
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Whether standard output takes colours: a terminal, and no NO_COLOR (no-color.org).

@@ -248,7 +248,12 @@ impl<'a> Outputs<'a> {
 
     /// Keeps what it takes to go on.
     pub fn keep(&mut self, mut checkpoint: CheckpointFile, run: Run) {
-        checkpoint.keep(run, std::mem::take(&mut self.files));
+        let mut files = std::mem::take(&mut self.files);
+        // Whoever goes on follows no links.
+        for (path, _) in files.iter_mut().filter(|(_, file)| file.as_ref().is_some_and(ReportFile::is_regular)) {
+            *path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        }
+        checkpoint.keep(run, files);
         self.checkpoint = Some(checkpoint);
     }
 

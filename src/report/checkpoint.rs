@@ -61,6 +61,9 @@ pub enum CheckpointError {
 /// The first line is shorter, so that other files are not read to their end.
 const LONGEST_HEADER_BYTES: u64 = 4_096;
 
+/// 25 times what a scan of 8,192 hosts at once has written (docs/OUTPUT.md): what is longer is no checkpoint, and is not read to its end.
+const LONGEST_BODY_BYTES: u64 = 256 << 20;
+
 /// A checkpoint of a run, or with none that of one which came to its end.
 ///
 /// # Errors
@@ -74,6 +77,17 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
     let body = serde_json::to_string(&Body { run, under_way })?;
     let header = Header { format: FORMAT.into(), version: env!("CARGO_PKG_VERSION").into(), digest: digest(body.as_bytes()) };
     Ok(format!("{}\n{body}\n", serde_json::to_string(&header)?))
+}
+
+/// Whether this is a checkpoint or the beginning of one, as a process that is killed leaves it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn may_be_one(from: impl Read) -> io::Result<bool> {
+    let begin = format!("{{\"format\":\"{FORMAT}\"");
+    let mut found = Vec::new();
+    from.take(begin.len() as u64).read_to_end(&mut found)?;
+    Ok(begin.as_bytes().starts_with(&found))
 }
 
 /// What [`write()`] was given.
@@ -90,7 +104,13 @@ pub fn read<Run: DeserializeOwned>(mut from: impl BufRead) -> Result<(Run, Optio
     if header.version != env!("CARGO_PKG_VERSION") {
         return Err(CheckpointError::OtherVersion(header.version));
     }
-    from.read_until(b'\n', &mut body).map_err(unreadable)?;
+    from.by_ref().take(LONGEST_BODY_BYTES).read_until(b'\n', &mut body).map_err(unreadable)?;
+    if body.len() as u64 == LONGEST_BODY_BYTES {
+        return Err(damaged(&"it is longer than any checkpoint"));
+    }
+    if !from.fill_buf().map_err(unreadable)?.is_empty() {
+        return Err(damaged(&"something follows its second line"));
+    }
     let body = body.strip_suffix(b"\n").unwrap_or(&body);
     if digest(body) != header.digest {
         return Err(damaged(&"its digest does not fit"));
@@ -163,6 +183,12 @@ mod tests {
             let mut other = text.clone();
             other[at] ^= 1;
             error(&other);
+        }
+        for (content, is_one) in [(&text[..], true), (&text[..9], true), (b"", true), (b"{}", false), (b"mine", false)] {
+            assert_eq!(may_be_one(content).unwrap(), is_one);
+        }
+        for tail in ["\n", "{}\n"] {
+            assert!(error(&[&text, tail.as_bytes()].concat()).contains("something follows"));
         }
         assert_eq!(error(b"{}\n"), "this is no checkpoint");
         let other = String::from_utf8(text).unwrap().replacen(env!("CARGO_PKG_VERSION"), "9.9.9", 1);

@@ -407,7 +407,7 @@ pub(crate) fn ip_text(endpoint: std::net::SocketAddr) -> String {
 /// Text as it may go to a terminal: what would move its cursor, change its colours or turn the direction of writing is told as
 /// Rust would write it, `\u{1b}`.
 #[cfg(feature = "cli")]
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         if acts(letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
