@@ -583,3 +583,46 @@ fn what_was_under_way_when_the_process_was_stopped_is_asked_again() {
         assert!(end["closed"] == 16_000 && end["voided"].as_u64() >= Some(50), "{end}");
     });
 }
+
+/// A cable that is pulled, a lease that ends: nothing of that is a word about a target.
+#[test]
+fn an_outage_of_this_machines_own_interface_loses_nothing() {
+    in_namespace("an_outage_of_this_machines_own_interface_loses_nothing", || {
+        let network = Network::start(|_, port| if port % 2 == 0 { Reply::Refuse } else { Reply::Silence });
+        let troubles = [
+            ("link set town0 down", "link set town0 up"),
+            ("address del 10.9.255.253/16 dev town0", "address add 10.9.255.253/16 dev town0"),
+        ];
+        for (breaks, mends) in troubles {
+            let before = network.syns();
+            let mut command = portreeve("10.9.1.0/26 -p 1-200 --json --max-rate 8000 --show unscanned");
+            let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it runs");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while network.syns() < before + 3_000 {
+                assert!(Instant::now() < deadline, "it never comes to that");
+                std::thread::yield_now();
+            }
+            ip(breaks);
+            // How long does not matter.
+            std::thread::sleep(Duration::from_millis(1_000));
+            ip(mends);
+            let output = child.wait_with_output().expect("it ends");
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            let end = end_record(&text);
+            assert_eq!(
+                (&end["closed"], &end["filtered"], &end["exit"]),
+                (&6_400.into(), &6_400.into(), &"complete".into()),
+                "{breaks}: {end}"
+            );
+            assert_eq!(end["outages"], 1, "{breaks}: {end}");
+        }
+    });
+}
+
+fn ip(arguments: &str) {
+    let done = std::process::Command::new("ip").args(arguments.split_whitespace()).status();
+    match done {
+        Ok(status) => assert!(status.success(), "ip {arguments}"),
+        Err(error) => skip(&format!("ip cannot be run: {error}")),
+    }
+}

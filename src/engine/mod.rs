@@ -210,6 +210,8 @@ const LONGEST_WAIT_US: u64 = 100_000;
 const OVERSLEPT_US: u64 = 5_000;
 /// And so much later that attempts may have run out of time without anybody looking.
 const GAP_US: u64 = 500_000;
+/// A call that does not wait is hardly ever interrupted, and never so often in a row.
+const INTERRUPTED_MOST: u32 = 100;
 /// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
 /// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
 const OPENS_PER_TURN: usize = 32;
@@ -653,8 +655,14 @@ impl Scanner {
             }
             if let Err((outcome, error)) = self.begin(connect) {
                 self.release(connect.slot);
-                // What idle sockets hold is what is missing, unless it is a source port.
-                if matches!(outcome, Outcome::Own(error) if error.reason() != Reason::NoSourcePort) {
+                let wants_idle = match outcome {
+                    // What idle sockets hold is what is missing, unless it is a source port.
+                    Outcome::Own(error) => error.reason() != Reason::NoSourcePort,
+                    // They are bound to a device that may be gone, or have been made anew under its name.
+                    Outcome::Barred(Reason::NoLocalRoute) => self.options.device.is_some(),
+                    _ => false,
+                };
+                if wants_idle {
                     self.release_idle();
                 }
                 self.conclude(connect.slot, outcome, Some(error));
@@ -727,11 +735,7 @@ impl Scanner {
         let until = self.scan.poll_timeout().map_or(longest, |next| next.clamp(self.now, longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
         let began = cfg!(feature = "usdt").then(Instant::now);
-        match self.poll.poll(&mut self.events, Some(timeout)) {
-            // A signal: whoever handles it may have set the stop flag.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            other => other.map_err(Error::Poll)?,
-        }
+        self.poll(timeout)?;
         let waited_ns = began.map_or(0, |began| began.elapsed().as_nanos() as u64);
         self.read_clock();
         let late_us = self.now.us_since(until);
@@ -744,6 +748,21 @@ impl Scanner {
         // Not twice in a row: on a machine that is always late, time still has to run out.
         self.overslept = !self.overslept && late_us > OVERSLEPT_US;
         Ok(waited_ns)
+    }
+
+    /// Takes events. After a signal once more, without waiting: whoever handles it may have set the stop flag, and answers that are there
+    /// must be taken before anything expires.
+    fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
+        let mut result = self.poll.poll(&mut self.events, Some(timeout));
+        for _ in 0..INTERRUPTED_MOST {
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    result = self.poll.poll(&mut self.events, Some(Duration::ZERO));
+                }
+                _ => break,
+            }
+        }
+        result.map_err(Error::Poll)
     }
 
     fn read_clock(&mut self) {

@@ -102,7 +102,7 @@ impl Socket {
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINPROGRESS | libc::EINTR) => Ok(()),
                 // The answer may come at once where the answerer is this machine.
-                Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error), error)),
+                Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error, false), error)),
                 _ => Err((why_not(endpoint, &error), error)),
             },
         }
@@ -119,8 +119,9 @@ impl Socket {
             Ok(false) => return self.unreachable(endpoint).map(Answer::of),
             Err(error) => error,
         };
-        let outcome = self.failure(endpoint, &error);
-        Some(Answer { error: Some(error), is_reset: by_connecting, ..Answer::of(outcome) })
+        let outcome = self.failure(endpoint, &error, by_connecting);
+        let is_reset = by_connecting && !matches!(outcome, Outcome::Barred(_));
+        Some(Answer { error: Some(error), is_reset, ..Answer::of(outcome) })
     }
 
     /// Whether it is connected, or why it failed.
@@ -161,22 +162,24 @@ impl Socket {
     }
 
     /// The meaning of an attempt's failure, one errno an arm.
-    fn failure(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
+    fn failure(&self, endpoint: SocketAddr, error: &io::Error, by_connecting: bool) -> Outcome {
         match error.raw_os_error().unwrap_or(0) {
             libc::ECONNRESET | libc::EPIPE => self.reset_after_handshake(endpoint),
             // The kernel sent its last SYN before our deadline came.
             libc::ETIMEDOUT => Outcome::Silence,
-            _ => self.refusal(endpoint, error),
+            _ => self.refusal(endpoint, error, by_connecting),
         }
     }
 
     /// The error queue's word if there is one, else what the errno alone tells.
-    fn refusal(&self, endpoint: SocketAddr, error: &io::Error) -> Outcome {
+    fn refusal(&self, endpoint: SocketAddr, error: &io::Error, by_connecting: bool) -> Outcome {
         if let Some(outcome) = self.unreachable(endpoint) {
             return outcome;
         }
         let reason = match error.raw_os_error().unwrap_or(0) {
             libc::ECONNREFUSED => return Outcome::Refused,
+            // The call itself failed, before it looked at the attempt: an ICMP error would have been in the queue.
+            libc::ENETUNREACH | libc::EACCES | libc::EPERM if by_connecting => return failure_to_begin(error),
             libc::ENETUNREACH => Reason::NetUnreach,
             libc::EHOSTUNREACH => Reason::HostUnreach,
             libc::ENOPROTOOPT => Reason::ProtoUnreach,

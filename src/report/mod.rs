@@ -544,9 +544,9 @@ mod fixture {
             Outcome::Refused,
             Outcome::Refused,
             Outcome::Refused,
-            Outcome::Barred(Reason::NoLocalRoute),
+            Outcome::Barred(Reason::LocalFirewall),
             Outcome::Connected { rtt_us: None, syn_sent_again: false },
-            Outcome::Unreachable { reason: Reason::HostUnreach, by: None },
+            Outcome::Unreachable { reason: Reason::PortUnreach, by: None },
             Outcome::Connected { rtt_us: Some(1_234_567), syn_sent_again: false },
         ];
         let slots: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();

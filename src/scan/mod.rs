@@ -29,9 +29,9 @@ use expect::{Expectations, Expected};
 use flow::{Answered, CohortId, Flow, Hope};
 use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
 use loss::{LATELY, SharedLoss};
-use outage::{Outage, Outages};
+use outage::{Ended, Outage, Outages};
 use pace::Pacer;
-use rtt::Clocks;
+use rtt::{Clocks, network_of};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use flow::{Pace, PaceReason};
@@ -132,6 +132,8 @@ pub struct Scan {
     shared_loss: SharedLoss,
     expectations: Expectations,
     outages: Outages,
+    /// Networks that this machine was found to have no way to, the last one first.
+    no_routes: VecDeque<u64>,
     paced_until: Option<Time>,
     /// As long as nothing at all was heard no further attempt begins before this.
     again_at: Time,
@@ -233,8 +235,8 @@ enum Phase {
     Listening,
     /// Waits in the wheel, without a socket, for our own side to recover.
     BackOff,
-    /// The same, for a source port: others need not wait for that.
-    BackOffForPort,
+    /// The same, for a source port or a route: others need not wait for that.
+    BackOffAlone,
 }
 
 /// A failure on our own side is tried again after 10 ms, doubling to a second …
@@ -242,6 +244,11 @@ const BACK_OFF_US: u64 = 10_000;
 const BACK_OFF_DOUBLINGS: u8 = 7;
 /// … and this often, about 14 s in all, before the endpoint is called unscanned.
 const OWN_FAILURES: u8 = 20;
+/// Where this machine has no way to a network that never answered, while it can send elsewhere, that is believed after so many failures:
+/// 630 ms. An outage of its own shows sooner, at networks that answered.
+const NO_ROUTE_FAILURES: u8 = 7;
+/// So many networks are remembered for that.
+const NO_ROUTES: usize = 64;
 /// A port that has begun to speak has said what it says first when it stops for so long.
 const QUIET_US: u64 = 500_000;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
@@ -288,6 +295,7 @@ impl Scan {
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
             outages: Outages::default(),
+            no_routes: VecDeque::new(),
             paced_until: None,
             again_at: Time::default(),
             budget: Budget::new(cap),
@@ -667,13 +675,18 @@ impl Scan {
         }
         self.budget.progress();
         match outcome {
+            Outcome::Barred(Reason::NoLocalRoute) if self.stopped.is_none() => return self.handle_no_route(slot, now),
             Outcome::Barred(reason) => return self.settle(slot, reason, now),
             Outcome::SelfConnected => return self.try_another_source(slot, now),
             _ => {}
         }
         let probe = &mut self.probes[slot as usize];
         probe.own_failures = 0;
-        if outcome == Outcome::Silence {
+        let (id, started) = (probe.host, probe.started);
+        if let Some(ended) = self.outages.sent(started, now) {
+            self.end_outage(ended, now);
+        }
+        if outcome == Outcome::Silence || (outcome.is_own_silence() && self.hosts.get(id).answered > 0) {
             return self.handle_silence(slot, now);
         }
         let lost = self.count_attempt(slot);
@@ -719,12 +732,11 @@ impl Scan {
         let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
         let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
         let (of_all, of_host) = probe.cohorts;
+        let (hope, purpose) = (probe.hope(), probe.purpose);
         // Measured timeouts grow with the answers; those that the user fixed do not.
         let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
         if let Some(ended) = self.outages.answered(is_late, now) {
-            self.stats.outage_us = self.outages.lasted_us;
-            let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
-            of_hosts.chain([&mut self.all]).for_each(|flow| flow.was_away(ended, now));
+            self.end_outage(ended, now);
         }
         // What was lost to our own speed is no loss of the network's.
         let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
@@ -739,15 +751,15 @@ impl Scan {
             None => self.clocks.ambiguous(),
         }
         let rtt = host.rtt;
-        let answered = Answered { started, lost_at, hope: probe.hope() };
+        let answered = Answered { started, lost_at, hope };
         self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
         if let Some(flow) = &mut host.flow {
             flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all));
         }
-        if probe.purpose == Purpose::Control {
+        if purpose == Purpose::Control {
             return self.count_control(id, started, false);
         }
-        if probe.purpose != Purpose::Verdict {
+        if purpose != Purpose::Verdict {
             return;
         }
         if is_first {
@@ -769,6 +781,12 @@ impl Scan {
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
             self.look_again(id);
         }
+    }
+
+    fn end_outage(&mut self, ended: Ended, now: Time) {
+        self.stats.outage_us = self.outages.lasted_us;
+        let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
+        of_hosts.chain([&mut self.all]).for_each(|flow| flow.was_away(ended, now));
     }
 
     /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells nothing of the speed.
@@ -872,7 +890,7 @@ impl Scan {
             _ => probe.expected.chance().filter(|_| probe.expected.is_telling).unwrap_or(0.0),
         };
         let outage = self.outages.silent(expected, started, now);
-        (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
+        self.note_outages();
         match outage {
             Outage::None if self.probes[slot as usize].purpose == Purpose::Control => {
                 self.count_control(id, started, true);
@@ -883,8 +901,7 @@ impl Scan {
             Outage::Lasts => return self.void(slot),
             Outage::TooLong => {
                 self.count_attempt(slot);
-                self.handle_stop(Reason::NetworkAway, now);
-                return self.settle(slot, Reason::NetworkAway, now);
+                return self.give_up_network(slot, now);
             }
         }
         // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
@@ -915,6 +932,43 @@ impl Scan {
             self.hosts.get_mut(id).ended_silent(before + 1);
         }
         self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// The network does not come back.
+    fn give_up_network(&mut self, slot: Slot, now: Time) {
+        self.handle_stop(Reason::NetworkAway, now);
+        self.settle(slot, Reason::NetworkAway, now);
+    }
+
+    /// This machine has no way to the endpoint. Where it had one that is an outage of its own; elsewhere it is believed when it stays so
+    /// for a moment, since that outage may have just begun.
+    fn handle_no_route(&mut self, slot: Slot, now: Time) {
+        let address = self.endpoint_of(slot);
+        let host = self.probes[slot as usize].host;
+        let has_worked = self.hosts.get(host).answered > 0 || self.clocks.has_heard(address);
+        let outage = self.outages.barred(has_worked, now);
+        self.note_outages();
+        match outage {
+            Outage::Lasts => return self.void(slot),
+            Outage::TooLong => return self.give_up_network(slot, now),
+            Outage::None => {}
+        }
+        let probe = &mut self.probes[slot as usize];
+        probe.own_failures += 1;
+        let network = network_of(address.ip());
+        let is_believed = self.stats.attempts == 0 || probe.own_failures >= NO_ROUTE_FAILURES || self.no_routes.contains(&network);
+        if !is_believed {
+            return self.back_off(slot, false, now);
+        }
+        if !self.no_routes.contains(&network) {
+            self.no_routes.truncate(NO_ROUTES - 1);
+            self.no_routes.push_front(network);
+        }
+        self.settle(slot, Reason::NoLocalRoute, now);
+    }
+
+    fn note_outages(&mut self) {
+        (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
     }
 
     /// Whether an attempt that began then may have been lost to our own speed, or while nobody listened.
@@ -1016,14 +1070,17 @@ impl Scan {
         match self.stopped {
             Some((reason, _)) => self.settle(slot, reason, now),
             None if probe.own_failures >= OWN_FAILURES => self.settle(slot, error.reason(), now),
-            None => {
-                let for_port = error.reason() == Reason::NoSourcePort;
-                probe.phase = if for_port { Phase::BackOffForPort } else { Phase::BackOff };
-                self.backing_off += u32::from(!for_port);
-                let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
-                self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
-            }
+            None => self.back_off(slot, error.reason() != Reason::NoSourcePort, now),
         }
+    }
+
+    /// The probe waits without a socket; `holds_others`: what it lacks all others need, too.
+    fn back_off(&mut self, slot: Slot, holds_others: bool, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        probe.phase = if holds_others { Phase::BackOff } else { Phase::BackOffAlone };
+        self.backing_off += u32::from(holds_others);
+        let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
+        self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
     }
 
     fn try_another_source(&mut self, slot: Slot, now: Time) {
@@ -1155,7 +1212,7 @@ impl Scan {
         assert_eq!(ready, self.hosts.waiting(), "other probes wait for their turn than those that are ready");
         let in_flight = in_flight + in_phase(Phase::Listening);
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
-        let timed = in_flight + back_off + in_phase(Phase::BackOffForPort);
+        let timed = in_flight + back_off + in_phase(Phase::BackOffAlone);
         assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
         let known = self.stats.settled() + self.stats.held + (self.probes.len() + self.hosts.parked()) as u64 - self.without_verdict;
         assert_eq!(known, self.stats.begun, "an endpoint was lost or counted twice");

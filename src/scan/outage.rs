@@ -1,5 +1,5 @@
-//! When the whole network goes away: it must have answered, and then stay silent where answers were all but certain. It
-//! knows expectations and times, no endpoints.
+//! When the whole network goes away: it must have answered, and then stay silent where answers were all but certain, or this machine
+//! must have no way to it any more. It knows expectations and times, no endpoints.
 
 use super::verdict::Time;
 
@@ -10,6 +10,9 @@ pub(super) struct Outages {
     /// The answers that should have come since then.
     missing: f32,
     is_out: bool,
+    /// Since when, and when this machine last had no way to send, if that is what it is.
+    since: Time,
+    barred_at: Option<Time>,
     /// What looked like one was none: answers take longer than attempts are given, and silence shows nothing.
     is_blind: bool,
     next_beat: Time,
@@ -48,6 +51,8 @@ const BEAT_US: u64 = 50_000;
 const GIVEN_US: u64 = 1_000_000;
 /// One that is shorter is a moment.
 const MOMENT_US: u64 = 1_000_000;
+/// What this machine has no way to any more may have lost answers for so long before.
+const UNHEARD_US: u64 = 1_000_000;
 /// It is waited for this long. A new lease, another mast or a router's restart take less.
 const PATIENCE_US: u64 = 20_000_000;
 
@@ -65,20 +70,40 @@ impl Outages {
 
     /// An answer came; `is_late`: only because its attempt was given longer than others are. What it ends, if there was an outage.
     pub fn answered(&mut self, is_late: bool, now: Time) -> Option<Ended> {
-        let last_answer = std::mem::replace(&mut self.last_answer, now);
+        self.last_answer = now;
         self.missing = 0.0;
-        if !std::mem::take(&mut self.is_out) {
+        if !self.is_out {
             return None;
         }
         if is_late {
-            self.is_blind = true;
+            (self.is_out, self.barred_at, self.is_blind) = (false, None, true);
             self.count -= 1;
             return Some(Ended::Outage);
         }
-        let lasted_us = now.us_since(last_answer);
-        self.last = (last_answer, now);
+        Some(self.end(now))
+    }
+
+    fn end(&mut self, now: Time) -> Ended {
+        let lasted_us = now.us_since(self.since);
+        (self.is_out, self.barred_at, self.missing) = (false, None, 0.0);
+        self.last = (self.since, now);
         self.lasted_us += lasted_us;
-        Some(if lasted_us < MOMENT_US { Ended::Moment } else { Ended::Outage })
+        if lasted_us < MOMENT_US { Ended::Moment } else { Ended::Outage }
+    }
+
+    /// An attempt that began at `started` was sent. What that ends, if this machine had no way to send.
+    pub fn sent(&mut self, started: Time, now: Time) -> Option<Ended> {
+        self.barred_at.is_some_and(|at| started > at).then(|| self.end(now))
+    }
+
+    /// This machine has no way to send an attempt; `has_worked`: it had one to that network.
+    pub fn barred(&mut self, has_worked: bool, now: Time) -> Outage {
+        if !self.is_out && !has_worked {
+            return Outage::None;
+        }
+        self.barred_at = Some(now);
+        let unheard = Time::from_us(now.us.saturating_sub(UNHEARD_US));
+        self.goes_on(self.last_answer.max(unheard), now)
     }
 
     /// Whether an attempt that began then fell into the last one.
@@ -91,20 +116,23 @@ impl Outages {
         if started > self.last_answer && !self.is_blind {
             self.missing += expected;
         }
-        let lasted_us = now.us_since(self.last_answer);
-        match self.is_out {
-            false if self.missing < MISSING => Outage::None,
-            true if lasted_us > PATIENCE_US => {
-                self.lasted_us += lasted_us;
-                (self.is_out, self.missing) = (false, 0.0);
-                Outage::TooLong
-            }
-            is_known => {
-                self.count += u32::from(!is_known);
-                self.is_out = true;
-                Outage::Lasts
-            }
+        if !self.is_out && self.missing < MISSING {
+            return Outage::None;
         }
+        self.goes_on(self.last_answer, now)
+    }
+
+    /// The outage lasts, since then if it has just begun.
+    fn goes_on(&mut self, since: Time, now: Time) -> Outage {
+        if !std::mem::replace(&mut self.is_out, true) {
+            (self.count, self.since) = (self.count + 1, since);
+            return Outage::Lasts;
+        }
+        if now.us_since(self.since) <= PATIENCE_US {
+            return Outage::Lasts;
+        }
+        self.end(now);
+        Outage::TooLong
     }
 }
 
@@ -148,6 +176,21 @@ mod tests {
             assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
             assert_eq!(outages.answered(false, at(1 + ms)), Some(ended));
         }
+    }
+
+    #[test]
+    fn no_way_to_send_is_an_outage_where_there_was_one() {
+        let mut outages = Outages::default();
+        assert_eq!(outages.barred(false, at(1)), Outage::None, "there never was");
+        outages.answered(false, at(100));
+        assert_eq!([outages.barred(true, at(5_000)), outages.barred(false, at(5_050))], [Outage::Lasts; 2]);
+        assert_eq!((outages.sent(at(4_999), at(5_100)), outages.sent(at(5_050), at(5_100))), (None, None), "sent before");
+        assert_eq!(outages.sent(at(5_100), at(5_200)), Some(Ended::Outage));
+        assert_eq!([3_999, 4_001, 5_199, 5_200].map(|ms| outages.had(at(ms))), [false, true, true, false]);
+        assert_eq!((outages.sent(at(5_300), at(5_400)), outages.count, outages.lasted_us), (None, 1, 1_200_000));
+        assert_eq!(outages.barred(true, at(30_000)), Outage::Lasts);
+        assert_eq!(outages.barred(true, at(49_000)), Outage::Lasts);
+        assert_eq!(outages.barred(true, at(49_001)), Outage::TooLong, "20 s from when answers may have been lost");
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Clocks {
         place.1.sample(us);
     }
 
+    /// Whether something in the network of this address has answered.
+    pub fn has_heard(&self, address: SocketAddr) -> bool {
+        let network = network_of(address.ip());
+        self.networks.get(place_of(network)).is_some_and(|place| place.0 == network && place.1.is_known())
+    }
+
     /// An answer came that may belong to the kernel's own second SYN (Karn's rule: that is no sample).
     pub fn ambiguous(&mut self) {
         self.is_slow = true;
@@ -190,7 +196,7 @@ impl Clocks {
 }
 
 /// The /24 or /64 that an address belongs to, as a number that is never 0.
-fn network_of(address: IpAddr) -> u64 {
+pub(super) fn network_of(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) => 1 << 32 | u64::from(u32::from(v4) >> 8),
         IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64 | 1 << 63,

@@ -216,6 +216,13 @@ pub enum Outcome {
     Barred(Reason),
 }
 
+impl Outcome {
+    /// Whether this machine itself gave the attempt up, because nobody on the link answers for the host: no word of the network's.
+    pub(super) fn is_own_silence(self) -> bool {
+        matches!(self, Outcome::Unreachable { reason: Reason::HostUnreach | Reason::NetUnreach, by: None })
+    }
+}
+
 /// An endpoint and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
