@@ -4,19 +4,13 @@
 //! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of virtual network in a second.
 
 mod budget;
-mod controls;
-mod expect;
-mod flow;
+mod estimate;
 mod hosts;
-mod loss;
-mod outage;
-mod pace;
-mod rtt;
+mod pacing;
 mod snapshot;
 mod stats;
 mod verdict;
 mod wheel;
-mod witness;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -25,20 +19,14 @@ use slab::Slab;
 
 use crate::plan::{Order, Plan};
 use budget::Budget;
-use expect::{Expectations, Expected};
-use flow::{Answered, CohortId, Flow, Hope};
+use estimate::{Clocks, Ended, Expectations, Expected, LATELY, Outage, Outages, SharedLoss, network_of};
 use hosts::{ASKED_AGAIN, HostId, Hosts, Suspicion, Turn};
-use loss::{LATELY, SharedLoss};
-use outage::{Ended, Outage, Outages};
-use pace::Pacer;
-use rtt::{Clocks, network_of};
+use pacing::{Answered, CohortId, Flow, Hope, Pacer};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
-pub use flow::{Pace, PaceReason};
+pub use estimate::{Missed, SILENT_US, Timeouts};
 pub use hosts::SILENT_PORTS;
-pub use loss::Missed;
-pub use pace::{Rate, is_public};
-pub use rtt::{SILENT_US, Timeouts};
+pub use pacing::{Pace, PaceReason, Rate, is_public};
 pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
 pub use verdict::{Finding, HostDone, News, Outcome, OwnError, Reason, State, Time};
@@ -401,7 +389,7 @@ impl Scan {
     fn insert_deadline(&mut self, slot: Slot, now: Time) {
         let probe = &self.probes[slot as usize];
         let lasted_us = now.us_since(probe.started);
-        let ahead_us = if probe.is_syn_due { 0 } else { pace::WINDOW_US };
+        let ahead_us = if probe.is_syn_due { 0 } else { pacing::WINDOW_US };
         let syn = probe.started.plus_us(((lasted_us + ahead_us) / KERNEL_SYN_US + 1) * KERNEL_SYN_US);
         let next = if syn <= probe.deadline() { Time::from_us(syn.us - ahead_us) } else { probe.deadline() };
         // Rounded up, so that no attempt gets less than its time.

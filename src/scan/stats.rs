@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::loss::Missed;
+use super::estimate::Missed;
 use super::verdict::{OwnError, Reason, State};
 
 /// What has been counted so far.

@@ -1,16 +1,16 @@
 //! Witnesses: attempts whose answer was all but certain, and what their answers and their silence say of a rate. It counts; what
-//! follows from it is decided in `flow`.
+//! follows from it is decided in `adaptive.rs`.
 
-use super::verdict::Time;
+use crate::scan::verdict::Time;
 
 /// An answer is as good as certain that was expected with this chance.
-pub(super) const CERTAIN: f32 = 0.98;
+pub(in crate::scan) const CERTAIN: f32 = 0.98;
 /// One that was expected with less tells little.
-pub(super) const TELLING: f32 = 0.6;
+pub(in crate::scan) const TELLING: f32 = 0.6;
 
 /// Attempts that were sent one after the other, and what came of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cohort {
+pub(in crate::scan) struct Cohort {
     pub began: Time,
     pub ended: Time,
     /// When the last of them was sent.
@@ -28,7 +28,7 @@ pub(super) struct Cohort {
 
 /// What witnesses have said.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Evidence {
+pub(in crate::scan) struct Evidence {
     pub asked: u32,
     /// The answers that were expected of them, and those that came.
     pub expected: f32,

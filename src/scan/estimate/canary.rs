@@ -3,7 +3,7 @@
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Controls {
+pub(in crate::scan) struct Controls {
     /// The ranks of those that refused last, or of open ones where none refuses.
     known: [u16; TAKE_TURNS],
     /// How many answered so far, and whether they refuse.

@@ -1,11 +1,11 @@
 //! When the whole network goes away: it must have answered, and then stay silent where answers were all but certain, or this machine
 //! must have no way to it any more. It knows expectations and times, no endpoints.
 
-use super::verdict::Time;
+use crate::scan::verdict::Time;
 
 /// Watches for outages, and says how fast to go while one lasts.
 #[derive(Debug, Default)]
-pub(super) struct Outages {
+pub(in crate::scan) struct Outages {
     last_answer: Time,
     /// The answers that should have come since then.
     missing: f32,
@@ -24,7 +24,7 @@ pub(super) struct Outages {
 
 /// What the silence of an attempt means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outage {
+pub(in crate::scan) enum Outage {
     /// Nothing in particular.
     None,
     /// The network is away: the attempt says nothing about its endpoint.
@@ -35,7 +35,7 @@ pub(super) enum Outage {
 
 /// What has ended, and what it means for what was learned before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::scan) enum Ended {
     /// A moment only: behind it is the same network.
     Moment,
     /// What was learned of speed and loss is worth nothing.

@@ -3,7 +3,7 @@
 
 /// Which share of attempts is lost, from endpoints that answered: of those that did, the share p needed another attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Loss {
+pub(in crate::scan) struct Loss {
     answers: u32,
     late: u32,
 }
@@ -12,7 +12,7 @@ pub(super) struct Loss {
 const PRIOR_ATTEMPTS: f32 = 50.0;
 const PRIOR_LOSS: f32 = 0.005;
 /// A host's loss is that of so many attempts lately: it changes with our speed and its load.
-pub(super) const LATELY: u32 = 64;
+pub(in crate::scan) const LATELY: u32 = 64;
 /// A host tells the others no more than this many answers' worth.
 const SHARED: u32 = 32;
 /// What all share is that of so many attempts lately.
@@ -43,7 +43,7 @@ impl Loss {
 
 /// The loss of the path that all hosts share, as far as several of them show it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SharedLoss {
+pub(in crate::scan) struct SharedLoss {
     loss: Loss,
     lossy_hosts: u32,
 }
@@ -115,7 +115,7 @@ impl Missed {
     /// A host is done with. Attempts at its answering endpoints were lost with one of `chances`: the expected one and a
     /// high one. Each of `silent` endpoints was tried `attempts` times, so of those that answer the share q = p^attempts
     /// is among them, and for every one that was heard q / (1 - q) were not.
-    pub(super) fn on_host(&mut self, chances: [f64; 2], attempts: u16, answered: f64, silent: f64, open: f64) {
+    pub(in crate::scan) fn on_host(&mut self, chances: [f64; 2], attempts: u16, answered: f64, silent: f64, open: f64) {
         let [expected, high] = chances.map(|chance| {
             let unheard = chance.powi(attempts.into());
             (answered * unheard / (1.0 - unheard).max(1e-6)).min(silent) * open / answered
@@ -127,7 +127,7 @@ impl Missed {
     /// A host of whose ports the share `answers` was found, where hosts are given up after so many silent ports as were
     /// `asked`: with the chance q = (1 - answers)^asked it would not have been, so for each like it q / (1 - q) were not
     /// (Horvitz and Thompson, 1952).
-    pub(super) fn with_hosts(&mut self, answers: f64, asked: u32, open: f64) {
+    pub(in crate::scan) fn with_hosts(&mut self, answers: f64, asked: u32, open: f64) {
         let unheard = (1.0 - answers).powi(asked as i32);
         let missed = open * unheard / (1.0 - unheard).max(1e-3);
         self.expected += missed;

@@ -9,9 +9,9 @@
 //! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored. And some troubles pass by
 //! themselves (a machine or a radio link that stands still for a moment): a limit must explain what got through before, too.
 
-use super::outage::Ended;
-use super::verdict::Time;
-use super::witness::{CERTAIN, Cohort, Evidence, TELLING};
+use super::interval::{CERTAIN, Cohort, Evidence, TELLING};
+use crate::scan::estimate::{Ended, Wait};
+use crate::scan::verdict::Time;
 
 /// How fast attempts may go by what the path takes, and what it was last changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,10 @@ impl PaceReason {
 
 /// The pace of one path or host.
 #[derive(Clone, Debug)]
-pub(super) struct Flow {
+pub(in crate::scan) struct Flow {
     per_s: f32,
     reason: PaceReason,
-    /// When the next attempt would be due if all came evenly (GCRA, as in `pace.rs`).
+    /// When the next attempt would be due if all came evenly (GCRA, as in `ceiling.rs`).
     due_ns: u64,
     /// The path has not been seen to lose yet.
     is_starting: bool,
@@ -173,7 +173,7 @@ impl Default for Calm {
 
 /// What a flow has to know of the path that it shares with others.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Path {
+pub(in crate::scan) struct Path {
     usual: f32,
     /// It may be losing, or was found to until then: that is not held against its hosts.
     is_suspect: bool,
@@ -253,18 +253,9 @@ const FIRST_USUAL: f32 = 0.93;
 const USUAL_AFTER_TRIAL: f32 = 16.0;
 const USUAL_WHEN_FINE: f32 = 100.0;
 
-/// How long things take, in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
-    /// An answer comes within this time, or not at all.
-    pub answer_us: u64,
-    /// An attempt that gets none is given up after this time.
-    pub retry_us: u64,
-}
-
 /// What an attempt is to bring.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Hope {
+pub(in crate::scan) enum Hope {
     /// Nobody knows.
     Unknown,
     /// An answer, with this chance.
@@ -275,7 +266,7 @@ pub(super) enum Hope {
 
 /// An attempt that was answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
+pub(in crate::scan) struct Answered {
     pub started: Time,
     /// When the endpoint's attempt before this one began, if there was one.
     pub lost_at: Option<Time>,
@@ -284,7 +275,7 @@ pub(super) struct Answered {
 }
 
 /// The number of a cohort, as an attempt remembers it.
-pub(super) type CohortId = u32;
+pub(in crate::scan) type CohortId = u32;
 
 impl Default for Flow {
     fn default() -> Self {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
-use super::verdict::Time;
+use crate::scan::verdict::Time;
 
 /// How many attempts may begin per second, and towards whom that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Rate {
 
 /// The rates that hold: towards public addresses, and towards all.
 #[derive(Debug, Default)]
-pub(super) struct Pacer {
+pub(in crate::scan) struct Pacer {
     public: Option<Limit>,
     all: Option<Limit>,
 }
@@ -34,7 +34,7 @@ struct Limit {
 /// A burst of 1 ms: one wake-up a millisecond (epoll's grain) keeps the rate without falling behind …
 const BURST_NS: u64 = 1_000_000;
 /// … and in no window of this length more may begin than the rate allows, the burst included.
-pub(super) const WINDOW_US: u64 = 100_000;
+pub(in crate::scan) const WINDOW_US: u64 = 100_000;
 const WINDOW_NS: u64 = WINDOW_US * 1_000;
 
 /// SYNs that the kernel sends by itself cannot be held back; what they took beyond the rate is made good for so long at most.

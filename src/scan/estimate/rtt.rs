@@ -3,8 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::flow::Wait;
-use super::verdict::Time;
+use crate::scan::verdict::Time;
 
 /// The bounds of an attempt's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +35,18 @@ const PATIENT_US: u64 = 2_000_000;
 
 /// A smoothed round-trip time and its variation (RFC 6298, section 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rtt {
+pub(in crate::scan) struct Rtt {
     smoothed_us: u32,
     variation_us: u32,
+}
+
+/// How long things take, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// An answer comes within this time, or not at all.
+    pub answer_us: u64,
+    /// An attempt that gets none is given up after this time.
+    pub retry_us: u64,
 }
 
 /// RFC 6298's G, the grain of the clock: epoll waits in whole milliseconds.
@@ -76,7 +84,7 @@ impl Rtt {
 
 /// The estimates for networks and for all, and what follows for an attempt.
 #[derive(Debug)]
-pub(super) struct Clocks {
+pub(in crate::scan) struct Clocks {
     timeouts: Timeouts,
     all: Rtt,
     /// One estimate for each place; a network that hashes to the place of another takes it over.
@@ -196,7 +204,7 @@ impl Clocks {
 }
 
 /// The /24 or /64 that an address belongs to, as a number that is never 0.
-pub(super) fn network_of(address: IpAddr) -> u64 {
+pub(in crate::scan) fn network_of(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) => 1 << 32 | u64::from(u32::from(v4) >> 8),
         IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64 | 1 << 63,

@@ -1,13 +1,13 @@
-//! Which share of attempts brings an answer, as far as that is known: what `flow.rs` compares with what comes. It knows hosts
+//! Which share of attempts brings an answer, as far as that is known: what `pacing` compares with what comes. It knows hosts
 //! and counts, no endpoint and no rate.
 //!
 //! A host's ports come in random order, so the first of them that are tried are a fair sample. Of hosts that are hardly
 //! known, others tell: those that are there and those that may not be apart, and ports that were chosen to be asked first
 //! apart from the others, because each of these has a share of its own.
 
-use super::flow::Wait;
-use super::hosts::Host;
-use super::verdict::Time;
+use super::rtt::Wait;
+use crate::scan::hosts::Host;
+use crate::scan::verdict::Time;
 
 /// So many first attempts in a row are a sample, of one host and of many.
 const OF_HOST: u32 = 32;
@@ -15,7 +15,7 @@ const OF_MANY: u32 = 64;
 
 /// What an attempt was expected to bring, and which samples it belongs to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Expected {
+pub(in crate::scan) struct Expected {
     /// The chance of an answer; below 0 where nothing is known.
     chance: f32,
     /// Its rows in the sample of many and in the host's own.
@@ -33,7 +33,7 @@ impl Expected {
 
 /// What first attempts bring, on all hosts and on one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shares {
+pub(in crate::scan) struct Shares {
     pub of_many: Option<f32>,
     pub of_host: Option<f32>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Shares {
 /// The samples of many hosts: 1 for those that are not known to be there, 2 more for those that are; of each the first for
 /// ports like others and the second for chosen ones.
 #[derive(Debug, Default)]
-pub(super) struct Expectations {
+pub(in crate::scan) struct Expectations {
     of_many: [Sample; 4],
 }
 
@@ -87,7 +87,7 @@ impl Expectations {
 /// The share of first attempts that bring an answer, from so many in a row at a time. They are looked at when the last of
 /// them must have been answered, and not when it is given up, which takes longer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sample {
+pub(in crate::scan) struct Sample {
     /// Which row it is, so that a latecomer does not count for the next one.
     row: u8,
     begun: u32,

@@ -7,15 +7,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use slab::Slab;
 
 use super::Slot;
-use super::controls::Controls;
-use super::expect::Sample;
-use super::flow::Flow;
-use super::loss::{LATELY, Loss};
-use super::rtt::Rtt;
+use super::estimate::{Controls, LATELY, Loss, Rtt, Sample};
+use super::pacing::{Flow, TELLING};
 use super::snapshot::{HostSnapshot, Snapshot};
 use super::verdict::Time;
 use super::wheel::Wheel;
-use super::witness::TELLING;
 use crate::plan::{self, Plan, mix};
 
 /// The number of a host's place.

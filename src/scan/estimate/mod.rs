@@ -1,0 +1,16 @@
+//! What is known of networks and hosts: round trips, loss, which share of ports answers, which ports to ask again, outages. Counts and
+//! times go in, numbers come out; nothing here decides how fast to go, or what an endpoint's verdict is.
+
+mod canary;
+mod loss;
+mod outage;
+mod response;
+mod rtt;
+
+pub(super) use canary::Controls;
+pub use loss::Missed;
+pub(super) use loss::{LATELY, Loss, SharedLoss};
+pub(super) use outage::{Ended, Outage, Outages};
+pub(super) use response::{Expectations, Expected, Sample};
+pub(super) use rtt::{Clocks, Rtt, Wait, network_of};
+pub use rtt::{SILENT_US, Timeouts};
