@@ -318,7 +318,8 @@ fn what_has_the_next_checkpoints_name_is_left_alone() {
     let next = folder.path().join("c.new");
     let start = || run_in(folder.path(), "127.0.0.1 -p 1 --checkpoint c -q");
     let make_pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().expect("it runs").success());
-    let makers: [(&dyn Fn(&Path), &str); 4] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let makers: [(Make, &str); 4] = [
         (&|path| fs::write(path, "mine\n").expect("written"), "is no checkpoint"),
         (&|path| symlink("elsewhere", path).expect("a link"), "is a symbolic link"),
         (&|path| fs::create_dir(path).expect("made"), "in the way"),

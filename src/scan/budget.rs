@@ -1,7 +1,8 @@
 //! How many sockets may be in flight: the cap that follows from the machine's limits, and how it gives way when the
 //! kernel says no. It computes with numbers it is given; reading them from the system is the engine's.
 
-use super::verdict::{OwnError, Reason, Time};
+use super::time::Time;
+use super::verdict::{OwnError, Reason};
 
 /// What the machine and the user allow, as read before the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

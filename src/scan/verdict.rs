@@ -3,30 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Microseconds since the scan began. The scan takes time as a parameter and never asks for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
-pub struct Time {
-    /// Microseconds since the scan began.
-    pub us: u64,
-}
-
-impl Time {
-    /// This long after the scan began.
-    pub const fn from_us(us: u64) -> Self {
-        Time { us }
-    }
-
-    /// `us` microseconds later, without overflow.
-    pub const fn plus_us(self, us: u64) -> Self {
-        Time { us: self.us.saturating_add(us) }
-    }
-
-    /// How many microseconds passed since `earlier`, 0 if it is later.
-    pub const fn us_since(self, earlier: Time) -> u64 {
-        self.us.saturating_sub(earlier.us)
-    }
-}
+use super::time::Time;
 
 /// What is known of an endpoint in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

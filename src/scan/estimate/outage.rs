@@ -1,7 +1,7 @@
 //! When the whole network goes away: it must have answered, and then stay silent where answers were all but certain, or this machine
 //! must have no way to it any more. It knows expectations and times, no endpoints.
 
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// Watches for outages, and says how fast to go while one lasts.
 #[derive(Debug, Default)]

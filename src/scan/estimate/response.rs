@@ -7,7 +7,7 @@
 
 use super::rtt::Wait;
 use crate::scan::hosts::Host;
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// So many first attempts in a row are a sample, of one host and of many.
 const OF_HOST: u32 = 32;

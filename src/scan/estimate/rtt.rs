@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// The bounds of an attempt's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 
 use super::interval::{CERTAIN, Cohort, Evidence, TELLING};
 use crate::scan::estimate::{Ended, Wait};
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// How fast attempts may go by what the path takes, and what it was last changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// How many attempts may begin per second, and towards whom that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

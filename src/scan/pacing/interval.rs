@@ -1,7 +1,7 @@
 //! Witnesses: attempts whose answer was all but certain, and what their answers and their silence say of a rate. It counts; what
 //! follows from it is decided in `adaptive.rs`.
 
-use crate::scan::verdict::Time;
+use crate::scan::time::Time;
 
 /// An answer is as good as certain that was expected with this chance.
 pub(in crate::scan) const CERTAIN: f32 = 0.98;

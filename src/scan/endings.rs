@@ -1,0 +1,162 @@
+//! How things end: a probe with its verdict, a host when nothing of it is left, the whole scan when it is stopped. The sums add up here.
+
+use std::net::IpAddr;
+
+use super::estimate::SharedLoss;
+use super::hosts::{Host, HostId};
+use super::probe::{Probe, Purpose};
+use super::{ATTEMPTS_AT_NOBODY, Finding, HostDone, News, Reason, Scan, Slot, State, Stats, Time};
+
+/// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
+const TOLD_UNSCANNED: u64 = 1 << 20;
+
+impl Scan {
+    /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
+    /// flight come out of [`poll_expired`](Self::poll_expired) at once. A second stop changes nothing.
+    pub fn handle_stop(&mut self, reason: Reason, now: Time) {
+        debug_assert_eq!(reason.state(), State::Unscanned);
+        if self.stopped.is_some() {
+            return;
+        }
+        self.stopped = Some((reason, now));
+        self.paced_until = None;
+        for slot in self.hosts.drain_waiting() {
+            self.settle(slot, reason, now);
+        }
+        for (id, ranks) in self.hosts.drain_parked() {
+            for rank in ranks {
+                let slot = self.reopen(id, rank.into(), 1);
+                self.settle(slot, reason, now);
+            }
+        }
+        for host in self.hosts.iter() {
+            count_host(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+        }
+        if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
+            self.stats.settle(reason, self.plan.len() - self.stats.begun);
+            self.stats.begun = self.plan.len();
+        }
+    }
+
+    pub(super) fn settle(&mut self, slot: Slot, reason: Reason, now: Time) {
+        self.conclude(slot, reason, None, None, now);
+    }
+
+    pub(super) fn conclude(&mut self, slot: Slot, reason: Reason, reason_ip: Option<IpAddr>, rtt_us: Option<u64>, now: Time) {
+        let endpoint = self.endpoint_of(slot);
+        let Probe { attempts, host: id, rank, purpose, .. } = self.probes.remove(slot as usize);
+        self.without_verdict -= u64::from(purpose != Purpose::Verdict);
+        match purpose {
+            Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
+            Purpose::Control => {}
+            Purpose::Verdict if reason == Reason::NoResponse && !self.hosts.get(id).is_present() => {
+                self.hosts.get_mut(id).held.push(rank);
+                self.stats.held += 1;
+            }
+            Purpose::Verdict => {
+                self.stats.settle(reason, 1);
+                self.news.push_back(News::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, banner: None, at: now }));
+            }
+        }
+        if self.hosts.settled(id) {
+            self.finish_host(id, now);
+        }
+        // After a stop what they have left is counted already.
+        while self.stopped.is_none()
+            && let Some(silent) = self.hosts.poll_silent(false)
+        {
+            self.give_up_host(silent, now);
+        }
+    }
+
+    /// Whether silent ports of a host that has not answered were asked too seldom for a verdict.
+    fn asked_too_little(&self, id: HostId) -> bool {
+        let host = self.hosts.get(id);
+        !host.held.is_empty() && host.silent_attempts < ATTEMPTS_AT_NOBODY.min(u16::from(self.settings.max_retries) + 1)
+    }
+
+    /// What became of silent ports of a host that has not answered, when it is over.
+    pub(super) fn held_reason(&self, id: HostId) -> Reason {
+        match self.stopped {
+            Some((reason, _)) if self.asked_too_little(id) => reason,
+            _ => Reason::NoResponse,
+        }
+    }
+
+    /// No port of a host is left. Where it has not answered, its ports may have been asked only once.
+    pub(super) fn finish_host(&mut self, id: HostId, now: Time) {
+        if self.stopped.is_none() && self.asked_too_little(id) {
+            return if self.hosts.get(id).is_silent() { self.give_up_host(id, now) } else { self.reopen_held(id) };
+        }
+        self.tell_held(id, self.held_reason(id), now);
+        let host = self.hosts.remove(id);
+        // After a stop they are all counted.
+        if self.stopped.is_none() {
+            count_host(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+        }
+        self.tell_rest(&host, Reason::NoResponse, false, now);
+    }
+
+    /// Nobody seems to be there: none of its ports was scanned as it should be.
+    fn give_up_host(&mut self, id: HostId, now: Time) {
+        self.tell_held(id, Reason::SilentHost, now);
+        let host = self.hosts.remove(id);
+        let left = host.untaken().count() as u64;
+        self.stats.hosts_silent += 1;
+        self.stats.begun += left;
+        self.stats.settle(Reason::SilentHost, left);
+        self.tell_rest(&host, Reason::SilentHost, self.settings.tell_unscanned, now);
+    }
+
+    /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict. Whether there was something.
+    pub(super) fn tell_left(&mut self) -> bool {
+        let Some((stop_reason, at)) = self.stopped else {
+            let silent = if self.hosts.want_turns() { None } else { self.hosts.poll_silent(true) };
+            silent.inspect(|&id| self.give_up_host(id, self.now));
+            return silent.is_some();
+        };
+        if let Some((id, is_silent)) = self.hosts.poll_held() {
+            self.tell_held(id, if is_silent { Reason::SilentHost } else { self.held_reason(id) }, at);
+            return true;
+        }
+        // Where not each is told they are counted already.
+        let tells_each = self.stats.settled() < self.plan.len();
+        let Some((host, is_silent)) = self.hosts.poll_left(&self.plan, tells_each) else { return false };
+        let reason = if is_silent { Reason::SilentHost } else { stop_reason };
+        if tells_each {
+            let left = host.untaken().count() as u64;
+            self.stats.begun += left;
+            self.stats.settle(reason, left);
+        }
+        self.tell_rest(&host, reason, tells_each, at);
+        true
+    }
+
+    /// A host is done with, and `reason` is what became of the ports that were never taken up.
+    fn tell_rest(&mut self, host: &Host, reason: Reason, tells_each: bool, at: Time) {
+        if tells_each {
+            self.news.extend(host.untaken().map(|rank| {
+                let endpoint = self.plan.endpoint(&host.plan, rank);
+                News::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, banner: None, at })
+            }));
+        }
+        self.news.push_back(News::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
+    }
+}
+
+/// Counts a host if it answered, and adds how many of its open ports were probably taken for silent ones, and how many are on hosts like
+/// it that were never heard of.
+fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
+    let (open, answered) = (f64::from(host.open), f64::from(host.answered));
+    if host.answered == 0 {
+        return;
+    }
+    stats.hosts_answering += 1;
+    if host.silent > 0 {
+        let chances = [shared.chance(&host.loss), shared.bound(&host.loss)];
+        stats.missed.on_host(chances, host.silent_attempts, answered, f64::from(host.silent), open);
+    }
+    if let Some(asked) = silent_after.filter(|&asked| asked < host.plan.ports) {
+        stats.missed.with_hosts(host.answering_share(), asked, open);
+    }
+}

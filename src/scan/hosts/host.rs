@@ -1,0 +1,283 @@
+//! One host under way: what is known of it, and where it waits. It knows counts and ranks of its own ports, no other host and no probe.
+
+use std::collections::VecDeque;
+
+use crate::plan;
+use crate::scan::Slot;
+use crate::scan::estimate::{Controls, LATELY, Loss, Rtt, Sample};
+use crate::scan::pacing::{Flow, TELLING};
+use crate::scan::snapshot::HostSnapshot;
+
+/// A host with no more ports than this cannot be overrun, and needs no pace of its own.
+const FEW_PORTS: u32 = 64;
+/// So many ports of a host that has not answered yet are under way at once.
+const LOOKAHEAD: u32 = 64;
+/// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
+const MANY_OPEN: u32 = 64;
+/// Nobody's slot.
+pub(super) const NOBODY: Slot = Slot::MAX;
+
+/// Whether somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Nothing has answered, and not much was asked.
+    Unknown,
+    /// Something has answered.
+    Present,
+    /// Nothing has answered so often that it is probably nobody.
+    Silent,
+}
+
+/// Where a host waits for its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the queue of those whose turn comes.
+    Queue,
+    /// In the wheel, until its flow lets it go on.
+    Wheel,
+    /// Nowhere: what is under way has to come back first, or nothing is left to take up.
+    Away,
+    /// In the queue of the silent ones.
+    SilentQueue,
+}
+
+/// A host under way.
+#[derive(Debug)]
+pub(in crate::scan) struct Host {
+    pub plan: plan::Host,
+    pub rtt: Rtt,
+    pub loss: Loss,
+    /// None where there are too few ports to overrun it, or where the path has no other host.
+    pub flow: Option<Box<Flow>>,
+    /// Probes that wait for its turn: the first and the last of a list linked through `Hosts::links`.
+    pub(super) waiting_first: Slot,
+    pub(super) waiting_last: Slot,
+    /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
+    pub(super) parked: VecDeque<u16>,
+    /// Its next port, and those before it that come first: a scan that was broken off had taken them up.
+    pub(super) next: u32,
+    pub(super) left: Vec<u16>,
+    /// Ports taken up that have no verdict yet.
+    pub(super) under_way: u32,
+    pub(super) presence: Presence,
+    pub(super) place: Place,
+    /// Ports that answered, those of them that are open, and those that ended silent.
+    pub answered: u32,
+    pub open: u32,
+    pub silent: u32,
+    /// Ports that have been silent at least once and have not answered since.
+    pub(super) unheard: u32,
+    /// The fewest attempts after which a port ended silent.
+    pub silent_attempts: u16,
+    /// Ranks of ports that ended silent while nobody knew whether the host is there.
+    pub held: Vec<u16>,
+    controls: Controls,
+    /// Ports asked first because they are often open.
+    chosen: u32,
+    /// Which share of its ports answers at first.
+    pub sample: Sample,
+    /// Whether it seems to call everything open.
+    pub suspicion: Suspicion,
+}
+
+/// How far the question is whether a host calls everything open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scan) enum Suspicion {
+    /// No reason for it.
+    None,
+    /// So many of its ports are being asked again, and so many of those were open again.
+    Asking { asked: u8, open: u8 },
+    /// Nothing to it.
+    Cleared,
+    /// It does.
+    Confirmed,
+}
+
+/// So many ports are asked again.
+pub(in crate::scan) const ASKED_AGAIN: u8 = 3;
+
+impl Host {
+    pub(super) fn new(plan: plan::Host, chosen: u32, is_alone: bool, is_wanted_anyway: bool) -> Self {
+        Host {
+            plan,
+            rtt: Rtt::default(),
+            loss: Loss::default(),
+            // Nothing between us and ourselves loses anything.
+            flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback()).then(Box::default),
+            waiting_first: NOBODY,
+            waiting_last: NOBODY,
+            parked: VecDeque::new(),
+            next: 0,
+            left: Vec::new(),
+            under_way: 0,
+            presence: if is_wanted_anyway { Presence::Present } else { Presence::Unknown },
+            place: Place::Away,
+            answered: 0,
+            open: 0,
+            silent: 0,
+            unheard: 0,
+            silent_attempts: u16::MAX,
+            held: Vec::new(),
+            controls: Controls::default(),
+            chosen,
+            sample: Sample::default(),
+            suspicion: Suspicion::None,
+        }
+    }
+
+    /// Whether a further port may be taken up: of a host that may not be there not too many at once.
+    pub(super) fn may_take_up(&self) -> bool {
+        self.has_more() && (self.presence != Presence::Unknown || self.under_way < LOOKAHEAD)
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.next < self.plan.ports || !self.left.is_empty()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.under_way == 0 && !self.has_more()
+    }
+
+    /// The port to be taken up next, by its rank.
+    pub(super) fn next_rank(&self) -> u32 {
+        self.left.last().map_or(self.next, |&rank| rank.into())
+    }
+
+    pub(super) fn take_next(&mut self) {
+        if self.left.pop().is_none() {
+            self.next += 1;
+        }
+    }
+
+    /// The ports that were never taken up, by their ranks.
+    pub fn untaken(&self) -> impl Iterator<Item = u32> + '_ {
+        self.left.iter().map(|&rank| rank.into()).chain(self.next..self.plan.ports)
+    }
+
+    /// As it was when the snapshot was taken; none that fits no host.
+    pub(super) fn restored(self, snapshot: &HostSnapshot) -> Option<Self> {
+        let presence = match (snapshot.is_present, snapshot.is_silent) {
+            (true, _) => Presence::Present,
+            (false, true) => Presence::Silent,
+            (false, false) => self.presence,
+        };
+        snapshot.fits(self.plan.ports).then(|| Host {
+            next: snapshot.taken_up,
+            left: snapshot.left.clone(),
+            held: snapshot.held.clone(),
+            silent_attempts: snapshot.silent_attempts,
+            presence,
+            suspicion: if snapshot.was_doubted { Suspicion::Cleared } else { Suspicion::None },
+            answered: snapshot.answered,
+            open: snapshot.open,
+            silent: snapshot.silent,
+            unheard: snapshot.silent,
+            ..self
+        })
+    }
+
+    /// Its ports that have no verdict yet, if none is under way.
+    pub fn without_verdict(&self) -> u64 {
+        self.left.len() as u64 + self.held.len() as u64 + u64::from(self.plan.ports - self.next)
+    }
+
+    /// Whether a port was chosen to be asked first, and is no fair sample of the others.
+    pub fn is_chosen(&self, rank: u32) -> bool {
+        rank < self.chosen
+    }
+
+    /// Of the ports that were silent at least once, the share that would have to answer yet, if `share` of all do.
+    pub fn missing(&self, share: f32) -> f32 {
+        let tried = (self.answered + self.unheard) as f32;
+        ((share * tried - self.answered as f32) / self.unheard.max(1) as f32).clamp(0.0, 1.0)
+    }
+
+    /// How many ports answered for each that was silent so far.
+    pub fn odds(&self) -> f64 {
+        (f64::from(self.answered) + 0.5) / (f64::from(self.unheard) + 0.5)
+    }
+
+    /// The share of ports that answer, of those that came to an end.
+    pub fn answering_share(&self) -> f64 {
+        (f64::from(self.answered) + 0.5) / (f64::from(self.answered + self.silent) + 1.0)
+    }
+
+    /// A port stayed silent to its end.
+    pub fn ended_silent(&mut self, attempts: u16) {
+        self.silent += 1;
+        self.silent_attempts = self.silent_attempts.min(attempts);
+    }
+
+    /// So many ports that had ended silent are asked again.
+    pub fn reopened(&mut self, ports: u32) {
+        self.silent -= ports;
+        self.silent_attempts = u16::MAX;
+    }
+
+    /// Whether it was given up.
+    pub fn is_silent(&self) -> bool {
+        self.presence == Presence::Silent
+    }
+
+    /// Whether it has answered.
+    pub fn is_present(&self) -> bool {
+        self.presence == Presence::Present
+    }
+
+    /// How far it is, if these ranks are under way.
+    /// Of the ports under way `open` have answered, and will have to do so again.
+    pub(super) fn snapshot(&self, under_way: Vec<u16>, open: u32) -> HostSnapshot {
+        HostSnapshot {
+            place: self.plan.place(),
+            taken_up: self.next,
+            left: [self.left.clone(), under_way, self.parked.iter().copied().collect()].concat(),
+            held: self.held.clone(),
+            silent_attempts: self.silent_attempts,
+            is_present: self.presence == Presence::Present,
+            is_silent: self.presence == Presence::Silent,
+            was_doubted: matches!(self.suspicion, Suspicion::Cleared | Suspicion::Confirmed),
+            answered: self.answered - open,
+            open: self.open - open,
+            silent: self.silent,
+        }
+    }
+
+    /// Ports that were taken up so far.
+    pub fn taken_up(&self) -> u32 {
+        self.next
+    }
+
+    /// A port's first attempt was not answered by the port.
+    pub fn first_is_silent(&mut self) {
+        self.unheard += 1;
+    }
+
+    /// A port answered, after so many attempts that were silent. `is_late`: something was lost; `is_last`: at the last attempt
+    /// that it would have had.
+    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
+        self.answered += 1;
+        self.open += u32::from(is_open);
+        self.controls.answered(rank, is_open);
+        self.unheard -= u32::from(silent > 0);
+        self.loss.answered(is_late, is_last, LATELY);
+    }
+
+    /// An attempt begins that brings an answer with this chance, if that is known.
+    pub fn begins(&mut self, chance: Option<f32>, is_control: bool) {
+        if is_control {
+            self.controls.begin();
+        } else if chance.is_none_or(|chance| chance < TELLING) {
+            self.controls.wait();
+        }
+    }
+
+    /// Whether it is time to ask a port again that is known to answer, and which.
+    pub(super) fn control_due(&self, often: bool) -> Option<u32> {
+        self.controls.due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
+    }
+
+    /// Whether nearly everything it answered was open, for the first time.
+    pub fn becomes_suspicious(&self) -> bool {
+        self.suspicion == Suspicion::None && self.open >= MANY_OPEN && self.open >= self.answered - self.answered / 16
+    }
+}

@@ -1,0 +1,510 @@
+//! What an outcome means: for the estimates, for the rates, and for the endpoint, which is tried again or has its verdict. When a probe's
+//! turn comes is not decided here.
+
+use std::net::SocketAddr;
+
+use super::estimate::{Ended, LATELY, Outage, network_of};
+use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
+use super::pacing::Answered;
+use super::probe::{Phase, Probe, Purpose};
+use super::{ATTEMPTS_AT_NOBODY, Finding, KERNEL_SYN_US, News, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time};
+
+/// A failure on our own side is tried again after 10 ms, doubling to a second …
+const BACK_OFF_US: u64 = 10_000;
+const BACK_OFF_DOUBLINGS: u8 = 7;
+/// … and this often, about 14 s in all, before the endpoint is called unscanned.
+const OWN_FAILURES: u8 = 20;
+/// Where this machine has no way to a network that never answered, while it can send elsewhere, that is believed after so many failures:
+/// 630 ms. An outage of its own shows sooner, at networks that answered.
+const NO_ROUTE_FAILURES: u8 = 7;
+/// So many networks are remembered for that.
+const NO_ROUTES: usize = 64;
+/// A port that has begun to speak has said what it says first when it stops for so long.
+const QUIET_US: u64 = 500_000;
+/// So many attempts at an endpoint may be lost to our own speed and not count.
+const MOST_VOIDS: u8 = 10;
+/// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
+const LATELY_SILENT: usize = 512;
+/// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
+const MANY_WAITING: u32 = 256;
+const EARLY_US: u64 = 3_000_000;
+
+impl Scan {
+    /// The port at `slot`, which is listening, has said something; `is_all`: nothing more is to be waited for.
+    pub fn handle_heard(&mut self, slot: Slot, is_all: bool, now: Time) {
+        if !self.is_listening(slot) {
+            return;
+        }
+        self.now = now;
+        self.wheel.cancel(slot);
+        let probe = &self.probes[slot as usize];
+        if !is_all {
+            let until = probe.deadline().min(now.plus_us(QUIET_US));
+            return self.wheel.insert(slot, until.us.div_ceil(TICK_US));
+        }
+        self.stats.in_flight -= 1;
+        let rtt_us = u64::from(probe.before_us);
+        self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now);
+    }
+
+    /// The port is open. Its verdict waits for what it has to say.
+    fn listen(&mut self, slot: Slot, rtt_us: u64, wait_us: u64, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        (probe.phase, probe.started) = (Phase::Listening, now);
+        // There is no attempt before this any more, and no other place is needed for the time that its answer took.
+        probe.before_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);
+        probe.timeout_us = u32::try_from(wait_us).unwrap_or(u32::MAX);
+        self.wheel.insert(slot, probe.deadline().us.div_ceil(TICK_US));
+        self.stats.in_flight += 1;
+    }
+
+    /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so before the next
+    /// [`poll_connect`](Self::poll_connect), unless it is now [listening](Self::is_listening). Slots without an attempt in flight
+    /// are ignored.
+    pub fn handle_outcome(&mut self, slot: Slot, outcome: Outcome, now: Time) {
+        if !self.is_in_flight(slot) {
+            return;
+        }
+        self.now = now;
+        self.wheel.cancel(slot);
+        if std::mem::take(&mut self.probes[slot as usize].is_syn_due) {
+            self.pacer.withdraw(self.endpoint_of(slot));
+        }
+        self.stats.in_flight -= 1;
+        if let Outcome::Own(error) = outcome {
+            return self.send_back(slot, error, now);
+        }
+        self.budget.progress();
+        match outcome {
+            Outcome::Barred(Reason::NoLocalRoute) if self.stopped.is_none() => return self.handle_no_route(slot, now),
+            Outcome::Barred(reason) => return self.settle(slot, reason, now),
+            Outcome::SelfConnected => return self.try_another_source(slot, now),
+            _ => {}
+        }
+        let probe = &mut self.probes[slot as usize];
+        probe.own_failures = 0;
+        let (id, started) = (probe.host, probe.started);
+        if let Some(ended) = self.outages.sent(started, now) {
+            self.end_outage(ended, now);
+        }
+        if outcome == Outcome::Silence || (outcome.is_own_silence() && self.hosts.get(id).answered > 0) {
+            return self.handle_silence(slot, now);
+        }
+        let lost = self.count_attempt(slot);
+        let own_us = now.us_since(self.probes[slot as usize].started);
+        match outcome {
+            Outcome::Connected { rtt_us, syn_sent_again } => {
+                let rtt_us = rtt_us.map_or(own_us, u64::from);
+                let sample = (!syn_sent_again && rtt_us < KERNEL_SYN_US).then_some(rtt_us);
+                self.handle_answer(slot, lost, syn_sent_again, sample, true, now);
+                let is_verdict = self.probes[slot as usize].purpose == Purpose::Verdict;
+                match self.settings.banner_wait_us.filter(|_| is_verdict && self.stopped.is_none()) {
+                    Some(wait_us) => self.listen(slot, rtt_us, wait_us, now),
+                    None => self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now),
+                }
+            }
+            Outcome::Refused => {
+                // Karn's rule: from a second on it may belong to the kernel's own second SYN.
+                self.handle_answer(slot, lost, false, Some(own_us).filter(|&us| us < KERNEL_SYN_US), false, now);
+                self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
+            }
+            Outcome::Unreachable { reason, by } => {
+                self.handle_unreachable(slot, reason, now);
+                self.conclude(slot, reason, by, Some(own_us), now);
+            }
+            Outcome::Silence | Outcome::SelfConnected | Outcome::Barred(_) | Outcome::Own(_) => {}
+        }
+    }
+
+    /// Counts the attempt that has ended. Returns how many there were before it.
+    fn count_attempt(&mut self, slot: Slot) -> u16 {
+        let probe = &mut self.probes[slot as usize];
+        let before = probe.attempts;
+        probe.attempts = before.saturating_add(1);
+        self.stats.attempts += 1;
+        self.stats.controls += u64::from(probe.purpose == Purpose::Control);
+        self.stats.retries += u64::from(before > 0);
+        before
+    }
+
+    /// The endpoint itself answered: what that tells of times, loss and speed.
+    fn handle_answer(&mut self, slot: Slot, silent: u16, syn_sent_again: bool, rtt_us: Option<u64>, is_open: bool, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
+        let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
+        let (of_all, of_host) = probe.cohorts;
+        let (hope, purpose) = (probe.hope(), probe.purpose);
+        // Measured timeouts grow with the answers; those that the user fixed do not.
+        let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
+        if let Some(ended) = self.outages.answered(is_late, now) {
+            self.end_outage(ended, now);
+        }
+        // What was lost to our own speed is no loss of the network's.
+        let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
+        let host = self.hosts.get_mut(id);
+        let (was_known, is_first_ever) = (host.rtt.is_known(), !self.clocks.all().is_known());
+        match rtt_us {
+            Some(us) => {
+                host.rtt.sample(us);
+                self.clocks.sample(host.plan.address, us);
+                self.stats.rtt.count(us);
+            }
+            None => self.clocks.ambiguous(),
+        }
+        let rtt = host.rtt;
+        let answered = Answered { started, lost_at, hope };
+        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
+        if let Some(flow) = &mut host.flow {
+            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all));
+        }
+        if purpose == Purpose::Control {
+            return self.count_control(id, started, false);
+        }
+        if purpose != Purpose::Verdict {
+            return;
+        }
+        if is_first {
+            self.expectations.answered(&expected, host);
+        }
+        self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
+        let is_late = (silent > 0 && !was_flooded) || syn_sent_again;
+        let is_last = silent >= u16::from(self.settings.max_retries);
+        host.answer(silent, is_late, is_last, is_open, rank);
+        self.shared_loss.answered(&host.loss, is_late, is_last);
+        let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
+        if is_first_ever && self.clocks.all().is_known() {
+            self.shorten_waits(self.clocks.stranger_us(), |_| true, now);
+        }
+        if !was_known && rtt.is_known() && has_many_waiting {
+            self.shorten_waits(self.clocks.bounded_us(rtt), |probe| probe.host == id, now);
+        }
+        self.hear(id, rank, now);
+        if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
+            self.look_again(id);
+        }
+    }
+
+    fn end_outage(&mut self, ended: Ended, now: Time) {
+        self.stats.outage_us = self.outages.lasted_us;
+        let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
+        of_hosts.chain([&mut self.all]).for_each(|flow| flow.was_away(ended, now));
+    }
+
+    /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells nothing of the speed.
+    fn handle_unreachable(&mut self, slot: Slot, reason: Reason, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank) = (probe.host, u32::from(probe.rank));
+        if probe.purpose != Purpose::Verdict {
+            return;
+        }
+        if probe.attempts == 1 {
+            self.hosts.get_mut(id).first_is_silent();
+        }
+        if reason.speaks_for_presence() {
+            self.hear(id, rank, now);
+        } else {
+            self.hosts.get_mut(id).silent += 1;
+        }
+    }
+
+    /// A host is there. What was held back until that was known is told.
+    fn hear(&mut self, id: HostId, rank: u32, now: Time) {
+        if !self.hosts.heard(id, rank) {
+            return;
+        }
+        if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some() {
+            self.tell_held(id, self.held_reason(id), now);
+        } else {
+            self.reopen_held(id);
+        }
+    }
+
+    /// A new probe for a port of which so many attempts were silent.
+    pub(super) fn reopen(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
+        let port = self.plan.endpoint(&self.hosts.get(id).plan, rank).port();
+        self.probes.insert(Probe { attempts, ..Probe::new(id, rank, port, Purpose::Verdict) }) as Slot
+    }
+
+    /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
+    pub(super) fn reopen_held(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(id);
+        let (held, attempts) = (std::mem::take(&mut host.held), host.silent_attempts);
+        host.reopened(held.len() as u32);
+        self.stats.held -= held.len() as u64;
+        for rank in held {
+            let slot = self.reopen(id, rank.into(), attempts);
+            self.hosts.ask_again(id);
+            self.hosts.wait(id, slot);
+        }
+    }
+
+    /// Tells the verdict on a host's silent ports, which waited for whether it is there at all.
+    pub(super) fn tell_held(&mut self, id: HostId, reason: Reason, now: Time) {
+        let host = self.hosts.get_mut(id);
+        let held = std::mem::take(&mut host.held);
+        let (plan, attempts) = (host.plan, host.silent_attempts);
+        self.stats.held -= held.len() as u64;
+        self.stats.settle(reason, held.len() as u64);
+        if reason == Reason::SilentHost && !self.settings.tell_unscanned {
+            return;
+        }
+        for rank in held {
+            let endpoint = self.plan.endpoint(&plan, rank.into());
+            let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, banner: None, at: now };
+            self.news.push_back(News::Finding(finding));
+        }
+    }
+
+    /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as long as where nothing is known.
+    fn shorten_waits(&mut self, timeout_us: u64, those: impl Fn(&Probe) -> bool, now: Time) {
+        let waiting = self.probes.iter().filter(|(_, probe)| probe.phase == Phase::InFlight && those(probe));
+        let slots: Vec<Slot> = waiting.map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            // Not the one whose answer this is.
+            if !self.wheel.holds(slot) {
+                continue;
+            }
+            let probe = &mut self.probes[slot as usize];
+            // At least until now: what is over is over in the next turn.
+            let least_us = now.us_since(probe.started).max(timeout_us);
+            probe.timeout_us = probe.timeout_us.min(u32::try_from(least_us).unwrap_or(u32::MAX));
+            self.wheel.cancel(slot);
+            self.insert_deadline(slot, now);
+        }
+    }
+
+    fn handle_silence(&mut self, slot: Slot, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, started, given_us) = (probe.host, probe.started, u64::from(probe.timeout_us));
+        let endpoint = self.endpoint_of(slot);
+        if self.lately_silent.len() == LATELY_SILENT {
+            self.lately_silent.pop_front();
+        }
+        self.lately_silent.push_back(endpoint);
+        if let Some((reason, _)) = self.stopped {
+            self.count_attempt(slot);
+            return self.settle(slot, reason, now);
+        }
+        let probe = &self.probes[slot as usize];
+        let expected = match probe.purpose {
+            Purpose::Control => 1.0,
+            _ => probe.expected.chance().filter(|_| probe.expected.is_telling).unwrap_or(0.0),
+        };
+        let outage = self.outages.silent(expected, started, now);
+        self.note_outages();
+        match outage {
+            Outage::None if self.probes[slot as usize].purpose == Purpose::Control => {
+                self.count_control(id, started, true);
+                self.count_attempt(slot);
+                return self.settle(slot, Reason::NoResponse, now);
+            }
+            Outage::None => {}
+            Outage::Lasts => return self.void(slot),
+            Outage::TooLong => {
+                self.count_attempt(slot);
+                return self.give_up_network(slot, now);
+            }
+        }
+        // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
+        if self.says_nothing(id, started) && self.probes[slot as usize].voids < MOST_VOIDS {
+            return self.void(slot);
+        }
+        // Meanwhile answers may have turned out to take longer than this attempt was given.
+        if given_us < self.clocks.least_us(self.hosts.get(id).rtt) {
+            return self.void(slot);
+        }
+        if self.clocks.is_deaf(now) && self.probes[slot as usize].attempts > 0 {
+            return self.void(slot);
+        }
+        let before = self.count_attempt(slot);
+        if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
+            self.hosts.get_mut(id).first_is_silent();
+        }
+        let most = match self.hosts.get(id).is_present() {
+            true => u16::MAX,
+            false if self.clocks.all().is_known() && self.hosts.asks_once(id) => 1,
+            false => ATTEMPTS_AT_NOBODY,
+        };
+        let needed = self.attempts_needed(id).min(most);
+        if before + 1 < needed {
+            return self.wait_or_park(slot);
+        }
+        if self.probes[slot as usize].purpose == Purpose::Verdict {
+            self.hosts.get_mut(id).ended_silent(before + 1);
+        }
+        self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// The network does not come back.
+    fn give_up_network(&mut self, slot: Slot, now: Time) {
+        self.handle_stop(Reason::NetworkAway, now);
+        self.settle(slot, Reason::NetworkAway, now);
+    }
+
+    /// This machine has no way to the endpoint. Where it had one that is an outage of its own; elsewhere it is believed when it stays so
+    /// for a moment, since that outage may have just begun.
+    fn handle_no_route(&mut self, slot: Slot, now: Time) {
+        let address = self.endpoint_of(slot);
+        let host = self.probes[slot as usize].host;
+        let has_worked = self.hosts.get(host).answered > 0 || self.clocks.has_heard(address);
+        let outage = self.outages.barred(has_worked, now);
+        self.note_outages();
+        match outage {
+            Outage::Lasts => return self.void(slot),
+            Outage::TooLong => return self.give_up_network(slot, now),
+            Outage::None => {}
+        }
+        let probe = &mut self.probes[slot as usize];
+        probe.own_failures += 1;
+        let network = network_of(address.ip());
+        let is_believed = self.stats.attempts == 0 || probe.own_failures >= NO_ROUTE_FAILURES || self.no_routes.contains(&network);
+        if !is_believed {
+            return self.back_off(slot, false, now);
+        }
+        if !self.no_routes.contains(&network) {
+            self.no_routes.truncate(NO_ROUTES - 1);
+            self.no_routes.push_front(network);
+        }
+        self.settle(slot, Reason::NoLocalRoute, now);
+    }
+
+    fn note_outages(&mut self) {
+        (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
+    }
+
+    /// Whether an attempt that began then may have been lost to our own speed, or while nobody listened.
+    fn says_nothing(&self, id: HostId, started: Time) -> bool {
+        let flow = self.hosts.get(id).flow.as_ref();
+        started < self.gap_until
+            || self.outages.had(started)
+            || self.all.was_too_fast(started)
+            || flow.is_some_and(|flow| flow.was_too_fast(started))
+    }
+
+    /// A control was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
+    /// wrong.
+    fn count_control(&mut self, id: HostId, started: Time, is_lost: bool) {
+        if !self.says_nothing(id, started) {
+            let host = self.hosts.get_mut(id);
+            host.loss.answered(is_lost, false, LATELY);
+            self.shared_loss.answered(&host.loss, is_lost, false);
+        }
+    }
+
+    /// So many attempts at a port of this host have to stay silent.
+    fn attempts_needed(&self, id: HostId) -> u16 {
+        let host = self.hosts.get(id);
+        let needed = self.shared_loss.attempts_needed(&host.loss, host.odds(), f64::from(self.settings.miss_rate_ppm) / 1e6);
+        needed.min(u16::from(self.settings.max_retries) + 1)
+    }
+
+    /// The attempt says nothing about its endpoint: it is made again and does not count.
+    fn void(&mut self, slot: Slot) {
+        let voids = &mut self.probes[slot as usize].voids;
+        *voids = voids.saturating_add(1);
+        self.stats.voided += 1;
+        self.wait(slot);
+    }
+
+    /// The probe has to wait for its host's turn.
+    fn wait(&mut self, slot: Slot) {
+        let probe = &mut self.probes[slot as usize];
+        probe.phase = Phase::Ready;
+        self.hosts.wait(probe.host, slot);
+    }
+
+    /// The same; but a probe of which nothing is to be remembered gives up its place.
+    fn wait_or_park(&mut self, slot: Slot) {
+        let &Probe { host: id, rank, attempts, purpose, .. } = &self.probes[slot as usize];
+        let host = self.hosts.get(id);
+        if attempts > 1 || purpose != Purpose::Verdict || !host.is_present() || host.rtt.is_known() {
+            return self.wait(slot);
+        }
+        self.probes.remove(slot as usize);
+        self.hosts.park(id, rank);
+    }
+
+    /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may have been honest still.
+    fn look_again(&mut self, id: HostId) {
+        let host = self.hosts.get_mut(id);
+        host.suspicion = Suspicion::Asking { asked: 0, open: 0 };
+        let (plan, first) = (host.plan, host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN));
+        for rank in first..first + u32::from(ASKED_AGAIN) {
+            let port = self.plan.endpoint(&plan, rank).port();
+            let slot = self.probes.insert(Probe::new(id, rank, port, Purpose::SecondLook)) as Slot;
+            self.without_verdict += 1;
+            self.hosts.ask_again(id);
+            self.hosts.wait(id, slot);
+        }
+    }
+
+    /// What a second look at an endpoint has shown.
+    pub(super) fn handle_second_look(&mut self, id: HostId, is_open: bool) {
+        let host = self.hosts.get_mut(id);
+        let Suspicion::Asking { asked, open } = host.suspicion else { return };
+        let (asked, open) = (asked + 1, open + u8::from(is_open));
+        host.suspicion = match (asked, open) {
+            (ASKED_AGAIN, ASKED_AGAIN) => Suspicion::Confirmed,
+            (ASKED_AGAIN, _) => Suspicion::Cleared,
+            _ => Suspicion::Asking { asked, open },
+        };
+        if host.suspicion == Suspicion::Confirmed {
+            self.stats.host_is_all_open(host.plan.address);
+        }
+    }
+
+    /// A failure on our own side says nothing of the target: the probe waits and is tried again, with fewer at once.
+    fn send_back(&mut self, slot: Slot, error: OwnError, now: Time) {
+        self.stats.own_error(error, 1);
+        self.budget.shrink(error, self.stats.in_flight, now);
+        self.stats.cap = self.budget.cap();
+        self.stats.lowest_cap = self.stats.lowest_cap.min(self.stats.cap);
+        if self.budget.is_stalled(self.stats.in_flight, now) {
+            self.handle_stop(error.reason(), now);
+        }
+        let probe = &mut self.probes[slot as usize];
+        probe.own_failures += 1;
+        if probe.avoid_self > 0 {
+            // The ports of that choice may all be taken.
+            probe.avoid_self = probe.avoid_self.saturating_add(1);
+        }
+        match self.stopped {
+            Some((reason, _)) => self.settle(slot, reason, now),
+            None if probe.own_failures >= OWN_FAILURES => self.settle(slot, error.reason(), now),
+            None => self.back_off(slot, error.reason() != Reason::NoSourcePort, now),
+        }
+    }
+
+    /// The probe waits without a socket; `holds_others`: what it lacks all others need, too.
+    fn back_off(&mut self, slot: Slot, holds_others: bool, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        probe.phase = if holds_others { Phase::BackOff } else { Phase::BackOffAlone };
+        self.backing_off += u32::from(holds_others);
+        let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
+        self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
+    }
+
+    fn try_another_source(&mut self, slot: Slot, now: Time) {
+        self.stats.self_connects += 1;
+        let probe = &mut self.probes[slot as usize];
+        probe.avoid_self = probe.avoid_self.saturating_add(1);
+        if probe.avoid_self > 2 * OWN_FAILURES || self.stopped.is_some() {
+            return self.settle(slot, self.stopped().unwrap_or(Reason::NoSourcePort), now);
+        }
+        self.wait(slot);
+    }
+
+    /// Whether a connection that comes from `local`, an address of this machine, may be one with an attempt of ours: one at
+    /// `local`, under way or given up a moment ago. Looks at all probes: for rare questions.
+    pub fn may_have_met(&self, local: SocketAddr) -> bool {
+        // The unspecified address stands for this machine's own.
+        let is_there = |at: SocketAddr| at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified());
+        self.probes.iter().any(|(slot, _)| is_there(self.endpoint_of(slot as Slot))) || self.lately_silent.iter().any(|&at| is_there(at))
+    }
+
+    /// This process, or the whole machine, has not run for a while before `now`: what was under way may have been answered
+    /// without anybody there to hear it, so its silence does not count.
+    pub fn handle_gap(&mut self, now: Time) {
+        self.gap_until = now;
+    }
+}
