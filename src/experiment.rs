@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::num::NonZeroU32;
 
-use crate::engine::{self, CpuTime, Error, Ground, Options, Scanner, StopHandle};
+use crate::engine::{self, CpuTime, Error, LoopbackTestbed, Options, Scanner, StopHandle};
 use crate::plan::Plan;
 use crate::report::experiment::{Knob, Run, Runs, Setting};
 use crate::report::{Begin, Progress, Sink};
@@ -27,7 +27,7 @@ pub struct Experiment<'a> {
     /// Descriptors that somebody else takes as soon as a run has begun.
     pub occupied_fds: u32,
     /// The target, if it is our own.
-    pub ground: Option<&'a Ground>,
+    pub ground: Option<&'a LoopbackTestbed>,
     /// Stops it.
     pub stop: StopHandle,
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use portreeve::plan::{Order, Plan, PortSet, Shard, Target};
 use portreeve::scan::{
-    Connect, Finding, HostDone, News, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, TICK_US, Time,
+    Connect, Event, Finding, HostDone, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, TICK_US, Time,
     Timeouts,
 };
 
@@ -64,14 +64,14 @@ impl World {
     /// What the kernel says at once, or when the answer comes and what it is; `None` for never.
     fn connect(&mut self, connect: Connect, held: usize, now: Time) -> Result<Option<(Time, Outcome)>, Outcome> {
         if held >= self.kernel_bears {
-            return Err(Outcome::Own(OwnError::ProcessDescriptors));
+            return Err(Outcome::TransientLocal(OwnError::ProcessDescriptors));
         }
         if self.random.f64() < self.own_errors {
             let error = self.random.choice(OwnError::ALL).expect("there are some");
-            return Err(Outcome::Own(error));
+            return Err(Outcome::TransientLocal(error));
         }
         if connect.endpoint.port() == 1 {
-            return Err(Outcome::Barred(Reason::LocalFirewall));
+            return Err(Outcome::PermanentLocal(Reason::LocalFirewall));
         }
         let at = now.plus_us(self.random.u64(0..=self.slowest_us));
         if connect.avoid_self == 0 && self.random.f64() < self.self_connects {
@@ -97,15 +97,15 @@ struct Told {
 }
 
 impl Told {
-    fn take(&mut self, news: News) {
+    fn take(&mut self, news: Event) {
         match news {
-            News::Finding(finding) => {
+            Event::Finding(finding) => {
                 let endpoint = finding.endpoint;
                 assert!(self.findings.insert(endpoint, finding).is_none(), "{endpoint} has two verdicts");
                 assert!(!self.done.contains_key(&endpoint.ip()), "{} was done with", endpoint.ip());
                 *self.ports.entry(endpoint.ip()).or_default() += 1;
             }
-            News::HostDone(host) => {
+            Event::HostDone(host) => {
                 assert_eq!(self.done.insert(host.address.ip(), host), None, "{} was done with twice", host.address);
             }
         }
@@ -183,7 +183,7 @@ fn simulate(seed: u64) {
             }
             scan.check_invariants();
         }
-        while let Some(news) = scan.poll_news() {
+        while let Some(news) = scan.poll_event() {
             told.take(news);
         }
         if scan.is_finished() {

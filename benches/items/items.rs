@@ -10,7 +10,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use portreeve::plan::{Order, Permutation, Plan, PortSet, Services, Target};
 use portreeve::report::json::JsonLines;
 use portreeve::report::text::{Style, Text};
-use portreeve::report::{Show, Sink};
+use portreeve::report::{StateSet, Sink};
 use portreeve::scan::{Finding, Outcome, Reason, Scan, Settings, State, Time, Wheel};
 
 const ITEMS: u32 = 1_000;
@@ -108,13 +108,13 @@ fn tell(sink: &mut dyn Sink) {
 #[library_benchmark]
 #[bench::built_in(setup = Services::built_in)]
 fn json_lines(services: Services) {
-    tell(&mut JsonLines::new(std::io::sink(), Show::states(State::ALL), &services, Vec::new()));
+    tell(&mut JsonLines::new(std::io::sink(), StateSet::states(State::ALL), &services, Vec::new()));
 }
 
 #[library_benchmark]
 #[bench::built_in(setup = Services::built_in)]
 fn text(services: Services) {
-    let style = Style { show: Show::states(State::ALL), listed_only: false, verbose: false, quiet: true, color: false };
+    let style = Style { show: StateSet::states(State::ALL), listed_only: false, verbose: false, quiet: true, color: false };
     tell(&mut Text::new(std::io::sink(), style, &services));
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use portreeve::engine::{self, Ground};
+use portreeve::engine::{self, LoopbackTestbed};
 use portreeve::experiment::Experiment;
 use portreeve::plan::{Plan, Target};
 use portreeve::report::counted;
@@ -76,12 +76,13 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     })
 }
 
-fn own_ground() -> Result<Ground, Failure> {
-    Ground::new().map_err(|error| Failure::Usage(format!("no target can be made on this machine: {error}; name one, such as 127.0.0.1")))
+fn own_ground() -> Result<LoopbackTestbed, Failure> {
+    LoopbackTestbed::new()
+        .map_err(|error| Failure::Usage(format!("no target can be made on this machine: {error}; name one, such as 127.0.0.1")))
 }
 
 /// All ports of the ground, in an order that is the same for all runs.
-fn plan_of(ground: &Ground, args: &ExperimentArgs) -> Result<Plan, Failure> {
+fn plan_of(ground: &LoopbackTestbed, args: &ExperimentArgs) -> Result<Plan, Failure> {
     let scan = &args.scan;
     let narrows = scan.ports.is_some() || scan.top_ports.is_some() || scan.fast || scan.exclude_ports.is_some() || scan.ipv4 || scan.ipv6;
     if narrows || !scan.exclude.is_empty() || !scan.exclude_file.is_empty() {

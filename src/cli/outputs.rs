@@ -17,7 +17,7 @@ use portreeve::report::lists::{MasscanList, OpenList};
 use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
 use portreeve::report::xml::Xml;
-use portreeve::report::{Begin, Checkpoint, HostReport, Progress, Show, Sink, Summary};
+use portreeve::report::{Begin, Checkpoint, HostReport, Progress, Sink, StateSet, Summary};
 use portreeve::scan::{Finding, State};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -51,20 +51,20 @@ pub struct Destination<'a> {
     /// Whether a checkpoint has to know what was written.
     pub is_kept: bool,
     /// The states that there is something to list of; all, if that is not known.
-    pub listed: Option<Show>,
+    pub listed: Option<StateSet>,
     pub services: &'a Services,
     pub bar: &'a ProgressBar,
 }
 
 /// The states that are listed one by one, if flags say which.
-pub fn show(args: &OutputArgs) -> Option<Show> {
+pub fn show(args: &OutputArgs) -> Option<StateSet> {
     let states = args.show.iter().flat_map(|shown| shown.states().iter().copied());
-    (!args.show.is_empty()).then(|| Show::states(states))
+    (!args.show.is_empty()).then(|| StateSet::states(states))
 }
 
 impl Destination<'_> {
-    fn show(&self) -> Show {
-        let open = Show::states([State::Open]);
+    fn show(&self) -> StateSet {
+        let open = StateSet::states([State::Open]);
         match (show(self.output), self.listed) {
             (_, Some(listed)) if self.output.open => open.and(listed),
             (asked, Some(listed)) => asked.map_or(listed, |asked| asked.and(listed)),
@@ -305,8 +305,8 @@ impl Sink for Outputs<'_> {
         self.each(|sink| sink.finding(finding))
     }
 
-    fn wants_hosts(&self) -> Option<Show> {
-        self.reports.iter().filter_map(|(_, sink)| sink.wants_hosts()).reduce(Show::or)
+    fn wants_hosts(&self) -> Option<StateSet> {
+        self.reports.iter().filter_map(|(_, sink)| sink.wants_hosts()).reduce(StateSet::or)
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {

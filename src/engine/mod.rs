@@ -5,7 +5,6 @@
 //! [`scan`](crate::scan); here it is done.
 
 mod fdlimit;
-mod ground;
 mod http;
 mod icmp;
 mod local;
@@ -16,6 +15,7 @@ mod profile;
 mod signals;
 mod socket;
 mod talk;
+mod testbed;
 mod usage;
 
 use std::io;
@@ -31,12 +31,11 @@ use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
 use crate::scan::{
-    Connect, Finding, Histogram, Limits, News, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
+    Connect, Event, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
 };
 use crate::trace;
 
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
-pub use ground::Ground;
 use local::Local;
 #[cfg(feature = "cli")]
 pub use machine::machine;
@@ -46,6 +45,7 @@ pub use signals::stop_on;
 use socket::{Answer, Socket, SocketOptions};
 pub use talk::NOTICE_BYTES;
 use talk::Talk;
+pub use testbed::LoopbackTestbed;
 pub use usage::{CpuTime, cpu_time, ignores, resident_bytes};
 
 /// How sockets are made and how many there may be.
@@ -462,8 +462,8 @@ impl Scanner {
                 failed = self.tell(sink).map_err(Error::Report).err();
             } else {
                 // A sink of several reports goes on with those that work.
-                while let Some(news) = self.scan.poll_news() {
-                    let _ = self.tell_news(news, sink);
+                while let Some(news) = self.scan.poll_event() {
+                    let _ = self.emit(news, sink);
                 }
             }
             if self.scan.is_finished() {
@@ -492,8 +492,8 @@ impl Scanner {
     /// Tells what was found, up to a turn's worth, and now and then how far it is.
     fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         for count in 1.. {
-            let Some(news) = self.scan.poll_news() else { break };
-            self.tell_news(news, sink)?;
+            let Some(news) = self.scan.poll_event() else { break };
+            self.emit(news, sink)?;
             if count == TOLD_PER_TURN {
                 self.more_to_do = true;
                 break;
@@ -512,9 +512,9 @@ impl Scanner {
         Ok(())
     }
 
-    fn tell_news(&mut self, news: News, sink: &mut dyn Sink) -> io::Result<()> {
+    fn emit(&mut self, news: Event, sink: &mut dyn Sink) -> io::Result<()> {
         match news {
-            News::Finding(finding) => {
+            Event::Finding(finding) => {
                 let finding = self.complete(finding);
                 if let Some(local) = &mut self.local {
                     local.finding(&finding);
@@ -523,7 +523,7 @@ impl Scanner {
                 let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
                 part.map_or(Ok(()), |part| sink.host(&part))
             }
-            News::HostDone(done) => {
+            Event::HostDone(done) => {
                 let at = self.elapsed();
                 let host = self.by_host.as_mut().map(|hosts| hosts.take(&done, at));
                 host.map_or(Ok(()), |host| sink.host(&host))
@@ -538,8 +538,8 @@ impl Scanner {
 
     /// Tells all that is known before a stop, and what is needed to go on after it.
     fn keep_checkpoint(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        while let Some(news) = self.scan.poll_news() {
-            self.tell_news(news, sink)?;
+        while let Some(news) = self.scan.poll_event() {
+            self.emit(news, sink)?;
         }
         sink.progress(&self.progress())?;
         self.checkpoint().map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
@@ -657,9 +657,9 @@ impl Scanner {
                 self.release(connect.slot);
                 let wants_idle = match outcome {
                     // What idle sockets hold is what is missing, unless it is a source port.
-                    Outcome::Own(error) => error.reason() != Reason::NoSourcePort,
+                    Outcome::TransientLocal(error) => error.reason() != Reason::NoSourcePort,
                     // They are bound to a device that may be gone, or have been made anew under its name.
-                    Outcome::Barred(Reason::NoLocalRoute) => self.options.device.is_some(),
+                    Outcome::PermanentLocal(Reason::NoLocalRoute) => self.options.device.is_some(),
                     _ => false,
                 };
                 if wants_idle {
@@ -870,13 +870,13 @@ impl Scanner {
 
     fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
         trace::probe_outcome(|| self.ended(slot, outcome, error.as_ref()));
-        if let (Outcome::Barred(Reason::LocalError), Some(error)) = (outcome, error) {
+        if let (Outcome::PermanentLocal(Reason::LocalError), Some(error)) = (outcome, error) {
             self.local_error = Some(error.to_string());
         }
         self.scan.handle_outcome(slot, outcome, self.now);
         let cap = self.scan.stats().cap;
         if cap < self.turn.cap
-            && let Outcome::Own(error) = outcome
+            && let Outcome::TransientLocal(error) = outcome
         {
             trace::cap_change(self.turn.cap, cap, error.as_str());
             self.turn.cap = cap;
@@ -893,7 +893,7 @@ impl Scanner {
             Outcome::Refused => (libc::ECONNREFUSED, took_us),
             Outcome::Unreachable { .. } => (libc::EHOSTUNREACH, took_us),
             Outcome::Silence => (libc::ETIMEDOUT, -1),
-            Outcome::Own(_) | Outcome::Barred(_) => (0, -1),
+            Outcome::TransientLocal(_) | Outcome::PermanentLocal(_) => (0, -1),
         };
         let errno = error.and_then(io::Error::raw_os_error).unwrap_or(errno);
         let endpoint = self.scan.endpoint(slot).unwrap_or_else(|| ([0u8; 4], 0).into());

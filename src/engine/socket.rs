@@ -120,7 +120,7 @@ impl Socket {
             Err(error) => error,
         };
         let outcome = self.failure(endpoint, &error, by_connecting);
-        let is_reset = by_connecting && !matches!(outcome, Outcome::Barred(_));
+        let is_reset = by_connecting && !matches!(outcome, Outcome::PermanentLocal(_));
         Some(Answer { error: Some(error), is_reset, ..Answer::of(outcome) })
     }
 
@@ -269,8 +269,8 @@ fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
     let lacks_source = || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     match error.raw_os_error().unwrap_or(0) {
         // A source address is missing, not a port: IPv6 is turned off, for instance.
-        libc::EADDRNOTAVAIL if lacks_source() => Outcome::Barred(Reason::NoLocalRoute),
-        libc::ENETUNREACH | libc::EACCES if is_many(endpoint) => Outcome::Barred(Reason::NotAHost),
+        libc::EADDRNOTAVAIL if lacks_source() => Outcome::PermanentLocal(Reason::NoLocalRoute),
+        libc::ENETUNREACH | libc::EACCES if is_many(endpoint) => Outcome::PermanentLocal(Reason::NotAHost),
         _ => failure_to_begin(error),
     }
 }
@@ -401,14 +401,14 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
         libc::EAGAIN | libc::ECONNABORTED => OwnError::TryAgain,
         libc::EADDRNOTAVAIL => OwnError::SourcePorts,
         libc::EADDRINUSE => OwnError::SourcePortTaken,
-        libc::EPERM | libc::EACCES => return Outcome::Barred(Reason::LocalFirewall),
+        libc::EPERM | libc::EACCES => return Outcome::PermanentLocal(Reason::LocalFirewall),
         // EINVAL is what a link-local IPv6 address without a zone gets.
         libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT | libc::EINVAL | libc::ENODEV | libc::ENXIO => {
-            return Outcome::Barred(Reason::NoLocalRoute);
+            return Outcome::PermanentLocal(Reason::NoLocalRoute);
         }
-        _ => return Outcome::Barred(Reason::LocalError),
+        _ => return Outcome::PermanentLocal(Reason::LocalError),
     };
-    Outcome::Own(own)
+    Outcome::TransientLocal(own)
 }
 
 /// What the kernel knows of the handshake (tcp(7), TCP_INFO): its own measure of the time, free of our loop's delay, and
@@ -443,10 +443,14 @@ mod tests {
     #[test]
     fn own_trouble_is_never_an_answer() {
         for errno in 1..134 {
-            assert!(matches!(begin(errno), Outcome::Own(_) | Outcome::Barred(_)), "errno {errno} became {:?}", begin(errno));
+            assert!(
+                matches!(begin(errno), Outcome::TransientLocal(_) | Outcome::PermanentLocal(_)),
+                "errno {errno} became {:?}",
+                begin(errno)
+            );
         }
-        assert_eq!(begin(libc::EMFILE), Outcome::Own(OwnError::ProcessDescriptors));
-        assert_eq!(begin(libc::EPERM), Outcome::Barred(Reason::LocalFirewall));
+        assert_eq!(begin(libc::EMFILE), Outcome::TransientLocal(OwnError::ProcessDescriptors));
+        assert_eq!(begin(libc::EPERM), Outcome::PermanentLocal(Reason::LocalFirewall));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Show;
+use super::StateSet;
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// So many findings are kept back at most, for all hosts together, a banner counting as several: a /24 with a thousand ports each,
@@ -94,14 +94,14 @@ impl HostReport {
 /// The hosts under way.
 #[derive(Clone, Debug)]
 pub struct ByHost {
-    show: Show,
+    show: StateSet,
     hosts: HashMap<SocketAddr, Box<HostReport>>,
     rows: usize,
 }
 
 impl ByHost {
     /// Keeps the findings of these states one by one; the others are counted.
-    pub fn new(show: Show) -> Self {
+    pub fn new(show: StateSet) -> Self {
         ByHost { show, hosts: HashMap::new(), rows: 0 }
     }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_host_is_told_when_it_is_done_and_adds_up() {
-        let mut hosts = ByHost::new(Show::states([State::Open]));
+        let mut hosts = ByHost::new(StateSet::states([State::Open]));
         for (endpoint, reason) in [
             ("192.0.2.1:9", Reason::SynAck),
             ("192.0.2.2:1", Reason::NoResponse),
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut hosts = ByHost::new(Show::states(State::ALL));
+        let mut hosts = ByHost::new(StateSet::states(State::ALL));
         let mut told = 0;
         for host in 1..=6 {
             for port in 1..=60_000 {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::timestamp;
-use super::{Begin, Origin, Progress, Show, Sink, Summary, WholeLines, banner_text, ip_text, printable};
+use super::{Begin, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
@@ -16,7 +16,7 @@ const COLUMNS: [&str; 12] =
 #[derive(Debug)]
 pub struct Csv<'a, W> {
     out: WholeLines<W>,
-    show: Show,
+    show: StateSet,
     services: &'a Services,
     started_at: SystemTime,
     names: Names,
@@ -24,7 +24,7 @@ pub struct Csv<'a, W> {
 
 impl<'a, W: Write> Csv<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`.
-    pub fn new(out: W, show: Show, services: &'a Services) -> Self {
+    pub fn new(out: W, show: StateSet, services: &'a Services) -> Self {
         Csv { out: WholeLines::new(out), show, services, started_at: SystemTime::UNIX_EPOCH, names: Names::default() }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn findings_are_lines() {
         let (mut text, services) = (Vec::new(), fixture::services());
-        play(&mut Csv::new(&mut text, Show::states(State::ALL), &services));
+        play(&mut Csv::new(&mut text, StateSet::states(State::ALL), &services));
         golden("findings.csv", &String::from_utf8(text).unwrap());
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::nmap::Nmap;
-use super::{Begin, HostReport, Origin, Progress, Show, Sink, Summary, WholeLines, ip_text, printable};
+use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, ip_text, printable};
 use crate::plan::Services;
 use crate::scan::State;
 
@@ -11,14 +11,14 @@ use crate::scan::State;
 #[derive(Debug)]
 pub struct Grepable<'a, W> {
     out: WholeLines<W>,
-    show: Show,
+    show: StateSet,
     services: &'a Services,
     nmap: Nmap,
 }
 
 impl<'a, W: Write> Grepable<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`.
-    pub fn new(out: W, show: Show, services: &'a Services, arguments: &[String]) -> Self {
+    pub fn new(out: W, show: StateSet, services: &'a Services, arguments: &[String]) -> Self {
         Grepable { out: WholeLines::new(out), show, services, nmap: Nmap::new(env!("CARGO_PKG_NAME"), arguments) }
     }
 
@@ -63,7 +63,7 @@ impl<W: Write> Sink for Grepable<'_, W> {
         self.out.flush()
     }
 
-    fn wants_hosts(&self) -> Option<Show> {
+    fn wants_hosts(&self) -> Option<StateSet> {
         Some(self.show)
     }
 
@@ -95,7 +95,7 @@ mod tests {
     fn the_lines_are_nmaps() {
         let services = fixture::services();
         let mut out = Vec::new();
-        fixture::play(&mut Grepable::new(&mut out, Show::states([State::Open, State::Filtered]), &services, &fixture::arguments()));
+        fixture::play(&mut Grepable::new(&mut out, StateSet::states([State::Open, State::Filtered]), &services, &fixture::arguments()));
         fixture::golden("findings.gnmap", std::str::from_utf8(&out).expect("UTF-8"));
     }
 }

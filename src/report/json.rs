@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::{End, Found, Host, Record, Start};
-use super::{Begin, HostReport, Origin, Progress, Show, Sink, Summary, WholeLines};
+use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
@@ -15,7 +15,7 @@ pub use super::record::SCHEMA;
 #[derive(Debug)]
 pub struct JsonLines<'a, W> {
     out: WholeLines<W>,
-    show: Show,
+    show: StateSet,
     services: &'a Services,
     arguments: Vec<String>,
     started_at: SystemTime,
@@ -25,7 +25,7 @@ pub struct JsonLines<'a, W> {
 
 impl<'a, W: Write> JsonLines<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`. `arguments` are kept in the start record as they are.
-    pub fn new(out: W, show: Show, services: &'a Services, arguments: Vec<String>) -> Self {
+    pub fn new(out: W, show: StateSet, services: &'a Services, arguments: Vec<String>) -> Self {
         let started_at = SystemTime::UNIX_EPOCH;
         JsonLines { out: WholeLines::new(out), show, services, arguments, started_at, names: Names::default(), all_hosts: false }
     }
@@ -54,9 +54,9 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         write(&mut self.out, &Record::Finding(Found::of(finding, &self.names, self.services, self.started_at)))
     }
 
-    fn wants_hosts(&self) -> Option<Show> {
+    fn wants_hosts(&self) -> Option<StateSet> {
         // Counts only: the findings are told one by one already.
-        Some(Show::states([]))
+        Some(StateSet::states([]))
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
@@ -86,7 +86,7 @@ mod tests {
     fn the_records_are_as_documented() {
         let services = fixture::services();
         let mut out = Vec::new();
-        let show = Show::states(State::ALL);
+        let show = StateSet::states(State::ALL);
         fixture::play(&mut JsonLines::new(&mut out, show, &services, fixture::arguments()));
         let text = String::from_utf8(out).expect("UTF-8");
         assert!(text.ends_with("}\n") && text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::by_host::Row;
 use super::read::{self, Fields, Started};
 use super::record::without_port;
-use super::{Begin, Exit, HostReport, Notices, Origin, Show, Sink, Summary, counted, printable};
+use super::{Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary, counted, printable};
 use serde_json::Value;
 
 use crate::plan::{Outline, Shard};
@@ -262,8 +262,8 @@ impl Joined {
     }
 
     /// The states that every input lists one by one.
-    pub fn states(&self) -> Show {
-        self.parts.iter().map(|part| part.start.show).reduce(Show::and).unwrap_or(Show::states([]))
+    pub fn states(&self) -> StateSet {
+        self.parts.iter().map(|part| part.start.show).reduce(StateSet::and).unwrap_or(StateSet::states([]))
     }
 
     /// Tells a sink of it, host by host.
@@ -394,7 +394,7 @@ mod tests {
 
     fn written() -> String {
         let (mut out, services) = (Vec::new(), fixture::services());
-        fixture::play(&mut JsonLines::new(&mut out, Show::states(State::ALL), &services, fixture::arguments()));
+        fixture::play(&mut JsonLines::new(&mut out, StateSet::states(State::ALL), &services, fixture::arguments()));
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -501,7 +501,7 @@ mod tests {
         let text = written()
             .replace("\"warnings\":[]", "\"warnings\":[\"\\u001b[2J\"]")
             .replace("\"local_error\":null", "\"local_error\":\"\\u009b1m\"");
-        let (mut out, services, show) = (Vec::new(), fixture::services(), Show::states([State::Open]));
+        let (mut out, services, show) = (Vec::new(), fixture::services(), StateSet::states([State::Open]));
         let style = text::Style { show, listed_only: false, verbose: true, quiet: false, color: false };
         let told = Joined::new([read(&text).expect("a scan")]).expect("one").tell(&mut text::Text::new(&mut out, style, &services));
         assert!(told.is_ok_and(|summary| summary.local_error.is_some()));

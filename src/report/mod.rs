@@ -297,7 +297,7 @@ pub trait Sink {
     }
 
     /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts at all.
-    fn wants_hosts(&self) -> Option<Show> {
+    fn wants_hosts(&self) -> Option<StateSet> {
         None
     }
 
@@ -369,24 +369,24 @@ impl<W: io::Write> WholeLines<W> {
 
 /// The states whose findings are listed one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Show([bool; State::ALL.len()]);
+pub struct StateSet([bool; State::ALL.len()]);
 
-impl Show {
+impl StateSet {
     /// Lists these states.
     pub fn states(states: impl IntoIterator<Item = State>) -> Self {
-        let mut show = Show([false; State::ALL.len()]);
+        let mut show = StateSet([false; State::ALL.len()]);
         states.into_iter().for_each(|state| show.0[state as usize] = true);
         show
     }
 
     /// Lists what either does.
-    pub fn or(self, other: Show) -> Show {
-        Show(std::array::from_fn(|state| self.0[state] || other.0[state]))
+    pub fn or(self, other: StateSet) -> StateSet {
+        StateSet(std::array::from_fn(|state| self.0[state] || other.0[state]))
     }
 
     /// Lists what both do.
-    pub fn and(self, other: Show) -> Show {
-        Show(std::array::from_fn(|state| self.0[state] && other.0[state]))
+    pub fn and(self, other: StateSet) -> StateSet {
+        StateSet(std::array::from_fn(|state| self.0[state] && other.0[state]))
     }
 
     /// Whether findings of this state are listed.
@@ -462,7 +462,7 @@ mod fixture {
     use super::by_host::ByHost;
     use super::*;
     use crate::plan::{Plan, PortSet, Services, Target};
-    use crate::scan::{Connect, News, Outcome, OwnError, Scan};
+    use crate::scan::{Connect, Event, Outcome, OwnError, Scan};
     use std::time::Duration;
 
     /// Names of services, as a file that somebody else wrote may have them.
@@ -540,11 +540,11 @@ mod fixture {
             Outcome::Connected { rtt_us: Some(41), syn_sent_again: false },
             Outcome::Refused,
             Outcome::Unreachable { reason: Reason::AdminProhibited, by },
-            Outcome::Own(OwnError::ProcessDescriptors),
+            Outcome::TransientLocal(OwnError::ProcessDescriptors),
             Outcome::Refused,
             Outcome::Refused,
             Outcome::Refused,
-            Outcome::Barred(Reason::LocalFirewall),
+            Outcome::PermanentLocal(Reason::LocalFirewall),
             Outcome::Connected { rtt_us: None, syn_sent_again: false },
             Outcome::Unreachable { reason: Reason::PortUnreach, by: None },
             Outcome::Connected { rtt_us: Some(1_234_567), syn_sent_again: false },
@@ -557,15 +557,15 @@ mod fixture {
         while let Some(slot) = scan.poll_expired(at(30)) {
             scan.handle_outcome(slot, Outcome::Silence, at(30));
         }
-        while let Some(news) = scan.poll_news() {
+        while let Some(news) = scan.poll_event() {
             match (news, &mut hosts) {
-                (News::Finding(finding), hosts) => {
+                (Event::Finding(finding), hosts) => {
                     let finding = Finding { banner: banner(&finding), ..finding };
                     sink.finding(&finding).expect("finding");
                     hosts.as_mut().map(|hosts| hosts.add(&finding));
                 }
-                (News::HostDone(done), Some(hosts)) => sink.host(&hosts.take(&done, at(30))).expect("host"),
-                (News::HostDone(_), None) => {}
+                (Event::HostDone(done), Some(hosts)) => sink.host(&hosts.take(&done, at(30))).expect("host"),
+                (Event::HostDone(_), None) => {}
             }
         }
         sink.progress(&Progress { stats: scan.stats(), elapsed: at(30), pace: scan.pace() }).expect("progress");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::record::SCHEMA;
-use super::{BANNER_BYTES, Exit, HostReport, Notices, Show, Summary, printable};
+use super::{BANNER_BYTES, Exit, HostReport, Notices, StateSet, Summary, printable};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
 use crate::scan::{Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats, Time, Timeouts};
 
@@ -94,7 +94,7 @@ pub(super) struct Started {
     /// The plan that this is a part of, without the names.
     pub whole: Outline,
     pub shard: Shard,
-    pub show: Show,
+    pub show: StateSet,
     pub started_at: SystemTime,
     pub settings: Settings,
     pub limits: Limits,
@@ -140,7 +140,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             names: Names::default(),
         },
         shard,
-        show: Show::states(show?),
+        show: StateSet::states(show?),
         started_at: wall_clock(record.text("timestamp")?)?,
         settings: Settings {
             timeouts: Timeouts {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, Show, Summary, banner_text, ip_text, printable};
+use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary, banner_text, ip_text, printable};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
@@ -234,7 +234,7 @@ fn costs(profile: Profile) -> BTreeMap<&'static str, Cost> {
 }
 
 impl<'a> Start<'a> {
-    pub fn of(begin: &Begin, show: Show, arguments: &'a [String]) -> Self {
+    pub fn of(begin: &Begin, show: StateSet, arguments: &'a [String]) -> Self {
         let (plan, settings, limits) = (begin.plan, begin.settings, begin.limits);
         let (order, seed) = match plan.order {
             Order::Random { seed } => ("random", Some(seed)),

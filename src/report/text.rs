@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Show, Sink, Summary, WholeLines, banner_text, counted, grouped, printable,
+    Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Sink, StateSet, Summary, WholeLines, banner_text, counted, grouped,
+    printable,
 };
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Stats, Timeouts};
@@ -16,7 +17,7 @@ use crate::scan::{Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, 
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// Which findings are listed one by one.
-    pub show: Show,
+    pub show: StateSet,
     /// Hosts without a listed finding are left out, and so is what the listed ones have besides.
     pub listed_only: bool,
     /// Tell the plan and the limits first.
@@ -485,7 +486,8 @@ mod tests {
         fixture::golden(golden, &String::from_utf8(out).expect("UTF-8"));
     }
 
-    const PLAIN: Style = Style { show: Show([true, false, false, false]), listed_only: false, verbose: false, quiet: false, color: false };
+    const PLAIN: Style =
+        Style { show: StateSet([true, false, false, false]), listed_only: false, verbose: false, quiet: false, color: false };
 
     #[test]
     fn what_was_missed_is_estimated_where_there_was_silence() {
@@ -502,8 +504,8 @@ mod tests {
     #[test]
     fn the_report_is_tidy() {
         check("open.txt", PLAIN);
-        check("all_verbose.txt", Style { show: Show([true; 4]), verbose: true, ..PLAIN });
-        check("quiet_color.txt", Style { show: Show([true, false, true, false]), quiet: true, color: true, ..PLAIN });
+        check("all_verbose.txt", Style { show: StateSet([true; 4]), verbose: true, ..PLAIN });
+        check("quiet_color.txt", Style { show: StateSet([true, false, true, false]), quiet: true, color: true, ..PLAIN });
         check("listed_only.txt", Style { listed_only: true, ..PLAIN });
     }
 }

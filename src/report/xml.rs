@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::nmap::Nmap;
-use super::{Begin, Exit, HostReport, Origin, Progress, Show, Sink, Summary, WholeLines, banner_text, ip_text, printable};
+use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -16,7 +16,7 @@ const XML_VERSION: &str = "1.05";
 #[derive(Debug)]
 pub struct Xml<'a, W> {
     out: WholeLines<W>,
-    show: Show,
+    show: StateSet,
     services: &'a Services,
     nmap: Nmap,
 }
@@ -24,7 +24,7 @@ pub struct Xml<'a, W> {
 impl<'a, W: Write> Xml<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`; the others are counted. `scanner` is who it says it is: nmap's
     /// DTD knows nmap only.
-    pub fn new(out: W, show: Show, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
+    pub fn new(out: W, show: StateSet, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
         Xml { out: WholeLines::new(out), show, services, nmap: Nmap::new(scanner, arguments) }
     }
 
@@ -151,7 +151,7 @@ impl<W: Write> Sink for Xml<'_, W> {
         self.out.flush()
     }
 
-    fn wants_hosts(&self) -> Option<Show> {
+    fn wants_hosts(&self) -> Option<StateSet> {
         Some(self.show)
     }
 
@@ -183,7 +183,7 @@ mod tests {
     fn the_elements_are_nmaps() {
         let services = fixture::services();
         let mut out = Vec::new();
-        let show = Show::states([State::Open, State::Filtered]);
+        let show = StateSet::states([State::Open, State::Filtered]);
         fixture::play(&mut Xml::new(&mut out, show, &services, "portreeve", &fixture::arguments()));
         fixture::golden("findings.xml", std::str::from_utf8(&out).expect("UTF-8"));
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::estimate::SharedLoss;
 use super::hosts::{Host, HostId};
 use super::probe::{Probe, Purpose};
-use super::{ATTEMPTS_AT_NOBODY, Finding, HostDone, News, Reason, Scan, Slot, State, Stats, Time};
+use super::{ATTEMPTS_AT_NOBODY, Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
 
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
@@ -23,7 +23,7 @@ impl Scan {
         for slot in self.hosts.drain_waiting() {
             self.settle(slot, reason, now);
         }
-        for (id, ranks) in self.hosts.drain_parked() {
+        for (id, ranks) in self.hosts.drain_deferred() {
             for rank in ranks {
                 let slot = self.reopen(id, rank.into(), 1);
                 self.settle(slot, reason, now);
@@ -48,14 +48,14 @@ impl Scan {
         self.without_verdict -= u64::from(purpose != Purpose::Verdict);
         match purpose {
             Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
-            Purpose::Control => {}
+            Purpose::Canary => {}
             Purpose::Verdict if reason == Reason::NoResponse && !self.hosts.get(id).is_present() => {
                 self.hosts.get_mut(id).held.push(rank);
                 self.stats.held += 1;
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.news.push_back(News::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, banner: None, at: now }));
+                self.news.push_back(Event::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, banner: None, at: now }));
             }
         }
         if self.hosts.settled(id) {
@@ -137,10 +137,10 @@ impl Scan {
         if tells_each {
             self.news.extend(host.untaken().map(|rank| {
                 let endpoint = self.plan.endpoint(&host.plan, rank);
-                News::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, banner: None, at })
+                Event::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, banner: None, at })
             }));
         }
-        self.news.push_back(News::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
+        self.news.push_back(Event::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
     }
 }
 

@@ -24,9 +24,9 @@ use slab::Slab;
 
 use crate::plan::Plan;
 use budget::Budget;
-use estimate::{Clocks, Expectations, Outages, SharedLoss};
+use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use hosts::{Hosts, Turn};
-use pacing::{Flow, Pacer};
+use pacing::{Adaptive, Pacer};
 use probe::{Phase, Probe, Purpose};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
@@ -37,7 +37,7 @@ pub use settings::Settings;
 pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
 pub use time::{TICK_US, Time};
-pub use verdict::{Finding, HostDone, News, Outcome, OwnError, Reason, State};
+pub use verdict::{Event, Finding, HostDone, Outcome, OwnError, Reason, State};
 pub use wheel::Wheel;
 
 /// The number of a probe's place: its entry in the wheel, its socket's place and its token in the poll.
@@ -71,10 +71,10 @@ pub struct Scan {
     probes: Slab<Probe>,
     hosts: Hosts,
     wheel: Wheel,
-    clocks: Clocks,
+    rtts: RttEstimators,
     pacer: Pacer,
     /// The pace that the path to all hosts bears.
-    all: Flow,
+    path: Adaptive,
     shared_loss: SharedLoss,
     expectations: Expectations,
     outages: Outages,
@@ -84,7 +84,7 @@ pub struct Scan {
     /// As long as nothing at all was heard no further attempt begins before this.
     again_at: Time,
     budget: Budget,
-    news: VecDeque<News>,
+    news: VecDeque<Event>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
     /// Probes at endpoints that have their verdict.
@@ -102,7 +102,7 @@ const MORE_PROBES: usize = 1_024;
 /// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
 /// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
-const CONTROLS_FROM: u64 = 16;
+const CANARIES_FROM: u64 = 16;
 /// A port of a host that has not answered is asked this often at most, until it has; once, where others answer and there are enough
 /// ports to find out by whether anybody is there: new ones are worth more than further attempts.
 const ATTEMPTS_AT_NOBODY: u16 = 2;
@@ -124,9 +124,9 @@ impl Scan {
             settings,
             probes: Slab::with_capacity(places),
             wheel: Wheel::with_capacity(places),
-            clocks: Clocks::new(settings.timeouts),
+            rtts: RttEstimators::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
-            all: if plan.is_loopback() { Flow::of_this_machine() } else { Flow::default() },
+            path: if plan.is_loopback() { Adaptive::of_this_machine() } else { Adaptive::default() },
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
             outages: Outages::default(),
@@ -161,7 +161,7 @@ impl Scan {
         (scan.outages.count, scan.outages.lasted_us) = (stats.outages, stats.outage_us);
         scan.stats = stats;
         scan.stats.goes_on(held, cap)?;
-        // Only a control or a second look was under way there.
+        // Only a canary or a second look was under way there.
         for id in scan.hosts.done() {
             scan.finish_host(id, Time::default());
         }
@@ -254,22 +254,22 @@ impl Scan {
         if self.stats.in_flight >= self.budget.cap() {
             return None;
         }
-        self.paced_until = self.outages.wait_until(now).or_else(|| self.all.wait_until(now));
+        self.paced_until = self.outages.wait_until(now).or_else(|| self.path.wait_until(now));
         if self.paced_until.is_some() {
             return None;
         }
         let places = self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
-        let controls = (self.stats.begun >= CONTROLS_FROM).then(|| self.all.is_uncertain());
+        let canaries = (self.stats.begun >= CANARIES_FROM).then(|| self.path.is_uncertain());
         // What our own side held back is not spread.
-        let asks_again = !self.clocks.is_deaf(now) || self.again_at <= now || self.stats.own_errors().next().is_some();
-        let Some((id, turn)) = self.hosts.turn(&self.plan, takes_up, asks_again, controls, now, TICK_US) else {
+        let asks_again = !self.rtts.is_deaf(now) || self.again_at <= now || self.stats.own_errors().next().is_some();
+        let Some((id, turn)) = self.hosts.turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US) else {
             self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
             return None;
         };
         let endpoint = match turn {
             Turn::Again(slot) => self.endpoint_of(slot),
-            Turn::Port(rank) | Turn::Parked(rank) | Turn::Control(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
+            Turn::Port(rank) | Turn::Deferred(rank) | Turn::Canary(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
         };
         // A port's first attempt.
         let datagram = self.settings.sends_datagrams && matches!(turn, Turn::Port(_));
@@ -278,7 +278,7 @@ impl Scan {
             return None;
         }
         if !matches!(turn, Turn::Port(_)) {
-            self.again_at = self.clocks.spread(self.hosts.waiting() + self.hosts.parked(), now);
+            self.again_at = self.rtts.spread(self.hosts.waiting() + self.hosts.deferred(), now);
         }
         self.hosts.take(id, turn);
         let slot = match turn {
@@ -287,10 +287,10 @@ impl Scan {
                 self.stats.begun += 1;
                 self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict)) as Slot
             }
-            Turn::Parked(rank) => self.reopen(id, rank, 1),
-            Turn::Control(rank) => {
+            Turn::Deferred(rank) => self.reopen(id, rank, 1),
+            Turn::Canary(rank) => {
                 self.without_verdict += 1;
-                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Control)) as Slot
+                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Canary)) as Slot
             }
         };
         self.begin(slot, now);
@@ -310,27 +310,27 @@ impl Scan {
 
     fn begin(&mut self, slot: Slot, now: Time) {
         let probe = &mut self.probes[slot as usize];
-        let asks_once = self.clocks.all().is_known() && self.hosts.asks_once(probe.host);
+        let asks_once = self.rtts.all().is_known() && self.hosts.asks_once(probe.host);
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
-        let (wait_all, wait) = (self.clocks.wait(self.clocks.all()), self.clocks.wait(host.rtt));
-        let is_control = probe.purpose == Purpose::Control;
-        let is_fresh = attempt == 1 && probe.voids == 0 && !is_control;
+        let (wait_all, wait) = (self.rtts.wait(self.rtts.all()), self.rtts.wait(host.rtt));
+        let is_canary = probe.purpose == Purpose::Canary;
+        let is_fresh = attempt == 1 && probe.discards == 0 && !is_canary;
         let (expected, shares) = self.expectations.begin(host, probe.rank.into(), is_fresh, [wait_all, wait], now);
         probe.expected = expected;
-        host.begins(expected.chance(), is_control);
-        let is_first_limit = self.all.learn(shares.of_many, wait_all, None, now);
-        let path = self.all.as_path(wait_all, now);
-        let hope = probe.hope();
-        let of_all = self.all.begin(hope, now);
+        host.begins(expected.chance(), is_canary);
+        let is_first_limit = self.path.learn(shares.of_many, wait_all, None, now);
+        let path = self.path.as_path(wait_all, now);
+        let prior = probe.prior();
+        let of_all = self.path.begin(prior, now);
         let of_host = host.flow.as_mut().map_or(0, |flow| {
             flow.learn(shares.of_host, wait, Some(&path), now);
-            flow.begin(hope, now)
+            flow.begin(prior, now)
         });
-        probe.cohorts = (of_all, of_host);
+        probe.intervals = (of_all, of_host);
         // The only attempt gets as long as a last one.
         let which = if asks_once { ATTEMPTS_AT_NOBODY } else { attempt };
-        let timeout_us = self.outages.begin(self.clocks.attempt_us(host.plan.address, host.rtt, which), now);
+        let timeout_us = self.outages.begin(self.rtts.attempt_us(host.plan.address, host.rtt, which), now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
@@ -347,7 +347,7 @@ impl Scan {
     }
 
     /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
-    pub fn poll_news(&mut self) -> Option<News> {
+    pub fn poll_event(&mut self) -> Option<Event> {
         while self.news.is_empty() && self.probes.is_empty() && !self.is_finished() {
             if !self.tell_left() {
                 break;
@@ -356,10 +356,10 @@ impl Scan {
         self.news.pop_front()
     }
 
-    /// The next thing found: [`poll_news`](Self::poll_news) without what is told of whole hosts.
+    /// The next thing found: [`poll_event`](Self::poll_event) without what is told of whole hosts.
     pub fn poll_finding(&mut self) -> Option<Finding> {
         loop {
-            if let News::Finding(finding) = self.poll_news()? {
+            if let Event::Finding(finding) = self.poll_event()? {
                 return Some(finding);
             }
         }
@@ -382,7 +382,7 @@ impl Scan {
 
     /// How fast attempts may go by what the path takes.
     pub fn pace(&self) -> Pace {
-        self.all.pace()
+        self.path.pace()
     }
 
     /// How fast attempts may begin from now on: towards public addresses, or towards all. The other limit, if there is one,
@@ -439,7 +439,7 @@ impl Scan {
         assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
         let timed = in_flight + back_off + in_phase(Phase::BackOffAlone);
         assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
-        let known = self.stats.settled() + self.stats.held + (self.probes.len() + self.hosts.parked()) as u64 - self.without_verdict;
+        let known = self.stats.settled() + self.stats.held + (self.probes.len() + self.hosts.deferred()) as u64 - self.without_verdict;
         assert_eq!(known, self.stats.begun, "an endpoint was lost or counted twice");
     }
 

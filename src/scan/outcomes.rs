@@ -7,7 +7,7 @@ use super::estimate::{Ended, LATELY, Outage, network_of};
 use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
 use super::pacing::Answered;
 use super::probe::{Phase, Probe, Purpose};
-use super::{ATTEMPTS_AT_NOBODY, Finding, KERNEL_SYN_US, News, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time};
+use super::{ATTEMPTS_AT_NOBODY, Event, Finding, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time};
 
 /// A failure on our own side is tried again after 10 ms, doubling to a second …
 const BACK_OFF_US: u64 = 10_000;
@@ -22,7 +22,7 @@ const NO_ROUTES: usize = 64;
 /// A port that has begun to speak has said what it says first when it stops for so long.
 const QUIET_US: u64 = 500_000;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
-const MOST_VOIDS: u8 = 10;
+const MOST_DISCARDS: u8 = 10;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
 const LATELY_SILENT: usize = 512;
 /// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
@@ -71,13 +71,13 @@ impl Scan {
             self.pacer.withdraw(self.endpoint_of(slot));
         }
         self.stats.in_flight -= 1;
-        if let Outcome::Own(error) = outcome {
+        if let Outcome::TransientLocal(error) = outcome {
             return self.send_back(slot, error, now);
         }
         self.budget.progress();
         match outcome {
-            Outcome::Barred(Reason::NoLocalRoute) if self.stopped.is_none() => return self.handle_no_route(slot, now),
-            Outcome::Barred(reason) => return self.settle(slot, reason, now),
+            Outcome::PermanentLocal(Reason::NoLocalRoute) if self.stopped.is_none() => return self.handle_no_route(slot, now),
+            Outcome::PermanentLocal(reason) => return self.settle(slot, reason, now),
             Outcome::SelfConnected => return self.try_another_source(slot, now),
             _ => {}
         }
@@ -112,7 +112,7 @@ impl Scan {
                 self.handle_unreachable(slot, reason, now);
                 self.conclude(slot, reason, by, Some(own_us), now);
             }
-            Outcome::Silence | Outcome::SelfConnected | Outcome::Barred(_) | Outcome::Own(_) => {}
+            Outcome::Silence | Outcome::SelfConnected | Outcome::PermanentLocal(_) | Outcome::TransientLocal(_) => {}
         }
     }
 
@@ -122,7 +122,7 @@ impl Scan {
         let before = probe.attempts;
         probe.attempts = before.saturating_add(1);
         self.stats.attempts += 1;
-        self.stats.controls += u64::from(probe.purpose == Purpose::Control);
+        self.stats.controls += u64::from(probe.purpose == Purpose::Canary);
         self.stats.retries += u64::from(before > 0);
         before
     }
@@ -132,8 +132,8 @@ impl Scan {
         let probe = &self.probes[slot as usize];
         let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
         let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
-        let (of_all, of_host) = probe.cohorts;
-        let (hope, purpose) = (probe.hope(), probe.purpose);
+        let (of_all, of_host) = probe.intervals;
+        let (prior, purpose) = (probe.prior(), probe.purpose);
         // Measured timeouts grow with the answers; those that the user fixed do not.
         let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
         if let Some(ended) = self.outages.answered(is_late, now) {
@@ -142,23 +142,23 @@ impl Scan {
         // What was lost to our own speed is no loss of the network's.
         let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
         let host = self.hosts.get_mut(id);
-        let (was_known, is_first_ever) = (host.rtt.is_known(), !self.clocks.all().is_known());
+        let (was_known, is_first_ever) = (host.rtt.is_known(), !self.rtts.all().is_known());
         match rtt_us {
             Some(us) => {
                 host.rtt.sample(us);
-                self.clocks.sample(host.plan.address, us);
+                self.rtts.sample(host.plan.address, us);
                 self.stats.rtt.count(us);
             }
-            None => self.clocks.ambiguous(),
+            None => self.rtts.ambiguous(),
         }
         let rtt = host.rtt;
-        let answered = Answered { started, lost_at, hope };
-        self.all.answered(&answered, of_all, self.clocks.wait(self.clocks.all()), None);
+        let answered = Answered { started, lost_at, prior };
+        self.path.answered(&answered, of_all, self.rtts.wait(self.rtts.all()), None);
         if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.clocks.wait(rtt), Some(&self.all));
+            flow.answered(&answered, of_host, self.rtts.wait(rtt), Some(&self.path));
         }
-        if purpose == Purpose::Control {
-            return self.count_control(id, started, false);
+        if purpose == Purpose::Canary {
+            return self.count_canary(id, started, false);
         }
         if purpose != Purpose::Verdict {
             return;
@@ -172,11 +172,11 @@ impl Scan {
         host.answer(silent, is_late, is_last, is_open, rank);
         self.shared_loss.answered(&host.loss, is_late, is_last);
         let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
-        if is_first_ever && self.clocks.all().is_known() {
-            self.shorten_waits(self.clocks.stranger_us(), |_| true, now);
+        if is_first_ever && self.rtts.all().is_known() {
+            self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
         }
         if !was_known && rtt.is_known() && has_many_waiting {
-            self.shorten_waits(self.clocks.bounded_us(rtt), |probe| probe.host == id, now);
+            self.shorten_waits(self.rtts.bounded_us(rtt), |probe| probe.host == id, now);
         }
         self.hear(id, rank, now);
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
@@ -187,7 +187,7 @@ impl Scan {
     fn end_outage(&mut self, ended: Ended, now: Time) {
         self.stats.outage_us = self.outages.lasted_us;
         let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
-        of_hosts.chain([&mut self.all]).for_each(|flow| flow.was_away(ended, now));
+        of_hosts.chain([&mut self.path]).for_each(|flow| flow.was_away(ended, now));
     }
 
     /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells nothing of the speed.
@@ -251,7 +251,7 @@ impl Scan {
         for rank in held {
             let endpoint = self.plan.endpoint(&plan, rank.into());
             let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, banner: None, at: now };
-            self.news.push_back(News::Finding(finding));
+            self.news.push_back(Event::Finding(finding));
         }
     }
 
@@ -287,34 +287,34 @@ impl Scan {
         }
         let probe = &self.probes[slot as usize];
         let expected = match probe.purpose {
-            Purpose::Control => 1.0,
+            Purpose::Canary => 1.0,
             _ => probe.expected.chance().filter(|_| probe.expected.is_telling).unwrap_or(0.0),
         };
         let outage = self.outages.silent(expected, started, now);
         self.note_outages();
         match outage {
-            Outage::None if self.probes[slot as usize].purpose == Purpose::Control => {
-                self.count_control(id, started, true);
+            Outage::None if self.probes[slot as usize].purpose == Purpose::Canary => {
+                self.count_canary(id, started, true);
                 self.count_attempt(slot);
                 return self.settle(slot, Reason::NoResponse, now);
             }
             Outage::None => {}
-            Outage::Lasts => return self.void(slot),
+            Outage::Lasts => return self.discard(slot),
             Outage::TooLong => {
                 self.count_attempt(slot);
                 return self.give_up_network(slot, now);
             }
         }
         // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
-        if self.says_nothing(id, started) && self.probes[slot as usize].voids < MOST_VOIDS {
-            return self.void(slot);
+        if self.says_nothing(id, started) && self.probes[slot as usize].discards < MOST_DISCARDS {
+            return self.discard(slot);
         }
         // Meanwhile answers may have turned out to take longer than this attempt was given.
-        if given_us < self.clocks.least_us(self.hosts.get(id).rtt) {
-            return self.void(slot);
+        if given_us < self.rtts.least_us(self.hosts.get(id).rtt) {
+            return self.discard(slot);
         }
-        if self.clocks.is_deaf(now) && self.probes[slot as usize].attempts > 0 {
-            return self.void(slot);
+        if self.rtts.is_deaf(now) && self.probes[slot as usize].attempts > 0 {
+            return self.discard(slot);
         }
         let before = self.count_attempt(slot);
         if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
@@ -322,12 +322,12 @@ impl Scan {
         }
         let most = match self.hosts.get(id).is_present() {
             true => u16::MAX,
-            false if self.clocks.all().is_known() && self.hosts.asks_once(id) => 1,
+            false if self.rtts.all().is_known() && self.hosts.asks_once(id) => 1,
             false => ATTEMPTS_AT_NOBODY,
         };
         let needed = self.attempts_needed(id).min(most);
         if before + 1 < needed {
-            return self.wait_or_park(slot);
+            return self.wait_or_defer(slot);
         }
         if self.probes[slot as usize].purpose == Purpose::Verdict {
             self.hosts.get_mut(id).ended_silent(before + 1);
@@ -346,11 +346,11 @@ impl Scan {
     fn handle_no_route(&mut self, slot: Slot, now: Time) {
         let address = self.endpoint_of(slot);
         let host = self.probes[slot as usize].host;
-        let has_worked = self.hosts.get(host).answered > 0 || self.clocks.has_heard(address);
+        let has_worked = self.hosts.get(host).answered > 0 || self.rtts.has_heard(address);
         let outage = self.outages.barred(has_worked, now);
         self.note_outages();
         match outage {
-            Outage::Lasts => return self.void(slot),
+            Outage::Lasts => return self.discard(slot),
             Outage::TooLong => return self.give_up_network(slot, now),
             Outage::None => {}
         }
@@ -377,13 +377,13 @@ impl Scan {
         let flow = self.hosts.get(id).flow.as_ref();
         started < self.gap_until
             || self.outages.had(started)
-            || self.all.was_too_fast(started)
+            || self.path.was_too_fast(started)
             || flow.is_some_and(|flow| flow.was_too_fast(started))
     }
 
-    /// A control was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
+    /// A canary was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
     /// wrong.
-    fn count_control(&mut self, id: HostId, started: Time, is_lost: bool) {
+    fn count_canary(&mut self, id: HostId, started: Time, is_lost: bool) {
         if !self.says_nothing(id, started) {
             let host = self.hosts.get_mut(id);
             host.loss.answered(is_lost, false, LATELY);
@@ -399,9 +399,9 @@ impl Scan {
     }
 
     /// The attempt says nothing about its endpoint: it is made again and does not count.
-    fn void(&mut self, slot: Slot) {
-        let voids = &mut self.probes[slot as usize].voids;
-        *voids = voids.saturating_add(1);
+    fn discard(&mut self, slot: Slot) {
+        let discards = &mut self.probes[slot as usize].discards;
+        *discards = discards.saturating_add(1);
         self.stats.voided += 1;
         self.wait(slot);
     }
@@ -414,14 +414,14 @@ impl Scan {
     }
 
     /// The same; but a probe of which nothing is to be remembered gives up its place.
-    fn wait_or_park(&mut self, slot: Slot) {
+    fn wait_or_defer(&mut self, slot: Slot) {
         let &Probe { host: id, rank, attempts, purpose, .. } = &self.probes[slot as usize];
         let host = self.hosts.get(id);
         if attempts > 1 || purpose != Purpose::Verdict || !host.is_present() || host.rtt.is_known() {
             return self.wait(slot);
         }
         self.probes.remove(slot as usize);
-        self.hosts.park(id, rank);
+        self.hosts.defer(id, rank);
     }
 
     /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may have been honest still.

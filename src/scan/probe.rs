@@ -2,7 +2,7 @@
 
 use super::estimate::Expected;
 use super::hosts::HostId;
-use super::pacing::{CohortId, Hope};
+use super::pacing::{IntervalId, Prior};
 use super::time::Time;
 
 /// The attempts at one endpoint. There are many, so they are kept small.
@@ -15,13 +15,13 @@ pub(super) struct Probe {
     pub host: HostId,
     pub rank: u16,
     pub port: u16,
-    /// Which cohorts of the path's and the host's flow the attempt belongs to.
-    pub cohorts: (CohortId, CohortId),
+    /// Which intervals of the path's and the host's flow the attempt belongs to.
+    pub intervals: (IntervalId, IntervalId),
     pub expected: Expected,
     pub attempts: u16,
     pub own_failures: u8,
     /// Attempts that did not count.
-    pub voids: u8,
+    pub discards: u8,
     pub avoid_self: u8,
     pub purpose: Purpose,
     /// Whether the kernel will send its SYN again within a moment.
@@ -38,11 +38,11 @@ impl Probe {
             host,
             rank: rank as u16,
             port,
-            cohorts: (0, 0),
+            intervals: (0, 0),
             expected: Expected::default(),
             attempts: 0,
             own_failures: 0,
-            voids: 0,
+            discards: 0,
             avoid_self: 0,
             purpose,
             is_syn_due: false,
@@ -55,10 +55,10 @@ impl Probe {
     }
 
     /// What its attempt is to bring.
-    pub fn hope(&self) -> Hope {
+    pub fn prior(&self) -> Prior {
         match self.purpose {
-            Purpose::Control => Hope::Certain,
-            _ => self.expected.chance().map_or(Hope::Unknown, Hope::Chance),
+            Purpose::Canary => Prior::Certain,
+            _ => self.expected.chance().map_or(Prior::Unknown, Prior::Chance),
         }
     }
 
@@ -76,7 +76,7 @@ pub(super) enum Purpose {
     /// Whether the host calls everything open.
     SecondLook,
     /// Whether answers still come at this rate: one attempt at a port that is known to answer.
-    Control,
+    Canary,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

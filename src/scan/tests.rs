@@ -41,7 +41,7 @@ fn silence_is_tried_again_and_then_filtered() {
     let finding = scan.poll_finding().expect("a verdict");
     assert_eq!((finding.reason, finding.attempts, finding.rtt_us), (Reason::NoResponse, 2, None));
     let done = HostDone { address: "127.0.0.1:0".parse().unwrap(), ports: 1, rest: Reason::NoResponse };
-    assert_eq!((scan.poll_news(), scan.is_finished()), (Some(News::HostDone(done)), true));
+    assert_eq!((scan.poll_event(), scan.is_finished()), (Some(Event::HostDone(done)), true));
     assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
 }
 
@@ -199,7 +199,7 @@ fn own_failures_send_back_shrink_and_lose_nothing() {
     let mut scan = scan(1..=3, Settings::default(), 100);
     let first = connect(&mut scan, 0);
     let second = connect(&mut scan, 0);
-    scan.handle_outcome(second, Outcome::Own(OwnError::ProcessDescriptors), at(0));
+    scan.handle_outcome(second, Outcome::TransientLocal(OwnError::ProcessDescriptors), at(0));
     assert_eq!(scan.stats().cap, 1, "one was in flight when the kernel said no");
     assert_eq!(scan.poll_connect(at(5)), None, "no spinning");
     scan.handle_outcome(first, Outcome::Refused, at(5));
@@ -219,7 +219,7 @@ fn a_lasting_shortage_ends_in_unscanned_not_in_a_loop() {
     while !scan.is_finished() {
         while let Some(connect) = scan.poll_connect(now) {
             calls += 1;
-            scan.handle_outcome(connect.slot, Outcome::Own(OwnError::ProcessDescriptors), now);
+            scan.handle_outcome(connect.slot, Outcome::TransientLocal(OwnError::ProcessDescriptors), now);
             scan.check_invariants();
         }
         reasons(&mut scan);
@@ -240,7 +240,7 @@ fn what_waits_for_a_source_port_does_not_keep_others_waiting() {
     while !scan.is_finished() && now < at(1_000) {
         while let Some(connect) = scan.poll_connect(now) {
             let starved = connect.endpoint.port() <= 100;
-            let outcome = if starved { Outcome::Own(OwnError::SourcePorts) } else { Outcome::Refused };
+            let outcome = if starved { Outcome::TransientLocal(OwnError::SourcePorts) } else { Outcome::Refused };
             scan.handle_outcome(connect.slot, outcome, now);
             scan.check_invariants();
         }
@@ -297,7 +297,7 @@ fn a_stop_accounts_for_everything() {
         let mut scan = scan(1..=100, Settings { tell_unscanned, ..Settings::default() }, 10);
         let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0))).map(|c| c.slot).collect();
         scan.handle_outcome(slots[0], Outcome::Connected { rtt_us: Some(7), syn_sent_again: false }, at(1));
-        scan.handle_outcome(slots[1], Outcome::Own(OwnError::Memory), at(1));
+        scan.handle_outcome(slots[1], Outcome::TransientLocal(OwnError::Memory), at(1));
         scan.handle_stop(Reason::Interrupted, at(2));
         scan.handle_stop(Reason::LocalError, at(2));
         while let Some(slot) = scan.poll_expired(at(2)) {
@@ -378,5 +378,5 @@ fn the_rate_is_asked_for_each_attempt() {
 fn what_is_under_way_costs_few_bytes() {
     assert!(size_of::<Probe>() <= 56, "{} bytes", size_of::<Probe>());
     assert!(size_of::<hosts::Host>() <= 248, "{} bytes", size_of::<hosts::Host>());
-    assert!(size_of::<Flow>() <= 512, "{} bytes", size_of::<Flow>());
+    assert!(size_of::<Adaptive>() <= 512, "{} bytes", size_of::<Adaptive>());
 }

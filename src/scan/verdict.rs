@@ -188,9 +188,9 @@ pub enum Outcome {
     /// Nothing came in time.
     Silence,
     /// A failure on our own side that may pass.
-    Own(OwnError),
+    TransientLocal(OwnError),
     /// A failure on our own side that will not pass, with a reason whose state is unscanned.
-    Barred(Reason),
+    PermanentLocal(Reason),
 }
 
 impl Outcome {
@@ -230,7 +230,7 @@ impl Finding {
 
 /// What a scan has to tell, in the order in which it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Event {
     /// An endpoint has its verdict.
     Finding(Finding),
     /// A host is done with.

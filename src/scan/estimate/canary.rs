@@ -1,15 +1,15 @@
-//! Controls: ports that are known to answer and are asked once more, to see whether answers still come at this rate. It knows
+//! Canaries: ports that are known to answer and are asked once more, to see whether answers still come at this rate. It knows
 //! counts and ranks of one host's ports, no rates and no times.
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scan) struct Controls {
+pub(in crate::scan) struct Canaries {
     /// The ranks of those that refused last, or of open ones where none refuses.
     known: [u16; TAKE_TURNS],
     /// How many answered so far, and whether they refuse.
     answered: u8,
     refuses: bool,
-    /// Controls begun so far, and attempts since the last one that tell little themselves.
+    /// Canaries begun so far, and attempts since the last one that tell little themselves.
     begun: u16,
     since: u16,
 }
@@ -23,7 +23,7 @@ const SOON: u32 = 4;
 const AT_OPEN: u32 = 8;
 const MOST_DOUBLINGS: u32 = 12;
 
-impl Controls {
+impl Canaries {
     /// The port of this rank answered.
     pub fn answered(&mut self, rank: u32, is_open: bool) {
         if is_open && self.refuses {
@@ -36,7 +36,7 @@ impl Controls {
         self.answered = self.answered.saturating_add(1);
     }
 
-    /// A control begins.
+    /// A canary begins.
     pub fn begin(&mut self) {
         (self.begun, self.since) = (self.begun.wrapping_add(1), 0);
     }
@@ -66,20 +66,20 @@ mod tests {
     use super::*;
 
     /// The ports that are asked during so many attempts that tell little.
-    fn asked(controls: &mut Controls, attempts: u32, often: bool) -> Vec<u32> {
-        let one = |controls: &mut Controls| {
-            controls.wait();
-            controls.due(often).inspect(|_| controls.begin())
+    fn asked(canaries: &mut Canaries, attempts: u32, often: bool) -> Vec<u32> {
+        let one = |canaries: &mut Canaries| {
+            canaries.wait();
+            canaries.due(often).inspect(|_| canaries.begin())
         };
-        (0..attempts).filter_map(|_| one(controls)).collect()
+        (0..attempts).filter_map(|_| one(canaries)).collect()
     }
 
     #[test]
     fn ports_that_refuse_take_turns_for_ever() {
-        let mut controls = Controls::default();
-        assert!(asked(&mut controls, 100, true).is_empty(), "nothing has answered");
-        [(7, true), (8, false), (9, true), (10, false)].iter().for_each(|&(rank, is_open)| controls.answered(rank, is_open));
-        let asked = asked(&mut controls, 2_400, false);
+        let mut canaries = Canaries::default();
+        assert!(asked(&mut canaries, 100, true).is_empty(), "nothing has answered");
+        [(7, true), (8, false), (9, true), (10, false)].iter().for_each(|&(rank, is_open)| canaries.answered(rank, is_open));
+        let asked = asked(&mut canaries, 2_400, false);
         assert!((90..=110).contains(&asked.len()), "one in 24: {}", asked.len());
         assert!(asked.chunks(2).all(|turn| turn == [8, 10] || turn == [8]), "open ports are left alone where others refuse: {asked:?}");
     }
@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn open_ports_are_asked_less_and_less_often() {
         let count = |open: u32| {
-            let mut controls = Controls::default();
-            (0..open).for_each(|rank| controls.answered(rank, true));
-            asked(&mut controls, 4_000, true).len()
+            let mut canaries = Canaries::default();
+            (0..open).for_each(|rank| canaries.answered(rank, true));
+            asked(&mut canaries, 4_000, true).len()
         };
         assert!((30..80).contains(&count(1)), "{}", count(1));
         assert!(count(8) > 4 * count(1), "eight services share what one would notice: {} and {}", count(8), count(1));

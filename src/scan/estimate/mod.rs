@@ -7,10 +7,10 @@ mod outage;
 mod response;
 mod rtt;
 
-pub(super) use canary::Controls;
+pub(super) use canary::Canaries;
 pub use loss::Missed;
 pub(super) use loss::{LATELY, Loss, SharedLoss};
 pub(super) use outage::{Ended, Outage, Outages};
 pub(super) use response::{Expectations, Expected, Sample};
-pub(super) use rtt::{Clocks, Rtt, Wait, network_of};
+pub(super) use rtt::{Rtt, RttEstimators, Wait, network_of};
 pub use rtt::{SILENT_US, Timeouts};

@@ -84,7 +84,7 @@ impl Rtt {
 
 /// The estimates for networks and for all, and what follows for an attempt.
 #[derive(Debug)]
-pub(in crate::scan) struct Clocks {
+pub(in crate::scan) struct RttEstimators {
     timeouts: Timeouts,
     all: Rtt,
     /// One estimate for each place; a network that hashes to the place of another takes it over.
@@ -97,9 +97,9 @@ pub(in crate::scan) struct Clocks {
 /// A power of two; 16 bytes each.
 const NETWORKS: usize = 1_024;
 
-impl Clocks {
+impl RttEstimators {
     pub fn new(timeouts: Timeouts) -> Self {
-        Clocks { timeouts, all: Rtt::default(), networks: Vec::new(), patient: 0, is_slow: false }
+        RttEstimators { timeouts, all: Rtt::default(), networks: Vec::new(), patient: 0, is_slow: false }
     }
 
     /// An answer that belongs to exactly one SYN came after `us`.
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_host_asks_its_network_and_then_all() {
-        let mut clocks = Clocks::new(Timeouts::default());
+        let mut clocks = RttEstimators::new(Timeouts::default());
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let (near, far, none) = (at("192.0.2.1"), at("198.51.100.1"), Rtt::default());
         assert!((0..PATIENT).all(|_| clocks.attempt_us(near, none, 1) == PATIENT_US));
@@ -250,13 +250,13 @@ mod tests {
         clocks.sample(near, 2_000_000);
         assert!(clocks.attempt_us(far, none, 1) > 2_000_000, "all others are slow, so it may be");
         assert_eq!(clocks.attempt_us(near, rtt(&[50_000_000]), 9), 3_000_000, "--max-timeout");
-        let mut fixed = Clocks::new(Timeouts { fixed_us: Some(7), ..Timeouts::default() });
+        let mut fixed = RttEstimators::new(Timeouts { fixed_us: Some(7), ..Timeouts::default() });
         assert_eq!(fixed.attempt_us(near, rtt(&[50_000]), 3), 7);
     }
 
     #[test]
     fn a_path_slower_than_a_second_is_found_out() {
-        let mut clocks = Clocks::new(Timeouts::default());
+        let mut clocks = RttEstimators::new(Timeouts::default());
         let at = SocketAddr::new("192.0.2.1".parse().unwrap(), 0);
         assert_eq!(clocks.least_us(Rtt::default()), 0);
         clocks.ambiguous();
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn networks_are_told_apart_in_bounded_memory() {
-        let mut clocks = Clocks::new(Timeouts::default());
+        let mut clocks = RttEstimators::new(Timeouts::default());
         for high in 0..=255u8 {
             for low in 0..=255u8 {
                 clocks.sample(SocketAddr::new([10, high, low, 1].into(), 0), 1_000);

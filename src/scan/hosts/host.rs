@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::plan;
 use crate::scan::Slot;
-use crate::scan::estimate::{Controls, LATELY, Loss, Rtt, Sample};
-use crate::scan::pacing::{Flow, TELLING};
+use crate::scan::estimate::{Canaries, LATELY, Loss, Rtt, Sample};
+use crate::scan::pacing::{Adaptive, TELLING};
 use crate::scan::snapshot::HostSnapshot;
 
 /// A host with no more ports than this cannot be overrun, and needs no pace of its own.
@@ -48,12 +48,12 @@ pub(in crate::scan) struct Host {
     pub rtt: Rtt,
     pub loss: Loss,
     /// None where there are too few ports to overrun it, or where the path has no other host.
-    pub flow: Option<Box<Flow>>,
+    pub flow: Option<Box<Adaptive>>,
     /// Probes that wait for its turn: the first and the last of a list linked through `Hosts::links`.
     pub(super) waiting_first: Slot,
     pub(super) waiting_last: Slot,
     /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
-    pub(super) parked: VecDeque<u16>,
+    pub(super) deferred: VecDeque<u16>,
     /// Its next port, and those before it that come first: a scan that was broken off had taken them up.
     pub(super) next: u32,
     pub(super) left: Vec<u16>,
@@ -71,7 +71,7 @@ pub(in crate::scan) struct Host {
     pub silent_attempts: u16,
     /// Ranks of ports that ended silent while nobody knew whether the host is there.
     pub held: Vec<u16>,
-    controls: Controls,
+    canaries: Canaries,
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
@@ -106,7 +106,7 @@ impl Host {
             flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback()).then(Box::default),
             waiting_first: NOBODY,
             waiting_last: NOBODY,
-            parked: VecDeque::new(),
+            deferred: VecDeque::new(),
             next: 0,
             left: Vec::new(),
             under_way: 0,
@@ -118,7 +118,7 @@ impl Host {
             unheard: 0,
             silent_attempts: u16::MAX,
             held: Vec::new(),
-            controls: Controls::default(),
+            canaries: Canaries::default(),
             chosen,
             sample: Sample::default(),
             suspicion: Suspicion::None,
@@ -230,7 +230,7 @@ impl Host {
         HostSnapshot {
             place: self.plan.place(),
             taken_up: self.next,
-            left: [self.left.clone(), under_way, self.parked.iter().copied().collect()].concat(),
+            left: [self.left.clone(), under_way, self.deferred.iter().copied().collect()].concat(),
             held: self.held.clone(),
             silent_attempts: self.silent_attempts,
             is_present: self.presence == Presence::Present,
@@ -257,23 +257,23 @@ impl Host {
     pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
         self.answered += 1;
         self.open += u32::from(is_open);
-        self.controls.answered(rank, is_open);
+        self.canaries.answered(rank, is_open);
         self.unheard -= u32::from(silent > 0);
         self.loss.answered(is_late, is_last, LATELY);
     }
 
     /// An attempt begins that brings an answer with this chance, if that is known.
-    pub fn begins(&mut self, chance: Option<f32>, is_control: bool) {
-        if is_control {
-            self.controls.begin();
+    pub fn begins(&mut self, chance: Option<f32>, is_canary: bool) {
+        if is_canary {
+            self.canaries.begin();
         } else if chance.is_none_or(|chance| chance < TELLING) {
-            self.controls.wait();
+            self.canaries.wait();
         }
     }
 
     /// Whether it is time to ask a port again that is known to answer, and which.
-    pub(super) fn control_due(&self, often: bool) -> Option<u32> {
-        self.controls.due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
+    pub(super) fn canary_due(&self, often: bool) -> Option<u32> {
+        self.canaries.due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
     }
 
     /// Whether nearly everything it answered was open, for the first time.

@@ -45,9 +45,9 @@ pub(super) struct Hosts {
     wheel: Wheel,
     /// By slot: the probe that waits behind it, or itself where it is the last.
     links: Vec<Slot>,
-    /// Probes that wait for their host's turn, and ports that were parked.
+    /// Probes that wait for their host's turn, and ports that were deferred.
     waiting: usize,
-    parked: usize,
+    deferred: usize,
     /// The plan's next address, and how many there are.
     next: u64,
     addresses: u64,
@@ -67,10 +67,10 @@ pub(super) enum Turn {
     Again(Slot),
     /// Take up the port of this rank.
     Port(u32),
-    /// Try the port of this rank again, which was parked.
-    Parked(u32),
+    /// Try the port of this rank again, which was deferred.
+    Deferred(u32),
     /// Ask the port of this rank again, which answered before.
-    Control(u32),
+    Canary(u32),
 }
 
 impl Hosts {
@@ -84,7 +84,7 @@ impl Hosts {
             wheel: Wheel::default(),
             links: Vec::with_capacity(places),
             waiting: 0,
-            parked: 0,
+            deferred: 0,
             next: 0,
             addresses: plan.addresses(),
             active: 0,
@@ -132,14 +132,14 @@ impl Hosts {
     }
 
     /// The host whose turn it is and what it should do. Both stay the same until [`take`](Self::take). With `takes_up`
-    /// false no port is to be taken up; with `asks_again` false there are only turns for new ports. `controls`: whether ports
+    /// false no port is to be taken up; with `asks_again` false there are only turns for new ports. `canaries`: whether ports
     /// that answered before are to be asked again, and if so, whether often.
     pub fn turn(
         &mut self,
         plan: &Plan,
         takes_up: bool,
         asks_again: bool,
-        controls: Option<bool>,
+        canaries: Option<bool>,
         now: Time,
         tick_us: u64,
     ) -> Option<(HostId, Turn)> {
@@ -165,13 +165,13 @@ impl Hosts {
                 continue;
             }
             let Some(until) = host.flow.as_mut().and_then(|flow| flow.wait_until(now)) else {
-                if let Some(rank) = controls.and_then(|often| host.control_due(often)) {
-                    return Some((id, Turn::Control(rank)));
+                if let Some(rank) = canaries.and_then(|often| host.canary_due(often)) {
+                    return Some((id, Turn::Canary(rank)));
                 }
-                let turn = match host.parked.front() {
+                let turn = match host.deferred.front() {
                     _ if prefers_new => Turn::Port(host.next_rank()),
                     _ if host.waiting_first != NOBODY => Turn::Again(host.waiting_first),
-                    Some(&rank) => Turn::Parked(rank.into()),
+                    Some(&rank) => Turn::Deferred(rank.into()),
                     None => Turn::Port(host.next_rank()),
                 };
                 return Some((id, turn));
@@ -205,11 +205,11 @@ impl Hosts {
                 (host.waiting_first, host.waiting_last) = if next == slot { (NOBODY, NOBODY) } else { (next, host.waiting_last) };
                 self.waiting -= 1;
             }
-            Turn::Parked(_) => {
-                host.parked.pop_front();
-                self.parked -= 1;
+            Turn::Deferred(_) => {
+                host.deferred.pop_front();
+                self.deferred -= 1;
             }
-            Turn::Control(_) => host.under_way += 1,
+            Turn::Canary(_) => host.under_way += 1,
             Turn::Port(_) => {
                 host.take_next();
                 host.under_way += 1;
@@ -239,21 +239,21 @@ impl Hosts {
     }
 
     /// The port of this rank was silent once. As long as nobody knows how long an answer takes there may be very many of them.
-    pub fn park(&mut self, id: HostId, rank: u16) {
-        self.slab[id as usize].parked.push_back(rank);
-        self.parked += 1;
+    pub fn defer(&mut self, id: HostId, rank: u16) {
+        self.slab[id as usize].deferred.push_back(rank);
+        self.deferred += 1;
         self.place(id);
     }
 
     /// Ports that were silent once and have no probe.
-    pub fn parked(&self) -> usize {
-        self.parked
+    pub fn deferred(&self) -> usize {
+        self.deferred
     }
 
     /// All of them, for a stop.
-    pub fn drain_parked(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
-        self.parked = 0;
-        self.slab.iter_mut().map(|(id, host)| (id as HostId, std::mem::take(&mut host.parked))).collect()
+    pub fn drain_deferred(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
+        self.deferred = 0;
+        self.slab.iter_mut().map(|(id, host)| (id as HostId, std::mem::take(&mut host.deferred))).collect()
     }
 
     /// A port of the host is to be asked once more, besides those that have no verdict yet.
@@ -264,7 +264,7 @@ impl Hosts {
     /// Puts a host where it belongs, if it is nowhere.
     fn place(&mut self, id: HostId) {
         let host = &mut self.slab[id as usize];
-        let waits = host.waiting_first != NOBODY || !host.parked.is_empty();
+        let waits = host.waiting_first != NOBODY || !host.deferred.is_empty();
         if host.place == Place::SilentQueue && waits {
             self.silent.retain(|&other| other != id);
         } else if host.place != Place::Away {

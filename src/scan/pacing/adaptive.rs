@@ -9,7 +9,7 @@
 //! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored. And some troubles pass by
 //! themselves (a machine or a radio link that stands still for a moment): a limit must explain what got through before, too.
 
-use super::interval::{CERTAIN, Cohort, Evidence, TELLING};
+use super::interval::{CERTAIN, Evidence, Interval, TELLING};
 use crate::scan::estimate::{Ended, Wait};
 use crate::scan::time::Time;
 
@@ -52,7 +52,7 @@ impl PaceReason {
 
 /// The pace of one path or host.
 #[derive(Clone, Debug)]
-pub(in crate::scan) struct Flow {
+pub(in crate::scan) struct Adaptive {
     per_s: f32,
     reason: PaceReason,
     /// When the next attempt would be due if all came evenly (GCRA, as in `ceiling.rs`).
@@ -76,8 +76,8 @@ pub(in crate::scan) struct Flow {
     against_heard: Evidence,
     /// How much speaks for the rate since it was last found to be fine.
     in_favour: f32,
-    cohorts: [Cohort; COHORTS],
-    /// The number of the cohort that is being sent, counted from 0 for ever.
+    intervals: [Interval; INTERVALS],
+    /// The number of the interval that is being sent, counted from 0 for ever.
     sending: u32,
     /// Cohorts before this one were judged.
     judged: u32,
@@ -95,11 +95,11 @@ pub(in crate::scan) struct Flow {
     met: u8,
     calm: Calm,
     /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for that it has.
-    patience_us: u64,
+    hold_off_us: u64,
     relief: f32,
     /// The share of certain answers that comes at whatever rate, as far as is known, and as a trial has shown, or a rate that held
     /// attempts back and was fine: what is lost otherwise may be lost at hosts, to the rates that they are asked at.
-    usual: f32,
+    baseline: f32,
     proven: f32,
 }
 
@@ -174,7 +174,7 @@ impl Default for Calm {
 /// What a flow has to know of the path that it shares with others.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::scan) struct Path {
-    usual: f32,
+    baseline: f32,
     /// It may be losing, or was found to until then: that is not held against its hosts.
     is_suspect: bool,
     cut_at: Time,
@@ -182,7 +182,7 @@ pub(in crate::scan) struct Path {
     comes: f32,
 }
 
-const COHORTS: usize = 4;
+const INTERVALS: usize = 4;
 /// The first rate, and a burst at once so that a small scan does not wait at all.
 const FIRST_PER_S: f32 = 5_000.0;
 const FIRST_BURST: f32 = 64.0;
@@ -194,9 +194,9 @@ const BLIND_PER_S: f32 = 100_000.0;
 const BURST_NS: u64 = 2_000_000;
 /// Where nothing answers the rate doubles this often.
 const BLIND_US: u64 = 25_000;
-/// A cohort lasts for half of the time that an answer takes, and long enough to count.
-const COHORT_LEAST: u32 = 16;
-const COHORT_LONGEST_US: u64 = 500_000;
+/// An interval lasts for half of the time that an answer takes, and long enough to count.
+const INTERVAL_LEAST: u32 = 16;
+const INTERVAL_LONGEST_US: u64 = 500_000;
 const WITNESSES_LEAST: u32 = 8;
 /// After this time without any witness a rate is raised all the same.
 const UNCERTAIN_US: u64 = 1_000_000;
@@ -233,7 +233,7 @@ const CONTRADICTS: f32 = 1.2;
 const HELD: f32 = 60.0;
 const HELD_US: u64 = 500_000;
 /// No longer than this is waited for a trouble to pass.
-const PATIENCE_MOST_US: u64 = 400_000;
+const HOLD_OFF_MOST_US: u64 = 400_000;
 /// So much of the attempts before a cut confirms it, but not where so few witnesses were asked in the trouble: then what got through is but a guess.
 const CONFIRMED: f32 = 3.0;
 const TELLING_LEAST: u32 = 16;
@@ -249,13 +249,13 @@ const MOST_CONFIRMED: u8 = 3;
 const FORGET: f32 = 1.3;
 /// The share of certain answers that comes is believed to be this at first, and how many of them are needed to believe another:
 /// after a trial, and when the rate was fine.
-const FIRST_USUAL: f32 = 0.93;
-const USUAL_AFTER_TRIAL: f32 = 16.0;
-const USUAL_WHEN_FINE: f32 = 100.0;
+const FIRST_BASELINE: f32 = 0.93;
+const BASELINE_AFTER_TRIAL: f32 = 16.0;
+const BASELINE_WHEN_FINE: f32 = 100.0;
 
 /// What an attempt is to bring.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::scan) enum Hope {
+pub(in crate::scan) enum Prior {
     /// Nobody knows.
     Unknown,
     /// An answer, with this chance.
@@ -270,16 +270,16 @@ pub(in crate::scan) struct Answered {
     pub started: Time,
     /// When the endpoint's attempt before this one began, if there was one.
     pub lost_at: Option<Time>,
-    /// What [`Flow::begin`] was told.
-    pub hope: Hope,
+    /// What [`Adaptive::begin`] was told.
+    pub prior: Prior,
 }
 
-/// The number of a cohort, as an attempt remembers it.
-pub(in crate::scan) type CohortId = u32;
+/// The number of an interval, as an attempt remembers it.
+pub(in crate::scan) type IntervalId = u32;
 
-impl Default for Flow {
+impl Default for Adaptive {
     fn default() -> Self {
-        Flow {
+        Adaptive {
             per_s: FIRST_PER_S,
             reason: PaceReason::Start,
             due_ns: 0,
@@ -295,7 +295,7 @@ impl Default for Flow {
             against_since: Time::default(),
             against_heard: Evidence::default(),
             in_favour: 0.0,
-            cohorts: [Cohort::default(); COHORTS],
+            intervals: [Interval::default(); INTERVALS],
             sending: 0,
             judged: 0,
             changed: 0,
@@ -306,18 +306,18 @@ impl Default for Flow {
             fine_per_s: 0.0,
             met: 0,
             calm: Calm::default(),
-            patience_us: 0,
+            hold_off_us: 0,
             relief: 0.0,
-            usual: FIRST_USUAL,
-            proven: FIRST_USUAL,
+            baseline: FIRST_BASELINE,
+            proven: FIRST_BASELINE,
         }
     }
 }
 
-impl Flow {
+impl Adaptive {
     /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing to feel one's way into.
     pub fn of_this_machine() -> Self {
-        Flow { per_s: BLIND_PER_S, ..Flow::default() }
+        Adaptive { per_s: BLIND_PER_S, ..Adaptive::default() }
     }
 
     pub fn pace(&self) -> Pace {
@@ -326,63 +326,63 @@ impl Flow {
 
     /// When the next attempt may begin: `None` for at once.
     pub fn wait_until(&mut self, now: Time) -> Option<Time> {
-        let burst_ns = if self.sending == 0 { (FIRST_BURST * self.interval_ns()) as u64 } else { BURST_NS };
+        let burst_ns = if self.sending == 0 { (FIRST_BURST * self.gap_ns()) as u64 } else { BURST_NS };
         let earliest_ns = self.due_ns.saturating_sub(burst_ns);
         let waits = earliest_ns > now.us * 1_000;
         self.was_limiting |= waits;
-        self.cohort(self.sending).was_held |= waits;
+        self.interval(self.sending).was_rate_limited |= waits;
         waits.then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
     }
 
     /// An attempt begins.
-    pub fn begin(&mut self, hope: Hope, now: Time) -> CohortId {
+    pub fn begin(&mut self, prior: Prior, now: Time) -> IntervalId {
         if self.due_ns == 0 {
             (self.looked_at, self.calm.since) = (now, now);
         }
-        self.due_ns = self.due_ns.max(now.us * 1_000) + self.interval_ns() as u64;
-        let usual = self.usual;
-        let cohort = self.cohort(self.sending);
-        if cohort.sent == 0 {
+        self.due_ns = self.due_ns.max(now.us * 1_000) + self.gap_ns() as u64;
+        let baseline = self.baseline;
+        let interval = self.interval(self.sending);
+        if interval.sent == 0 {
             // Idle time is no part of it.
-            cohort.began = now;
+            interval.began = now;
         }
-        (cohort.sent, cohort.last) = (cohort.sent + 1, now);
-        match hope {
-            Hope::Unknown => cohort.unknown += 1,
-            Hope::Chance(chance) if chance >= TELLING => cohort.telling.ask(chance),
-            Hope::Chance(_) => {}
-            Hope::Certain => cohort.certain.ask(CERTAIN * usual),
+        (interval.sent, interval.last) = (interval.sent + 1, now);
+        match prior {
+            Prior::Unknown => interval.unknown += 1,
+            Prior::Chance(chance) if chance >= TELLING => interval.telling.ask(chance),
+            Prior::Chance(_) => {}
+            Prior::Certain => interval.certain.ask(CERTAIN * baseline),
         }
         self.sending
     }
 
-    fn interval_ns(&self) -> f32 {
+    fn gap_ns(&self) -> f32 {
         1e9 / self.per_s
     }
 
-    fn cohort(&mut self, id: CohortId) -> &mut Cohort {
-        &mut self.cohorts[id as usize % COHORTS]
+    fn interval(&mut self, id: IntervalId) -> &mut Interval {
+        &mut self.intervals[id as usize % INTERVALS]
     }
 
     /// An answer came to an attempt; `path` is the flow of the way to a host.
-    pub fn answered(&mut self, answered: &Answered, id: CohortId, wait: Wait, path: Option<&Flow>) {
-        let &Answered { started, lost_at, hope } = answered;
+    pub fn answered(&mut self, answered: &Answered, id: IntervalId, wait: Wait, path: Option<&Adaptive>) {
+        let &Answered { started, lost_at, prior } = answered;
         self.answers += 1;
         // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path. After a flood
         // nearly all attempts are repeated ones: then those that come count, too, or only the lost ones of them would.
         let since = self.changed_at.max(path.map_or(Time::default(), |path| path.too_fast.1));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
-        // A control that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
+        // A canary that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
         if started >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.trial.is_some()) {
-            self.asked_again.ask(CERTAIN * self.usual);
+            self.asked_again.ask(CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
         }
-        if self.sending - id < COHORTS as u32 {
-            let cohort = self.cohort(id);
-            match hope {
-                Hope::Unknown => cohort.unknown_answered += 1,
-                Hope::Chance(chance) => cohort.telling.answered += u32::from(chance >= TELLING),
-                Hope::Certain => cohort.certain.answered += 1,
+        if self.sending - id < INTERVALS as u32 {
+            let interval = self.interval(id);
+            match prior {
+                Prior::Unknown => interval.unknown_answered += 1,
+                Prior::Chance(chance) => interval.telling.answered += u32::from(chance >= TELLING),
+                Prior::Certain => interval.certain.answered += 1,
             }
         }
     }
@@ -391,7 +391,7 @@ impl Flow {
     /// holds; anything else is learned anew.
     pub fn was_away(&mut self, ended: Ended, now: Time) {
         let limit_per_s = self.trial.map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
-        let holds = ended == Ended::Moment && limit_per_s < MOST_PER_S && self.usual >= FIRST_USUAL;
+        let holds = ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
         match self.trial {
             _ if !holds => self.forget(now),
             Some(Trial { before, .. }) => self.pass(before, before.per_s, now),
@@ -401,29 +401,29 @@ impl Flow {
 
     fn forget(&mut self, now: Time) {
         let sending = self.sending + 1;
-        let nothing = Flow { due_ns: now.us * 1_000, looked_at: now, changed_at: now, ..Flow::default() };
+        let nothing = Adaptive { due_ns: now.us * 1_000, looked_at: now, changed_at: now, ..Adaptive::default() };
         let calm = Calm { since: now, ..Calm::default() };
-        *self = Flow { calm, sending, judged: sending, changed: sending, ..nothing };
+        *self = Adaptive { calm, sending, judged: sending, changed: sending, ..nothing };
     }
 
     /// Learns from what was answered. `share` is what first attempts bring of which nothing was known when they began; `path` is
     /// what is known of the way to a host. Whether it has met its first limit.
     pub fn learn(&mut self, share: Option<f32>, wait: Wait, path: Option<&Path>, now: Time) -> bool {
         let (is_starting, met) = (self.is_starting, self.met);
-        let cohort = self.cohort(self.sending);
-        let lasted_us = now.us_since(cohort.began);
-        let tells = cohort.sent >= COHORT_LEAST && (is_starting || cohort.certain.asked + cohort.telling.asked >= WITNESSES_LEAST);
-        if lasted_us >= wait.answer_us / 2 && (tells || (cohort.sent > 0 && lasted_us >= COHORT_LONGEST_US)) {
-            self.next_cohort(now);
+        let interval = self.interval(self.sending);
+        let lasted_us = now.us_since(interval.began);
+        let tells = interval.sent >= INTERVAL_LEAST && (is_starting || interval.certain.asked + interval.telling.asked >= WITNESSES_LEAST);
+        if lasted_us >= wait.answer_us / 2 && (tells || (interval.sent > 0 && lasted_us >= INTERVAL_LONGEST_US)) {
+            self.next_interval(now);
         }
         let is_one_due = self.is_one_due(wait, now);
         while self.is_one_due(wait, now) {
-            let cohort = *self.cohort(self.judged);
+            let interval = *self.interval(self.judged);
             self.judged += 1;
             if self.judged > self.changed {
-                self.judge(&cohort, share, path, wait, now);
+                self.judge(&interval, share, path, wait, now);
             } else {
-                self.think_again(&cohort, now);
+                self.think_again(&interval, now);
             }
         }
         if !is_one_due && now.us_since(self.looked_at) >= BLIND_US {
@@ -432,9 +432,9 @@ impl Flow {
         met == 0 && self.met > 0
     }
 
-    /// Whether all answers to a cohort have come that will.
+    /// Whether all answers to an interval have come that will.
     fn is_one_due(&mut self, wait: Wait, now: Time) -> bool {
-        self.judged < self.sending && now.us_since(self.cohort(self.judged).last) >= wait.answer_us
+        self.judged < self.sending && now.us_since(self.interval(self.judged).last) >= wait.answer_us
     }
 
     /// Whether an attempt that began then was probably lost to the rate.
@@ -453,24 +453,24 @@ impl Flow {
     pub fn as_path(&self, wait: Wait, now: Time) -> Path {
         let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
         let is_suspect = self.trial.is_some() || self.against > FINE || (self.is_probing() && may_find_out);
-        Path { usual: self.proven, is_suspect, cut_at: self.too_fast.1, comes: self.comes(wait, now) }
+        Path { baseline: self.proven, is_suspect, cut_at: self.too_fast.1, comes: self.comes(wait, now) }
     }
 
-    /// The share of the expected answers that comes to the cohort that is judged next, by that part of it whose time is over.
+    /// The share of the expected answers that comes to the interval that is judged next, by that part of it whose time is over.
     fn comes(&self, wait: Wait, now: Time) -> f32 {
-        let cohort = &self.cohorts[self.judged as usize % COHORTS];
-        let (lasted_us, over_us) = (cohort.last.us_since(cohort.began), now.us_since(cohort.began.plus_us(wait.answer_us)));
-        let mut said = cohort.telling;
-        said.add(&cohort.certain);
+        let interval = &self.intervals[self.judged as usize % INTERVALS];
+        let (lasted_us, over_us) = (interval.last.us_since(interval.began), now.us_since(interval.began.plus_us(wait.answer_us)));
+        let mut said = interval.telling;
+        said.add(&interval.certain);
         said.expected *= (over_us as f32 / lasted_us.max(1) as f32).min(1.0);
         said.delivered().min(1.0)
     }
 
-    fn next_cohort(&mut self, now: Time) {
-        self.cohort(self.sending).ended = now;
+    fn next_interval(&mut self, now: Time) {
+        self.interval(self.sending).ended = now;
         self.sending += 1;
-        self.judged = self.judged.max(self.sending.saturating_sub(COHORTS as u32 - 1));
-        *self.cohort(self.sending) = Cohort { began: now, ..Cohort::default() };
+        self.judged = self.judged.max(self.sending.saturating_sub(INTERVALS as u32 - 1));
+        *self.interval(self.sending) = Interval { began: now, ..Interval::default() };
     }
 
     /// Where nothing answers, nothing can be learned, and there is no reason to stay slow either.
@@ -482,38 +482,38 @@ impl Flow {
         (self.answers, self.looked_at) = (0, now);
     }
 
-    fn judge(&mut self, cohort: &Cohort, share: Option<f32>, path: Option<&Path>, wait: Wait, now: Time) {
-        let (mut said, mut certain) = (cohort.telling, cohort.certain);
+    fn judge(&mut self, interval: &Interval, share: Option<f32>, path: Option<&Path>, wait: Wait, now: Time) {
+        let (mut said, mut certain) = (interval.telling, interval.certain);
         certain.add(&std::mem::take(&mut self.asked_again));
         if let Some(path) = path {
-            if path.is_suspect || cohort.began <= path.cut_at {
+            if path.is_suspect || interval.began <= path.cut_at {
                 (self.against, self.in_favour) = (0.0, 0.0);
                 return;
             }
-            certain.expected *= (path.usual / self.usual).min(1.0);
+            certain.expected *= (path.baseline / self.baseline).min(1.0);
         }
         said.add(&certain);
         if let Some(share) = share.filter(|&share| share >= TELLING) {
-            let expected = share * cohort.unknown as f32;
-            said.add(&Evidence { asked: cohort.unknown, expected, answered: cohort.unknown_answered });
+            let expected = share * interval.unknown as f32;
+            said.add(&Evidence { asked: interval.unknown, expected, answered: interval.unknown_answered });
         }
         self.heard.add(&said);
         self.heard_certain.add(&certain);
         if self.trial.is_some() {
-            return self.try_out(cohort, &said, now);
+            return self.try_out(interval, &said, now);
         }
         if said.asked == 0 {
             return self.grow_unwatched(now);
         }
-        self.calm.through += cohort.sent as f32 * said.delivered().min(1.0);
+        self.calm.through += interval.sent as f32 * said.delivered().min(1.0);
         let odds = said.odds(OVERLOADED, 1.0);
         self.in_favour -= odds;
         if self.against == 0.0 {
-            (self.against_since, self.against_heard) = (cohort.began, Evidence::default());
+            (self.against_since, self.against_heard) = (interval.began, Evidence::default());
         }
         self.against = (self.against + odds).max(0.0);
         self.against_heard.add(&said);
-        let enough = match (path, cohort.was_held) {
+        let enough = match (path, interval.was_rate_limited) {
             (None, _) => TOO_FAST,
             (Some(_), true) => TOO_FAST_FOR_HOST,
             (Some(_), false) => TOO_FAST_UNHELD,
@@ -522,17 +522,17 @@ impl Flow {
             self.relief = if odds < 0.0 { self.relief - odds } else { 0.0 };
             if self.relief > HELPED {
                 // It has passed.
-                self.too_fast = (self.against_since, cohort.began);
+                self.too_fast = (self.against_since, interval.began);
                 (self.against, self.in_favour) = (0.0, 0.0);
-            } else if now.us_since(self.against_since) >= self.patience_us && !path.is_some_and(|path| self.is_explained_by(path)) {
-                self.slow_down(cohort, &certain, now);
+            } else if now.us_since(self.against_since) >= self.hold_off_us && !path.is_some_and(|path| self.is_explained_by(path)) {
+                self.slow_down(interval, &certain, now);
             }
         } else if self.in_favour > FINE {
-            self.is_fine(cohort, wait, now);
+            self.is_fine(interval, wait, now);
         }
     }
 
-    /// Whether the path loses about as much just now. It would be found out with its next cohort, which may be after the host's.
+    /// Whether the path loses about as much just now. It would be found out with its next interval, which may be after the host's.
     fn is_explained_by(&self, path: &Path) -> bool {
         let heard = Evidence { expected: self.against_heard.expected * path.comes, ..self.against_heard };
         heard.odds(OVERLOADED, 1.0) < TOO_FAST
@@ -547,23 +547,23 @@ impl Flow {
     }
 
     /// The rate can be borne, as far as is known.
-    fn is_fine(&mut self, cohort: &Cohort, wait: Wait, now: Time) {
+    fn is_fine(&mut self, interval: &Interval, wait: Wait, now: Time) {
         self.in_favour = 0.0;
-        self.fine_per_s = self.fine_per_s.max(cohort.sent_per_s());
+        self.fine_per_s = self.fine_per_s.max(interval.sent_per_s());
         let below_per_s = BELOW * self.limit_per_s;
         if self.per_s <= 1.01 * below_per_s {
             let certain = std::mem::take(&mut self.heard_certain);
-            self.learn_usual(&certain, USUAL_WHEN_FINE);
-            if cohort.was_held {
-                self.proven = self.usual;
+            self.learn_baseline(&certain, BASELINE_WHEN_FINE);
+            if interval.was_rate_limited {
+                self.proven = self.baseline;
             }
         }
-        let patience_us = if self.confirmed == 0 { 0 } else { (PROBE_AFTER * wait.answer_us) << self.confirmed };
+        let probe_after_us = if self.confirmed == 0 { 0 } else { (PROBE_AFTER * wait.answer_us) << self.confirmed };
         if self.is_starting {
             self.grow(FIRST_GROWTH, now);
         } else if self.per_s < 0.99 * below_per_s {
             self.grow(GROWTH.min(below_per_s / self.per_s), now);
-        } else if now.us_since(self.changed_at) >= patience_us {
+        } else if now.us_since(self.changed_at) >= probe_after_us {
             self.grow(if self.confirmed == 0 { FIRST_PROBE } else { PROBE }, now);
             if self.per_s > FORGET * self.limit_per_s {
                 (self.limit_per_s, self.confirmed) = (MOST_PER_S, 0);
@@ -586,23 +586,23 @@ impl Flow {
     fn change(&mut self, per_s: f32, reason: PaceReason, now: Time) {
         (self.per_s, self.reason) = (per_s.clamp(LEAST_PER_S, MOST_PER_S), reason);
         // What is due at the old rate need not wait longer than at the new one.
-        self.due_ns = self.due_ns.min(now.us * 1_000 + self.interval_ns() as u64);
+        self.due_ns = self.due_ns.min(now.us * 1_000 + self.gap_ns() as u64);
         self.was_limiting = false;
         (self.heard, self.heard_certain, self.asked_again) = Default::default();
         (self.against, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
         // What was sent until now says nothing about the rate from now on.
         (self.changed, self.changed_at) = (self.sending + 1, now);
-        self.next_cohort(now);
+        self.next_interval(now);
     }
 
     /// Witnesses miss answers: what follows depends on where the rate is.
-    fn slow_down(&mut self, cohort: &Cohort, certain: &Evidence, now: Time) {
-        if !cohort.was_held && cohort.sent_per_s() < self.fine_per_s / 2.0 {
+    fn slow_down(&mut self, interval: &Interval, certain: &Evidence, now: Time) {
+        if !interval.was_rate_limited && interval.sent_per_s() < self.fine_per_s / 2.0 {
             // It was faster before, and that was fine.
-            self.learn_usual(certain, USUAL_AFTER_TRIAL);
+            self.learn_baseline(certain, BASELINE_AFTER_TRIAL);
             (self.against, self.in_favour) = (0.0, 0.0);
         } else if self.is_probing() {
-            let through_per_s = cohort.sent_per_s() * self.against_heard.delivered();
+            let through_per_s = interval.sent_per_s() * self.against_heard.delivered();
             // One that was found again and again is not much lower all at once.
             let least_per_s = if self.confirmed > 1 { BELOW * self.limit_per_s } else { LEAST_PER_S };
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt().max(least_per_s);
@@ -610,17 +610,17 @@ impl Flow {
             self.too_fast = (self.against_since, now);
             self.change(BELOW * self.limit_per_s, PaceReason::Limit, now);
         } else {
-            self.cut(cohort, self.against_heard, now);
+            self.cut(interval, self.against_heard, now);
         }
     }
 
     /// Cuts the rate to less than what got through, to see whether that helps.
-    fn cut(&mut self, cohort: &Cohort, heard: Evidence, now: Time) {
-        let sent_per_s = cohort.sent_per_s();
+    fn cut(&mut self, interval: &Interval, heard: Evidence, now: Time) {
+        let sent_per_s = interval.sent_per_s();
         let delivered = heard.delivered().min(1.0);
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
-        let Flow { per_s, is_starting, limit_per_s, confirmed, fine_per_s, .. } = *self;
+        let Adaptive { per_s, is_starting, limit_per_s, confirmed, fine_per_s, .. } = *self;
         let first = Before {
             per_s,
             is_starting,
@@ -653,15 +653,15 @@ impl Flow {
     }
 
     /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
-    fn think_again(&mut self, cohort: &Cohort, now: Time) {
+    fn think_again(&mut self, interval: &Interval, now: Time) {
         let is_last = self.judged == self.changed;
         let Some(trial) = self.trial.as_mut().filter(|trial| !trial.is_second) else { return };
-        let odds = cohort.telling.odds(OVERLOADED, 1.0) + cohort.certain.odds(OVERLOADED, 1.0);
+        let odds = interval.telling.odds(OVERLOADED, 1.0) + interval.certain.odds(OVERLOADED, 1.0);
         trial.afterthought += odds;
-        trial.asked += cohort.telling.asked + cohort.certain.asked;
+        trial.asked += interval.telling.asked + interval.certain.asked;
         let before = trial.before;
-        if odds < -HELPED && cohort.sent_per_s() > BELOW * before.per_s {
-            self.too_fast.1 = cohort.began;
+        if odds < -HELPED && interval.sent_per_s() > BELOW * before.per_s {
+            self.too_fast.1 = interval.began;
             return self.pass(before, before.per_s, now);
         }
         if is_last && trial.afterthought > CONFIRMED {
@@ -674,7 +674,7 @@ impl Flow {
         self.trial = None;
         (self.limit_per_s, self.confirmed, self.is_starting) = (before.limit_per_s, before.confirmed, before.is_starting);
         self.calm = Calm { limit_per_s: before.per_s * before.came, ..self.calm_from(now) };
-        self.patience_us = self.patience_us.max(2 * before.noticed_us).min(PATIENCE_MOST_US);
+        self.hold_off_us = self.hold_off_us.max(2 * before.noticed_us).min(HOLD_OFF_MOST_US);
         self.change(per_s, PaceReason::NotTheRate, now);
     }
 
@@ -684,17 +684,17 @@ impl Flow {
     }
 
     /// So many of the certain answers come at whatever rate.
-    fn learn_usual(&mut self, certain: &Evidence, needed: f32) {
+    fn learn_baseline(&mut self, certain: &Evidence, needed: f32) {
         let weight = certain.expected / (certain.expected + needed);
-        self.usual = (self.usual * (1.0 + (certain.delivered() - 1.0) * weight)).clamp(0.01, 1.0);
+        self.baseline = (self.baseline * (1.0 + (certain.delivered() - 1.0) * weight)).clamp(0.01, 1.0);
     }
 
     /// The rate was cut: whether that has helped.
-    fn try_out(&mut self, cohort: &Cohort, said: &Evidence, now: Time) {
+    fn try_out(&mut self, interval: &Interval, said: &Evidence, now: Time) {
         let Some(trial) = &mut self.trial else { return };
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
-        trial.fair.add(&cohort.telling);
-        trial.fair.add(&cohort.certain);
+        trial.fair.add(&interval.telling);
+        trial.fair.add(&interval.certain);
         let trial = *trial;
         let is_over = self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
         let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
@@ -702,7 +702,7 @@ impl Flow {
             return;
         }
         let comes = self.heard.delivered();
-        let comes_per_s = cohort.sent_per_s().min(self.per_s);
+        let comes_per_s = interval.sent_per_s().min(self.per_s);
         let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
         if !is_same && trial.is_relieved() && !self.can_be_limit(&trial, comes_per_s) {
             let before = trial.before;
@@ -710,7 +710,7 @@ impl Flow {
         } else if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
             // It has helped as far as it could. All of this time was too fast.
             self.against_since = self.too_fast.0;
-            self.cut(cohort, self.heard, now);
+            self.cut(interval, self.heard, now);
         } else if is_same && !trial.is_second && comes < BAD {
             self.trial = Some(Trial { is_second: true, same: 0.0, fair: Evidence::default(), ..trial });
             self.change(self.per_s / 2.0, PaceReason::Trial, now);
@@ -730,12 +730,12 @@ impl Flow {
         let before = trial.before;
         let is_much_better = self.heard.delivered() >= MUCH_BETTER * before.came;
         self.trial = None;
-        let (certain, usual) = (self.heard_certain, self.usual);
-        self.learn_usual(&certain, USUAL_AFTER_TRIAL);
+        let (certain, baseline) = (self.heard_certain, self.baseline);
+        self.learn_baseline(&certain, BASELINE_AFTER_TRIAL);
         if !is_same {
-            self.usual = self.usual.max(usual);
+            self.baseline = self.baseline.max(baseline);
         }
-        self.proven = self.usual;
+        self.proven = self.baseline;
         if is_same && !is_much_better {
             (self.limit_per_s, self.is_starting) = (MOST_PER_S, before.is_starting);
             // What was lost before the trial was not lost to the rate, either.
@@ -743,7 +743,7 @@ impl Flow {
             return self.change(before.per_s, PaceReason::NotTheRate, now);
         }
         self.calm = self.calm_from(now);
-        self.patience_us = 0;
+        self.hold_off_us = 0;
         self.fine_per_s = self.per_s;
         self.met = self.met.saturating_add(1);
         self.confirmed = if trial.asked < TELLING_LEAST { 0 } else { self.confirmed.max((self.met - 1).min(MOST_CONFIRMED)) };
@@ -763,7 +763,7 @@ mod tests {
     /// the ports answer, one attempt in eight goes to one that is known to, and what is lost is asked again. As many as the
     /// flow lets begin, for so many seconds. Returns how many began in each of the last five, and the share of these that the
     /// path did not take.
-    fn drive(flow: &mut Flow, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
+    fn drive(flow: &mut Adaptive, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
         drive_through(flow, &Way { capacity_per_s, saves_s: 0.01, lost, is_away: |_| false }, seconds)
     }
 
@@ -775,18 +775,18 @@ mod tests {
         is_away: fn(u64) -> bool,
     }
 
-    fn drive_through(flow: &mut Flow, way: &Way, seconds: u64) -> (f64, f64) {
+    fn drive_through(flow: &mut Adaptive, way: &Way, seconds: u64) -> (f64, f64) {
         let &Way { capacity_per_s, saves_s, lost, is_away } = way;
         let mut random = fastrand::Rng::with_seed(1);
-        let mut answers: VecDeque<(u64, Answered, CohortId)> = VecDeque::new();
+        let mut answers: VecDeque<(u64, Answered, IntervalId)> = VecDeque::new();
         let mut again: VecDeque<(u64, Time)> = VecDeque::new();
         let (mut room, mut last, mut begun, mut dropped) = (0.0f64, 0u32, 0, 0u32);
         for ms in 0..seconds * 1_000 {
             let now = Time::from_us(ms * 1_000);
             room = (room + capacity_per_s / 1e3).min((capacity_per_s * saves_s).max(10.0));
             while answers.front().is_some_and(|&(at, ..)| at <= ms) {
-                let (_, answered, cohort) = answers.pop_front().expect("it is there");
-                flow.answered(&answered, cohort, WAIT, None);
+                let (_, answered, interval) = answers.pop_front().expect("it is there");
+                flow.answered(&answered, interval, WAIT, None);
             }
             // No machine sends more than this in a millisecond.
             for _ in 0..200 {
@@ -795,23 +795,23 @@ mod tests {
                 }
                 flow.learn(None, WAIT, None, now);
                 begun += 1;
-                let is_control = begun % 8 == 0;
+                let is_canary = begun % 8 == 0;
                 let lost_at =
-                    again.front().is_some_and(|&(at, _)| at <= ms && !is_control).then(|| again.pop_front().expect("it is there").1);
-                let (hope, answers_at_all) = match lost_at {
-                    Some(_) => (Hope::Chance(0.1), true),
-                    None if is_control => (Hope::Certain, true),
-                    None => (Hope::Chance(0.5), random.bool()),
+                    again.front().is_some_and(|&(at, _)| at <= ms && !is_canary).then(|| again.pop_front().expect("it is there").1);
+                let (prior, answers_at_all) = match lost_at {
+                    Some(_) => (Prior::Chance(0.1), true),
+                    None if is_canary => (Prior::Certain, true),
+                    None => (Prior::Chance(0.5), random.bool()),
                 };
-                let cohort = flow.begin(hope, now);
+                let interval = flow.begin(prior, now);
                 let is_late = ms >= seconds.saturating_sub(5) * 1_000;
                 last += u32::from(is_late);
                 let passes = room >= 1.0;
                 room -= f64::from(u8::from(passes));
                 dropped += u32::from(is_late && !passes);
                 if answers_at_all && passes && !is_away(ms) && random.f64() >= lost {
-                    answers.push_back((ms + 20, Answered { started: now, lost_at, hope }, cohort));
-                } else if answers_at_all && !matches!(hope, Hope::Certain) {
+                    answers.push_back((ms + 20, Answered { started: now, lost_at, prior }, interval));
+                } else if answers_at_all && !matches!(prior, Prior::Certain) {
                     again.push_back((ms + 100, now));
                 }
             }
@@ -821,14 +821,14 @@ mod tests {
 
     #[test]
     fn a_wide_path_is_filled() {
-        assert!(drive(&mut Flow::default(), 1e9, 0.0, 5).0 > 150_000.0);
+        assert!(drive(&mut Adaptive::default(), 1e9, 0.0, 5).0 > 150_000.0);
     }
 
     #[test]
     fn a_narrow_path_is_filled_and_not_overrun() {
         for capacity_per_s in [200.0, 2_000.0, 20_000.0] {
             for lost in [0.0, 0.1, 0.3] {
-                let (last, dropped) = drive(&mut Flow::default(), capacity_per_s, lost, 30);
+                let (last, dropped) = drive(&mut Adaptive::default(), capacity_per_s, lost, 30);
                 let case = format!("{last}/s where {capacity_per_s}/s pass and {lost} is lost; {dropped} did not get through");
                 assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
             }
@@ -838,7 +838,7 @@ mod tests {
     #[test]
     fn what_is_always_lost_slows_nothing_down_for_good() {
         for lost in [0.1, 0.3, 0.6] {
-            let last = drive(&mut Flow::default(), 1e9, lost, 10).0;
+            let last = drive(&mut Adaptive::default(), 1e9, lost, 10).0;
             assert!(last > 100_000.0, "{last}/s where {lost} is lost");
         }
     }
@@ -847,7 +847,7 @@ mod tests {
     fn a_limit_that_saves_up_is_found() {
         for capacity_per_s in [200.0, 2_000.0] {
             let way = Way { capacity_per_s, saves_s: 1.0, lost: 0.0, is_away: |_| false };
-            let (last, dropped) = drive_through(&mut Flow::default(), &way, 30);
+            let (last, dropped) = drive_through(&mut Adaptive::default(), &way, 30);
             let case = format!("{last}/s where {capacity_per_s}/s pass; {dropped} did not get through");
             assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
         }
@@ -859,7 +859,7 @@ mod tests {
         for is_away in stalls {
             for (capacity_per_s, least_per_s) in [(20_000.0, 14_000.0), (1e9, 100_000.0)] {
                 let way = Way { capacity_per_s, saves_s: 0.01, lost: 0.0, is_away };
-                let (last, _) = drive_through(&mut Flow::default(), &way, 20);
+                let (last, _) = drive_through(&mut Adaptive::default(), &way, 20);
                 assert!(last > least_per_s, "{last}/s where {capacity_per_s}/s pass");
             }
         }
@@ -867,8 +867,8 @@ mod tests {
 
     #[test]
     fn silence_from_the_start_is_no_reason_to_stay_slow_nor_to_flood() {
-        let mut flow = Flow::default();
-        let begun = |flow: &mut Flow, from_ms: u64, to_ms: u64| -> u64 {
+        let mut flow = Adaptive::default();
+        let begun = |flow: &mut Adaptive, from_ms: u64, to_ms: u64| -> u64 {
             let times = (from_ms..to_ms).map(|ms| Time::from_us(ms * 1_000));
             times
                 .map(|now| {
@@ -878,7 +878,7 @@ mod tests {
                                 .is_none()
                                 .then(|| {
                                     flow.learn(None, WAIT, None, now);
-                                    flow.begin(Hope::Unknown, now)
+                                    flow.begin(Prior::Unknown, now)
                                 })
                                 .is_some()
                         })
@@ -894,12 +894,12 @@ mod tests {
     #[test]
     fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
         let heard = Evidence { asked: 20, expected: 20.0, answered: 4 };
-        let host = Flow { against_heard: heard, ..Flow::default() };
+        let host = Adaptive { against_heard: heard, ..Adaptive::default() };
         // A hundred attempts in 10 ms, and then a moment at which the time of half of them is over.
         for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
-            let mut path = Flow::default();
-            (0..100).for_each(|n| _ = path.begin(Hope::Chance(1.0), Time::from_us(1_000 + n * 100)));
-            let answer = |at| Answered { started: Time::from_us(at), lost_at: None, hope: Hope::Chance(1.0) };
+            let mut path = Adaptive::default();
+            (0..100).for_each(|n| _ = path.begin(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
+            let answer = |at| Answered { started: Time::from_us(at), lost_at: None, prior: Prior::Chance(1.0) };
             (0..answered).for_each(|n| path.answered(&answer(1_000 + n * 100), 0, WAIT, None));
             let seen = path.as_path(WAIT, Time::from_us(6_000 + WAIT.answer_us));
             assert_eq!(host.is_explained_by(&seen), explains, "{answered} of 50 answered: {seen:?}");
@@ -908,7 +908,7 @@ mod tests {
 
     #[test]
     fn attempts_at_a_rate_that_was_too_much_are_known() {
-        let mut flow = Flow::default();
+        let mut flow = Adaptive::default();
         drive(&mut flow, 500.0, 0.0, 3);
         assert!(flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000), "{:?}", flow.too_fast);
         assert!(!flow.was_too_fast(Time::from_us(3_000_000)));

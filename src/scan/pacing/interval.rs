@@ -10,14 +10,14 @@ pub(in crate::scan) const TELLING: f32 = 0.6;
 
 /// Attempts that were sent one after the other, and what came of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scan) struct Cohort {
+pub(in crate::scan) struct Interval {
     pub began: Time,
     pub ended: Time,
     /// When the last of them was sent.
     pub last: Time,
     pub sent: u32,
     /// The rate held attempts back.
-    pub was_held: bool,
+    pub was_rate_limited: bool,
     /// Attempts at ports that have answered before, and at others that nearly all answer.
     pub certain: Evidence,
     pub telling: Evidence,
@@ -35,7 +35,7 @@ pub(in crate::scan) struct Evidence {
     pub answered: u32,
 }
 
-impl Cohort {
+impl Interval {
     pub fn sent_per_s(&self) -> f32 {
         self.sent as f32 * 1e6 / self.ended.us_since(self.began).max(1) as f32
     }

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 /// A target on this machine, for as long as it lives.
 #[derive(Debug)]
-pub struct Ground {
+pub struct LoopbackTestbed {
     open: TcpListener,
     /// Listeners that are full, and the connections that fill them.
     _silent: Vec<(TcpListener, TcpStream)>,
@@ -35,7 +35,7 @@ const BACKLOG: i32 = 1_024;
 /// A full listener is silent: longer than this machine would take to answer.
 const SILENCE: Duration = Duration::from_millis(20);
 
-impl Ground {
+impl LoopbackTestbed {
     /// Makes the target.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Ground {
         let _closed = (0..CLOSED_PORTS).map(|_| next_port(&mut free)).collect::<io::Result<Vec<_>>>()?;
         let closed = _closed.iter().map(|socket| Ok(socket.local_addr()?.as_socket().map_or(0, |address| address.port())));
         let closed = closed.collect::<io::Result<_>>()?;
-        Ok(Ground { open, _silent, silent, _closed, closed })
+        Ok(LoopbackTestbed { open, _silent, silent, _closed, closed })
     }
 
     /// The addresses: an inclusive range.
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn ports_are_what_they_are_said_to_be() {
-        let ground = Ground::new().unwrap();
+        let ground = LoopbackTestbed::new().unwrap();
         let ports = ground.ports().unwrap();
         assert_eq!(ports.len(), 1 + SILENT_PORTS + CLOSED_PORTS);
         let answer =
