@@ -7,6 +7,7 @@ mod budget;
 mod endings;
 mod estimate;
 mod hosts;
+mod observation;
 mod outcomes;
 mod pacing;
 mod probe;

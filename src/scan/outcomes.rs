@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::estimate::{Ended, LATELY, Outage, network_of};
 use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
-use super::pacing::Answered;
+use super::observation::Observation;
+use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
 use super::{ATTEMPTS_AT_NOBODY, Event, Finding, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time};
 
@@ -90,22 +91,24 @@ impl Scan {
         if outcome == Outcome::Silence || (outcome.is_own_silence() && self.hosts.get(id).answered > 0) {
             return self.handle_silence(slot, now);
         }
-        let lost = self.count_attempt(slot);
-        let own_us = now.us_since(self.probes[slot as usize].started);
+        let silent = self.count_attempt(slot);
+        let seen = self.probes[slot as usize].observation(silent);
+        let own_us = now.us_since(started);
         match outcome {
             Outcome::Connected { rtt_us, syn_sent_again } => {
-                let rtt_us = rtt_us.map_or(own_us, u64::from);
-                let sample = (!syn_sent_again && rtt_us < KERNEL_SYN_US).then_some(rtt_us);
-                self.handle_answer(slot, lost, syn_sent_again, sample, true, now);
+                let answered_us = rtt_us.map_or(own_us, u64::from);
+                let rtt_us = (!syn_sent_again && answered_us < KERNEL_SYN_US).then_some(answered_us);
+                self.observe(slot, &Observation { rtt_us, syn_sent_again, is_open: true, ..seen }, now);
                 let is_verdict = self.probes[slot as usize].purpose == Purpose::Verdict;
                 match self.settings.banner_wait_us.filter(|_| is_verdict && self.stopped.is_none()) {
-                    Some(wait_us) => self.listen(slot, rtt_us, wait_us, now),
-                    None => self.conclude(slot, Reason::SynAck, None, Some(rtt_us), now),
+                    Some(wait_us) => self.listen(slot, answered_us, wait_us, now),
+                    None => self.conclude(slot, Reason::SynAck, None, Some(answered_us), now),
                 }
             }
             Outcome::Refused => {
-                // Karn's rule: from a second on it may belong to the kernel's own second SYN.
-                self.handle_answer(slot, lost, false, Some(own_us).filter(|&us| us < KERNEL_SYN_US), false, now);
+                // From a second on it may belong to the kernel's own second SYN.
+                let rtt_us = Some(own_us).filter(|&us| us < KERNEL_SYN_US);
+                self.observe(slot, &Observation { rtt_us, ..seen }, now);
                 self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
             }
             Outcome::Unreachable { reason, by } => {
@@ -127,61 +130,72 @@ impl Scan {
         before
     }
 
-    /// The endpoint itself answered: what that tells of times, loss and speed.
-    fn handle_answer(&mut self, slot: Slot, silent: u16, syn_sent_again: bool, rtt_us: Option<u64>, is_open: bool, now: Time) {
-        let probe = &self.probes[slot as usize];
-        let (id, rank, is_first) = (probe.host, u32::from(probe.rank), probe.attempts == 1);
-        let (started, expected, lost_at) = (probe.started, probe.expected, Some(probe.started_before()).filter(|_| !is_first));
-        let (of_all, of_host) = probe.intervals;
-        let (prior, purpose) = (probe.prior(), probe.purpose);
+    /// The endpoint itself answered: estimators first, then the rate controllers, the path's before the host's, then what follows for
+    /// the host.
+    fn observe(&mut self, slot: Slot, seen: &Observation, now: Time) {
+        let &Probe { host: id, rank, purpose, intervals, .. } = &self.probes[slot as usize];
         // Measured timeouts grow with the answers; those that the user fixed do not.
-        let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(started) > fixed_us);
+        let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(seen.sent) > fixed_us);
         if let Some(ended) = self.outages.answered(is_late, now) {
             self.end_outage(ended, now);
         }
-        // What was lost to our own speed is no loss of the network's.
-        let was_flooded = lost_at.is_some_and(|at| self.says_nothing(id, at));
-        let host = self.hosts.get_mut(id);
-        let (was_known, is_first_ever) = (host.rtt.is_known(), !self.rtts.all().is_known());
-        match rtt_us {
-            Some(us) => {
-                host.rtt.sample(us);
-                self.rtts.sample(host.plan.address, us);
-                self.stats.rtt.count(us);
-            }
-            None => self.rtts.ambiguous(),
+        // Before this answer changes what is known of the rate.
+        let was_flooded = seen.lost_at.is_some_and(|at| self.says_nothing(id, at));
+        let (is_first_of_all, is_first_of_host) = self.observe_round_trip(id, seen);
+        self.observe_rates(id, intervals, seen);
+        match purpose {
+            Purpose::Canary => return self.count_canary(id, seen.sent, false),
+            Purpose::SecondLook => return,
+            Purpose::Verdict => {}
         }
-        let rtt = host.rtt;
-        let answered = Answered { started, lost_at, prior };
-        self.path.answered(&answered, of_all, self.rtts.wait(self.rtts.all()), None);
-        if let Some(flow) = &mut host.flow {
-            flow.answered(&answered, of_host, self.rtts.wait(rtt), Some(&self.path));
-        }
-        if purpose == Purpose::Canary {
-            return self.count_canary(id, started, false);
-        }
-        if purpose != Purpose::Verdict {
-            return;
-        }
-        if is_first {
-            self.expectations.answered(&expected, host);
-        }
-        self.stats.lost += u64::from(silent) + u64::from(syn_sent_again);
-        let is_late = (silent > 0 && !was_flooded) || syn_sent_again;
-        let is_last = silent >= u16::from(self.settings.max_retries);
-        host.answer(silent, is_late, is_last, is_open, rank);
-        self.shared_loss.answered(&host.loss, is_late, is_last);
-        let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
-        if is_first_ever && self.rtts.all().is_known() {
+        self.observe_loss(id, rank.into(), seen, was_flooded);
+        if is_first_of_all {
             self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
         }
-        if !was_known && rtt.is_known() && has_many_waiting {
-            self.shorten_waits(self.rtts.bounded_us(rtt), |probe| probe.host == id, now);
+        let host = self.hosts.get(id);
+        let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
+        if is_first_of_host && has_many_waiting {
+            self.shorten_waits(self.rtts.bounded_us(host.rtt), |probe| probe.host == id, now);
         }
-        self.hear(id, rank, now);
+        self.hear(id, rank.into(), now);
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
             self.look_again(id);
         }
+    }
+
+    /// Whether it is the first measured round trip of all, and of its host.
+    fn observe_round_trip(&mut self, id: HostId, seen: &Observation) -> (bool, bool) {
+        let host = self.hosts.get_mut(id);
+        let Some(us) = seen.rtt_us else {
+            self.rtts.ambiguous();
+            return (false, false);
+        };
+        let is_first = (!self.rtts.all().is_known(), !host.rtt.is_known());
+        host.rtt.sample(us);
+        self.rtts.sample(host.plan.address, us);
+        self.stats.rtt.count(us);
+        is_first
+    }
+
+    fn observe_rates(&mut self, id: HostId, (of_path, of_host): (IntervalId, IntervalId), seen: &Observation) {
+        let host = self.hosts.get_mut(id);
+        self.path.answered(seen, of_path, self.rtts.wait(self.rtts.all()), None);
+        if let Some(flow) = &mut host.flow {
+            flow.answered(seen, of_host, self.rtts.wait(host.rtt), Some(&self.path));
+        }
+    }
+
+    /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the network's.
+    fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
+        let host = self.hosts.get_mut(id);
+        if seen.lost_at.is_none() {
+            self.expectations.answered(&seen.expected, host);
+        }
+        self.stats.lost += u64::from(seen.silent) + u64::from(seen.syn_sent_again);
+        let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
+        let is_last = seen.silent >= u16::from(self.settings.max_retries);
+        host.answer(seen.silent, is_late, is_last, seen.is_open, rank);
+        self.shared_loss.answered(&host.loss, is_late, is_last);
     }
 
     fn end_outage(&mut self, ended: Ended, now: Time) {

@@ -2,6 +2,7 @@
 
 use super::estimate::Expected;
 use super::hosts::HostId;
+use super::observation::Observation;
 use super::pacing::{IntervalId, Prior};
 use super::time::Time;
 
@@ -63,8 +64,15 @@ impl Probe {
     }
 
     /// When the attempt before this one began.
-    pub fn started_before(&self) -> Time {
+    fn started_before(&self) -> Time {
         Time::from_us(self.started.us.saturating_sub(self.before_us.into()))
+    }
+
+    /// What its answer tells, as far as the attempt itself knows; `silent` attempts had stayed silent before it.
+    pub fn observation(&self, silent: u16) -> Observation {
+        let lost_at = (silent > 0).then(|| self.started_before());
+        let (prior, expected) = (self.prior(), self.expected);
+        Observation { sent: self.started, lost_at, prior, expected, silent, ..Observation::default() }
     }
 }
 

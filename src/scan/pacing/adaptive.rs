@@ -11,6 +11,7 @@
 
 use super::interval::{CERTAIN, Evidence, Interval, TELLING};
 use crate::scan::estimate::{Ended, Wait};
+use crate::scan::observation::Observation;
 use crate::scan::time::Time;
 
 /// How fast attempts may go by what the path takes, and what it was last changed for.
@@ -254,24 +255,15 @@ const BASELINE_AFTER_TRIAL: f32 = 16.0;
 const BASELINE_WHEN_FINE: f32 = 100.0;
 
 /// What an attempt is to bring.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) enum Prior {
     /// Nobody knows.
+    #[default]
     Unknown,
     /// An answer, with this chance.
     Chance(f32),
     /// An answer: the port has answered before.
     Certain,
-}
-
-/// An attempt that was answered.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::scan) struct Answered {
-    pub started: Time,
-    /// When the endpoint's attempt before this one began, if there was one.
-    pub lost_at: Option<Time>,
-    /// What [`Adaptive::begin`] was told.
-    pub prior: Prior,
 }
 
 /// The number of an interval, as an attempt remembers it.
@@ -365,15 +357,15 @@ impl Adaptive {
     }
 
     /// An answer came to an attempt; `path` is the flow of the way to a host.
-    pub fn answered(&mut self, answered: &Answered, id: IntervalId, wait: Wait, path: Option<&Adaptive>) {
-        let &Answered { started, lost_at, prior } = answered;
+    pub fn answered(&mut self, seen: &Observation, id: IntervalId, wait: Wait, path: Option<&Adaptive>) {
+        let &Observation { sent, lost_at, prior, .. } = seen;
         self.answers += 1;
         // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path. After a flood
         // nearly all attempts are repeated ones: then those that come count, too, or only the lost ones of them would.
         let since = self.changed_at.max(path.map_or(Time::default(), |path| path.too_fast.1));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
         // A canary that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
-        if started >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.trial.is_some()) {
+        if sent >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.trial.is_some()) {
             self.asked_again.ask(CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
         }
@@ -778,7 +770,7 @@ mod tests {
     fn drive_through(flow: &mut Adaptive, way: &Way, seconds: u64) -> (f64, f64) {
         let &Way { capacity_per_s, saves_s, lost, is_away } = way;
         let mut random = fastrand::Rng::with_seed(1);
-        let mut answers: VecDeque<(u64, Answered, IntervalId)> = VecDeque::new();
+        let mut answers: VecDeque<(u64, Observation, IntervalId)> = VecDeque::new();
         let mut again: VecDeque<(u64, Time)> = VecDeque::new();
         let (mut room, mut last, mut begun, mut dropped) = (0.0f64, 0u32, 0, 0u32);
         for ms in 0..seconds * 1_000 {
@@ -810,7 +802,7 @@ mod tests {
                 room -= f64::from(u8::from(passes));
                 dropped += u32::from(is_late && !passes);
                 if answers_at_all && passes && !is_away(ms) && random.f64() >= lost {
-                    answers.push_back((ms + 20, Answered { started: now, lost_at, prior }, interval));
+                    answers.push_back((ms + 20, Observation { sent: now, lost_at, prior, ..Observation::default() }, interval));
                 } else if answers_at_all && !matches!(prior, Prior::Certain) {
                     again.push_back((ms + 100, now));
                 }
@@ -899,7 +891,7 @@ mod tests {
         for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
             let mut path = Adaptive::default();
             (0..100).for_each(|n| _ = path.begin(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
-            let answer = |at| Answered { started: Time::from_us(at), lost_at: None, prior: Prior::Chance(1.0) };
+            let answer = |at| Observation { sent: Time::from_us(at), lost_at: None, prior: Prior::Chance(1.0), ..Observation::default() };
             (0..answered).for_each(|n| path.answered(&answer(1_000 + n * 100), 0, WAIT, None));
             let seen = path.as_path(WAIT, Time::from_us(6_000 + WAIT.answer_us));
             assert_eq!(host.is_explained_by(&seen), explains, "{answered} of 50 answered: {seen:?}");

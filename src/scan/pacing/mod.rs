@@ -5,7 +5,7 @@ mod adaptive;
 mod ceiling;
 mod interval;
 
-pub(super) use adaptive::{Adaptive, Answered, IntervalId, Prior};
+pub(super) use adaptive::{Adaptive, IntervalId, Prior};
 pub use adaptive::{Pace, PaceReason};
 pub(super) use ceiling::{Pacer, WINDOW_US};
 pub use ceiling::{Rate, is_public};

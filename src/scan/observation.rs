@@ -1,0 +1,24 @@
+//! What an answered attempt tells: made once, and handed to the estimators and then to the rate controllers. It knows no host and no
+//! slot.
+
+use super::estimate::Expected;
+use super::pacing::Prior;
+use super::time::Time;
+
+/// An attempt that its endpoint answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Observation {
+    /// When it was sent.
+    pub sent: Time,
+    /// When the endpoint's attempt before it was sent, if there was one: that was lost.
+    pub lost_at: Option<Time>,
+    /// What it was to bring, for the controllers and for the samples that it belongs to.
+    pub prior: Prior,
+    pub expected: Expected,
+    /// Attempts before it that stayed silent, and whether the kernel had to send this one again.
+    pub silent: u16,
+    pub syn_sent_again: bool,
+    /// The round trip in microseconds, where the answer belongs to one SYN for certain (Karn's rule).
+    pub rtt_us: Option<u64>,
+    pub is_open: bool,
+}
