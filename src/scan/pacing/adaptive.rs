@@ -58,8 +58,7 @@ pub(in crate::scan) struct Adaptive {
     reason: PaceReason,
     /// When the next attempt would be due if all came evenly (GCRA, as in `ceiling.rs`).
     due_ns: u64,
-    /// The path has not been seen to lose yet.
-    is_starting: bool,
+    mode: Mode,
     /// The rate, not something else, held attempts back since it was last changed.
     was_limiting: bool,
     /// When blind growth was last considered, and the answers since then.
@@ -84,7 +83,6 @@ pub(in crate::scan) struct Adaptive {
     judged: u32,
     /// Cohorts up to this one were sent at another rate and say nothing about this one.
     changed: u32,
-    trial: Option<Trial>,
     /// When the attempts were sent that were last found to have been too many.
     too_fast: (Time, Time),
     /// The rate that got through when the path was last seen to lose, and how often that was found again.
@@ -102,6 +100,18 @@ pub(in crate::scan) struct Adaptive {
     /// attempts back and was fine: what is lost otherwise may be lost at hosts, to the rates that they are asked at.
     baseline: f32,
     proven: f32,
+}
+
+/// What the controller is about. `cut` leads into a trial, `end_trial` out of it; `forget` begins anew.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    /// The path has not been seen to lose yet: the rate doubles.
+    Startup,
+    /// The rate stays just below the limit that is known, or grows back to it; a step above it (`is_probing`) shows whether it is still
+    /// there.
+    Hold,
+    /// The rate was cut, to see whether it was the reason.
+    Trial(Trial),
 }
 
 /// The rate was cut: is the loss that was the reason gone?
@@ -136,7 +146,7 @@ impl Trial {
 #[derive(Clone, Copy, Debug)]
 struct Before {
     per_s: f32,
-    is_starting: bool,
+    was_starting: bool,
     limit_per_s: f32,
     confirmed: u8,
     fine_per_s: f32,
@@ -275,7 +285,7 @@ impl Default for Adaptive {
             per_s: FIRST_PER_S,
             reason: PaceReason::Start,
             due_ns: 0,
-            is_starting: true,
+            mode: Mode::Startup,
             was_limiting: false,
             looked_at: Time::default(),
             answers: 0,
@@ -291,7 +301,6 @@ impl Default for Adaptive {
             sending: 0,
             judged: 0,
             changed: 0,
-            trial: None,
             too_fast: (Time::default(), Time::default()),
             limit_per_s: MOST_PER_S,
             confirmed: 0,
@@ -365,7 +374,7 @@ impl Adaptive {
         let since = self.changed_at.max(path.map_or(Time::default(), |path| path.too_fast.1));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
         // A canary that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
-        if sent >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.trial.is_some()) {
+        if sent >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.is_in_trial()) {
             self.asked_again.ask(CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
         }
@@ -382,11 +391,11 @@ impl Adaptive {
     /// The path was away: the attempts that were sent so far say nothing about it any more. After a moment a limit that was known
     /// holds; anything else is learned anew.
     pub fn was_away(&mut self, ended: Ended, now: Time) {
-        let limit_per_s = self.trial.map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
+        let limit_per_s = self.trial().map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
         let holds = ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
-        match self.trial {
+        match self.trial() {
             _ if !holds => self.forget(now),
-            Some(Trial { before, .. }) => self.pass(before, before.per_s, now),
+            Some(&Trial { before, .. }) => self.pass(before, before.per_s, now),
             None => self.change(self.per_s, self.reason, now),
         }
     }
@@ -401,7 +410,7 @@ impl Adaptive {
     /// Learns from what was answered. `share` is what first attempts bring of which nothing was known when they began; `path` is
     /// what is known of the way to a host. Whether it has met its first limit.
     pub fn learn(&mut self, share: Option<f32>, wait: Wait, path: Option<&Path>, now: Time) -> bool {
-        let (is_starting, met) = (self.is_starting, self.met);
+        let (is_starting, met) = (self.is_starting(), self.met);
         let interval = self.interval(self.sending);
         let lasted_us = now.us_since(interval.began);
         let tells = interval.sent >= INTERVAL_LEAST && (is_starting || interval.certain.asked + interval.telling.asked >= WITNESSES_LEAST);
@@ -429,22 +438,38 @@ impl Adaptive {
         self.judged < self.sending && now.us_since(self.interval(self.judged).last) >= wait.answer_us
     }
 
+    fn trial(&self) -> Option<&Trial> {
+        if let Mode::Trial(trial) = &self.mode { Some(trial) } else { None }
+    }
+
+    fn is_in_trial(&self) -> bool {
+        self.trial().is_some()
+    }
+
+    fn is_starting(&self) -> bool {
+        matches!(self.mode, Mode::Startup)
+    }
+
+    fn end_trial(&mut self, starts_again: bool) {
+        self.mode = if starts_again { Mode::Startup } else { Mode::Hold };
+    }
+
     /// Whether an attempt that began then was probably lost to the rate.
     pub fn was_too_fast(&self, started: Time) -> bool {
-        let is_still = self.trial.is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
+        let is_still = self.trial().is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
         started >= self.too_fast.0 && (started < self.too_fast.1 || is_still)
     }
 
     /// Whether it is not known yet what comes of the rate.
     pub fn is_uncertain(&self) -> bool {
-        self.trial.is_some() || self.heard.asked < WITNESSES_LEAST
+        self.is_in_trial() || self.heard.asked < WITNESSES_LEAST
     }
 
     /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is still there counts as long as it may
     /// find out: where a few slow hosts are all that is left, it never does.
     pub fn as_path(&self, wait: Wait, now: Time) -> Path {
         let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
-        let is_suspect = self.trial.is_some() || self.against > FINE || (self.is_probing() && may_find_out);
+        let is_suspect = self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
         Path { baseline: self.proven, is_suspect, cut_at: self.too_fast.1, comes: self.comes(wait, now) }
     }
 
@@ -467,7 +492,7 @@ impl Adaptive {
 
     /// Where nothing answers, nothing can be learned, and there is no reason to stay slow either.
     fn grow_blindly(&mut self, now: Time) {
-        if self.is_starting && self.answers == 0 && self.per_s < BLIND_PER_S {
+        if self.is_starting() && self.answers == 0 && self.per_s < BLIND_PER_S {
             self.grow(FIRST_GROWTH, now);
             self.per_s = self.per_s.min(BLIND_PER_S);
         }
@@ -491,7 +516,7 @@ impl Adaptive {
         }
         self.heard.add(&said);
         self.heard_certain.add(&certain);
-        if self.trial.is_some() {
+        if self.is_in_trial() {
             return self.try_out(interval, &said, now);
         }
         if said.asked == 0 {
@@ -532,8 +557,8 @@ impl Adaptive {
 
     /// There are answers, but no witnesses among them.
     fn grow_unwatched(&mut self, now: Time) {
-        if self.is_starting || now.us_since(self.changed_at) > UNCERTAIN_US {
-            let factor = if self.is_starting { FIRST_GROWTH } else { GROWTH };
+        if self.is_starting() || now.us_since(self.changed_at) > UNCERTAIN_US {
+            let factor = if self.is_starting() { FIRST_GROWTH } else { GROWTH };
             self.grow(factor.min(BLIND_PER_S / self.per_s).max(1.0), now);
         }
     }
@@ -551,7 +576,7 @@ impl Adaptive {
             }
         }
         let probe_after_us = if self.confirmed == 0 { 0 } else { (PROBE_AFTER * wait.answer_us) << self.confirmed };
-        if self.is_starting {
+        if self.is_starting() {
             self.grow(FIRST_GROWTH, now);
         } else if self.per_s < 0.99 * below_per_s {
             self.grow(GROWTH.min(below_per_s / self.per_s), now);
@@ -612,10 +637,10 @@ impl Adaptive {
         let delivered = heard.delivered().min(1.0);
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
-        let Adaptive { per_s, is_starting, limit_per_s, confirmed, fine_per_s, .. } = *self;
+        let Adaptive { per_s, limit_per_s, confirmed, fine_per_s, .. } = *self;
         let first = Before {
             per_s,
-            is_starting,
+            was_starting: self.is_starting(),
             limit_per_s,
             confirmed,
             fine_per_s,
@@ -626,8 +651,8 @@ impl Adaptive {
                 && self.against_since.us_since(self.changed_at) >= HELD_US,
         };
         // Where it was cut already and not by enough, what was before that counts.
-        let (before, limit_at_most_per_s) = self.trial.map_or((first, MOST_PER_S), |trial| (trial.before, trial.limit_at_most_per_s));
-        self.trial = Some(Trial {
+        let (before, limit_at_most_per_s) = self.trial().map_or((first, MOST_PER_S), |trial| (trial.before, trial.limit_at_most_per_s));
+        self.mode = Mode::Trial(Trial {
             before,
             through_per_s,
             limit_at_most_per_s: limit_at_most_per_s.min(sent_per_s * heard.delivered_at_most()),
@@ -638,7 +663,6 @@ impl Adaptive {
             afterthought: 0.0,
             asked: heard.asked,
         });
-        self.is_starting = false;
         self.too_fast = (self.against_since, now);
         (self.confirmed, self.limit_per_s, self.fine_per_s) = (0, through_per_s, 0.0);
         self.change((sent_per_s * share).min(self.per_s), PaceReason::Trial, now);
@@ -647,7 +671,10 @@ impl Adaptive {
     /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
     fn think_again(&mut self, interval: &Interval, now: Time) {
         let is_last = self.judged == self.changed;
-        let Some(trial) = self.trial.as_mut().filter(|trial| !trial.is_second) else { return };
+        let Mode::Trial(trial) = &mut self.mode else { return };
+        if trial.is_second {
+            return;
+        }
         let odds = interval.telling.odds(OVERLOADED, 1.0) + interval.certain.odds(OVERLOADED, 1.0);
         trial.afterthought += odds;
         trial.asked += interval.telling.asked + interval.certain.asked;
@@ -663,8 +690,8 @@ impl Adaptive {
 
     /// The trouble has passed, and the rate was not the reason. The next one gets time to pass.
     fn pass(&mut self, before: Before, per_s: f32, now: Time) {
-        self.trial = None;
-        (self.limit_per_s, self.confirmed, self.is_starting) = (before.limit_per_s, before.confirmed, before.is_starting);
+        self.end_trial(before.was_starting);
+        (self.limit_per_s, self.confirmed) = (before.limit_per_s, before.confirmed);
         self.calm = Calm { limit_per_s: before.per_s * before.came, ..self.calm_from(now) };
         self.hold_off_us = self.hold_off_us.max(2 * before.noticed_us).min(HOLD_OFF_MOST_US);
         self.change(per_s, PaceReason::NotTheRate, now);
@@ -683,7 +710,7 @@ impl Adaptive {
 
     /// The rate was cut: whether that has helped.
     fn try_out(&mut self, interval: &Interval, said: &Evidence, now: Time) {
-        let Some(trial) = &mut self.trial else { return };
+        let Mode::Trial(trial) = &mut self.mode else { return };
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
         trial.fair.add(&interval.telling);
         trial.fair.add(&interval.certain);
@@ -704,7 +731,7 @@ impl Adaptive {
             self.against_since = self.too_fast.0;
             self.cut(interval, self.heard, now);
         } else if is_same && !trial.is_second && comes < BAD {
-            self.trial = Some(Trial { is_second: true, same: 0.0, fair: Evidence::default(), ..trial });
+            self.mode = Mode::Trial(Trial { is_second: true, same: 0.0, fair: Evidence::default(), ..trial });
             self.change(self.per_s / 2.0, PaceReason::Trial, now);
         } else {
             self.conclude(&trial, is_same, now);
@@ -721,7 +748,7 @@ impl Adaptive {
     fn conclude(&mut self, trial: &Trial, is_same: bool, now: Time) {
         let before = trial.before;
         let is_much_better = self.heard.delivered() >= MUCH_BETTER * before.came;
-        self.trial = None;
+        self.end_trial(before.was_starting && is_same && !is_much_better);
         let (certain, baseline) = (self.heard_certain, self.baseline);
         self.learn_baseline(&certain, BASELINE_AFTER_TRIAL);
         if !is_same {
@@ -729,7 +756,7 @@ impl Adaptive {
         }
         self.proven = self.baseline;
         if is_same && !is_much_better {
-            (self.limit_per_s, self.is_starting) = (MOST_PER_S, before.is_starting);
+            self.limit_per_s = MOST_PER_S;
             // What was lost before the trial was not lost to the rate, either.
             self.too_fast = (Time::default(), Time::default());
             return self.change(before.per_s, PaceReason::NotTheRate, now);
@@ -768,6 +795,11 @@ mod tests {
     }
 
     fn drive_through(flow: &mut Adaptive, way: &Way, seconds: u64) -> (f64, f64) {
+        drive_and_look(flow, way, seconds, &mut |_| {})
+    }
+
+    /// `look` sees it each millisecond.
+    fn drive_and_look(flow: &mut Adaptive, way: &Way, seconds: u64, look: &mut dyn FnMut(&Adaptive)) -> (f64, f64) {
         let &Way { capacity_per_s, saves_s, lost, is_away } = way;
         let mut random = fastrand::Rng::with_seed(1);
         let mut answers: VecDeque<(u64, Observation, IntervalId)> = VecDeque::new();
@@ -780,6 +812,7 @@ mod tests {
                 let (_, answered, interval) = answers.pop_front().expect("it is there");
                 flow.answered(&answered, interval, WAIT, None);
             }
+            look(flow);
             // No machine sends more than this in a millisecond.
             for _ in 0..200 {
                 if flow.wait_until(now).is_some() {
@@ -825,6 +858,39 @@ mod tests {
                 assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
             }
         }
+    }
+
+    #[test]
+    fn each_mode_leads_where_it_should() {
+        let stalls: fn(u64) -> bool = |ms| (1_000..1_150).contains(&ms);
+        let never: fn(u64) -> bool = |_| false;
+        for (capacity_per_s, lost, is_away, expect) in [
+            (1e9, 0.0, never, &["startup"][..]),
+            (2_000.0, 0.0, never, &["startup", "trial", "hold", "hold and probe"]),
+            (1e9, 0.3, never, &["startup", "trial", "startup"]),
+            (1e9, 0.0, stalls, &["startup", "trial", "startup"]),
+        ] {
+            let mut flow = Adaptive::default();
+            let mut seen: Vec<&str> = Vec::new();
+            let way = Way { capacity_per_s, saves_s: 0.01, lost, is_away };
+            drive_and_look(&mut flow, &way, 10, &mut |flow| {
+                let mode = match flow.mode {
+                    Mode::Startup => "startup",
+                    Mode::Trial(_) => "trial",
+                    Mode::Hold if flow.is_probing() => "hold and probe",
+                    Mode::Hold => "hold",
+                };
+                if seen.last() != Some(&mode) {
+                    seen.push(mode);
+                }
+            });
+            assert!(seen.starts_with(expect), "{expect:?} where {capacity_per_s}/s pass and {lost} is lost: {seen:?}");
+        }
+        let mut flow = Adaptive::default();
+        drive(&mut flow, 2_000.0, 0.0, 5);
+        assert!(!flow.is_starting());
+        flow.was_away(Ended::Outage, Time::from_us(5_000_000));
+        assert!(flow.is_starting(), "after an outage all is learned anew");
     }
 
     #[test]
