@@ -3,7 +3,7 @@
 //! after it is written once.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, ErrorKind, Write};
+use std::io::{self, BufReader, ErrorKind, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -145,7 +145,9 @@ impl CheckpointFile {
             }
         };
         let next = self.next.insert(next);
+        // What a killed scan left there was looked at.
         next.set_len(0)?;
+        next.rewind()?;
         next.write_all(text.as_bytes())?;
         next.sync_all()?;
         std::fs::rename(self.next_path(), &self.path)?;
@@ -249,5 +251,20 @@ impl LoadError {
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
         matches!(self, LoadError::File(error) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_scan_left_is_written_over() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("c");
+        let left = checkpoint::write(&Run { arguments: vec!["longer".repeat(99)], ..Run::default() }, None).expect("text");
+        std::fs::write(folder.path().join("c.new"), left).expect("written");
+        CheckpointFile::create(&path).and_then(|mut file| file.write(None).map_err(LoadError::Write)).expect("written");
+        assert!(matches!(CheckpointFile::open(&path), Ok((_, None))));
     }
 }
