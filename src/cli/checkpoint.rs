@@ -220,13 +220,14 @@ fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
     // A link that was typed is followed; what it leads to must not be one.
     let path = path.canonicalize().map_err(LoadError::File)?;
     let file = locked(open_regular(&path, File::options().read(true)).map_err(LoadError::File)?)?;
+    let ours = file.metadata().map_err(LoadError::File)?;
+    check_owner(&ours).map_err(LoadError::Stranger)?;
     let (run, from) = checkpoint::read(BufReader::new(&file))?;
-    let (ours, there) = file.metadata().and_then(|ours| Ok((ours, path.metadata()?))).map_err(LoadError::File)?;
+    let there = path.metadata().map_err(LoadError::File)?;
     if identity(&ours) != identity(&there) {
         // Its writer was about to give the name to the next one.
         return Err(LoadError::InUse);
     }
-    check_owner(&ours).map_err(LoadError::Stranger)?;
     Ok((file, from.map(|from| Unfinished { run, from })))
 }
 
