@@ -317,7 +317,8 @@ impl Scan {
         let (wait_all, wait) = (self.rtts.wait(self.rtts.all()), self.rtts.wait(host.rtt));
         let is_canary = probe.purpose == Purpose::Canary;
         let is_fresh = attempt == 1 && probe.discards == 0 && !is_canary;
-        let (expected, shares) = self.expectations.begin(host, probe.rank.into(), is_fresh, [wait_all, wait], now);
+        let (expected, shares) =
+            self.expectations.begin(host.question(probe.rank.into(), is_fresh), &mut host.sample, [wait_all, wait], now);
         probe.expected = expected;
         host.begins(expected.chance(), is_canary);
         let is_first_limit = self.path.learn(shares.of_many, wait_all, None, now);

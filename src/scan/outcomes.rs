@@ -189,7 +189,7 @@ impl Scan {
     fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
-            self.expectations.answered(&seen.expected, host);
+            self.expectations.answered(&seen.expected, &mut host.sample);
         }
         self.stats.lost += u64::from(seen.silent) + u64::from(seen.syn_sent_again);
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;

@@ -11,6 +11,6 @@ pub(super) use canary::Canaries;
 pub use loss::Missed;
 pub(super) use loss::{LATELY, Loss, SharedLoss};
 pub(super) use outage::{Ended, Outage, Outages};
-pub(super) use response::{Expectations, Expected, Sample};
+pub(super) use response::{Expectations, Expected, Question, Sample};
 pub(super) use rtt::{Rtt, RttEstimators, Wait, network_of};
 pub use rtt::{SILENT_US, Timeouts};

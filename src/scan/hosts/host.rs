@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::plan;
 use crate::scan::Slot;
-use crate::scan::estimate::{Canaries, LATELY, Loss, Rtt, Sample};
+use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
 use crate::scan::pacing::{Adaptive, TELLING};
 use crate::scan::snapshot::HostSnapshot;
 
@@ -181,15 +181,9 @@ impl Host {
         self.left.len() as u64 + self.held.len() as u64 + u64::from(self.plan.ports - self.next)
     }
 
-    /// Whether a port was chosen to be asked first, and is no fair sample of the others.
-    pub fn is_chosen(&self, rank: u32) -> bool {
-        rank < self.chosen
-    }
-
-    /// Of the ports that were silent at least once, the share that would have to answer yet, if `share` of all do.
-    pub fn missing(&self, share: f32) -> f32 {
-        let tried = (self.answered + self.unheard) as f32;
-        ((share * tried - self.answered as f32) / self.unheard.max(1) as f32).clamp(0.0, 1.0)
+    /// What an attempt at the port of this rank asks.
+    pub fn question(&self, rank: u32, is_fresh: bool) -> Question {
+        Question { is_fresh, is_chosen: rank < self.chosen, answered: self.answered, unheard: self.unheard }
     }
 
     /// How many ports answered for each that was silent so far.
