@@ -371,11 +371,11 @@ impl Scan {
         let probe = &mut self.probes[slot as usize];
         probe.own_failures += 1;
         let network = network_of(address.ip());
-        let is_believed = self.stats.attempts == 0 || probe.own_failures >= NO_ROUTE_FAILURES || self.no_routes.contains(&network);
-        if !is_believed {
+        let is_known = self.no_routes.contains(&network);
+        if !is_known && self.stats.attempts > 0 && probe.own_failures < NO_ROUTE_FAILURES {
             return self.back_off(slot, false, now);
         }
-        if !self.no_routes.contains(&network) {
+        if !is_known {
             self.no_routes.truncate(NO_ROUTES - 1);
             self.no_routes.push_front(network);
         }

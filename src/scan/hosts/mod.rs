@@ -8,14 +8,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use slab::Slab;
 
-pub(super) use host::{ASKED_AGAIN, Host, Suspicion};
-use host::{NOBODY, Place, Presence};
-
 use super::Slot;
 use super::snapshot::Snapshot;
 use super::time::Time;
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
+pub(super) use host::{ASKED_AGAIN, Host, Suspicion};
+use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
 pub(super) type HostId = u32;
@@ -36,6 +35,7 @@ const SILENT_MOST: u32 = 512;
 const SILENT_SHARE: u32 = 8;
 /// At one turn in so many, at uneven distances, a host lets the next one go first.
 const LETS_PASS: u64 = 8;
+
 /// All hosts under way, and those of the plan that follow.
 #[derive(Debug)]
 pub(super) struct Hosts {
