@@ -1,14 +1,16 @@
-//! Whole scans of simulated networks, in real time and with real sockets: portreeve beside the scanners that are installed.
-//! Each run has a network namespace of its own, with a TUN device and a town behind it (`tests/support/town.rs`).
+//! Whole scans of simulated networks, in real time and with real sockets: portreeve beside the
+//! scanners that are installed. Each run has a network namespace of its own, with a TUN device and
+//! a town behind it (`tests/support/town.rs`).
 //!
-//!     cargo bench --bench town                          the five networks that scanners are compared on
-//!     cargo bench --bench town -- all                   all of them
-//!     cargo bench --bench town -- "very narrow" 7       one, with another seed
-//!     cargo bench --bench town -- "drawn narrow" 7      one of those drawn at random (`tests/support/drawn.rs`)
-//!     cargo bench --bench town -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
+//!     cargo bench --bench town                          the five networks that scanners are
+//!     compared on cargo bench --bench town -- all                   all of them cargo bench
+//!     --bench town -- "very narrow" 7       one, with another seed cargo bench --bench town --
+//!     "drawn narrow" 7      one of those drawn at random (`tests/support/drawn.rs`) cargo bench
+//!     --bench town -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
 //!
-//! The last form runs any command in the network, to try things by hand; `run sh` gives a shell. Times are wall time,
-//! start and end of the process included; how far to trust them depends on what else the machine does.
+//! The last form runs any command in the network, to try things by hand; `run sh` gives a shell.
+//! Times are wall time, start and end of the process included; how far to trust them depends on
+//! what else the machine does.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -38,25 +40,39 @@ const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
 const LONGEST_S: &str = "300";
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let all = || COMPARED.iter().chain(&OTHERS);
     match words[..] {
         // `cargo test --benches` only wants to see that it starts.
         ["--test"] => {}
-        [] => COMPARED.iter().for_each(|scenario| compare(scenario.name, "1")),
+        [] => COMPARED
+            .iter()
+            .for_each(|scenario| compare(scenario.name, "1")),
         ["all"] => all().for_each(|scenario| compare(scenario.name, "1")),
-        ["one", name, seed, tool] => one(&named(name, number(seed)).expect("a network"), number(seed), tool),
+        ["one", name, seed, tool] => one(
+            &named(name, number(seed)).expect("a network"),
+            number(seed),
+            tool,
+        ),
         [name, ref rest @ ..] => {
             let seed = rest.first().copied().unwrap_or("1");
             let Some(scenario) = named(name, number(seed)) else {
                 let names: Vec<&str> = all().map(|scenario| scenario.name).collect();
                 let kinds = KINDS.map(|kind| kind.0).join(", ");
-                eprintln!("there is no network {name:?}; there are: {}; and \"drawn KIND\", of the kinds {kinds}", names.join(", "));
+                eprintln!(
+                    "there is no network {name:?}; there are: {}; and \"drawn KIND\", of the kinds {kinds}",
+                    names.join(", ")
+                );
                 return ExitCode::FAILURE;
             };
             match rest {
-                [_, "run", command @ ..] if !command.is_empty() => by_hand(&scenario, number(seed), command),
+                [_, "run", command @ ..] if !command.is_empty() => {
+                    by_hand(&scenario, number(seed), command)
+                }
                 _ => compare(name, seed),
             }
         }
@@ -71,7 +87,10 @@ fn number(seed: &str) -> u64 {
 /// The town of this name, or the network of a kind that the seed draws.
 fn named(name: &str, seed: u64) -> Option<Scenario> {
     match name.strip_prefix("drawn ") {
-        Some(name) => KINDS.iter().find(|kind| kind.0 == name).map(|kind| drawn(kind, seed)),
+        Some(name) => KINDS
+            .iter()
+            .find(|kind| kind.0 == name)
+            .map(|kind| drawn(kind, seed)),
         None => town::named(name).copied(),
     }
 }
@@ -79,10 +98,16 @@ fn named(name: &str, seed: u64) -> Option<Scenario> {
 /// Each tool in a process of its own: the network ends with it.
 fn compare(name: &str, seed: &str) {
     let scenario = named(name, number(seed)).expect("a network");
-    println!("{name}: {} ports 1-{}, ideal {:.2} s", scenario.targets, scenario.ports, scenario.ideal_s);
+    println!(
+        "{name}: {} ports 1-{}, ideal {:.2} s",
+        scenario.targets, scenario.ports, scenario.ideal_s
+    );
     for tool in ["portreeve", "nmap", "rustscan"] {
         let here = std::env::current_exe().expect("this program's file");
-        let status = Command::new(here).args(["one", name, seed, tool]).status().expect("it runs");
+        let status = Command::new(here)
+            .args(["one", name, seed, tool])
+            .status()
+            .expect("it runs");
         assert!(status.success(), "{tool} on {name}");
     }
 }
@@ -96,7 +121,11 @@ fn start(scenario: &Scenario, seed: u64) -> (Town, network::Network) {
 fn by_hand(scenario: &Scenario, seed: u64, command: &[&str]) {
     let (_, network) = start(scenario, seed);
     let status = Command::new(command[0]).args(&command[1..]).status();
-    println!("{status:?}; {} SYNs came, {} of them the kernel's repetitions", network.syns(), network.repeated_syns());
+    println!(
+        "{status:?}; {} SYNs came, {} of them the kernel's repetitions",
+        network.syns(),
+        network.repeated_syns()
+    );
 }
 
 fn one(scenario: &Scenario, seed: u64, tool: &str) {
@@ -104,13 +133,20 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
     let ports = format!("1-{}", scenario.ports);
     let arguments = match tool {
         "portreeve" => format!("{PORTREEVE} {targets} -p {ports} --json --show open"),
-        "nmap" => format!("nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}", if targets.contains(':') { "-6" } else { "" }),
+        "nmap" => format!(
+            "nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}",
+            if targets.contains(':') { "-6" } else { "" }
+        ),
         _ => format!("rustscan -a {targets} -r {ports} -g --no-banner"),
     };
     let (town, network) = start(scenario, seed);
     let began = Instant::now();
-    let output =
-        Command::new("timeout").arg(LONGEST_S).args(arguments.split_whitespace()).stdin(Stdio::null()).output().expect("timeout(1)");
+    let output = Command::new("timeout")
+        .arg(LONGEST_S)
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null())
+        .output()
+        .expect("timeout(1)");
     let took_s = began.elapsed().as_secs_f64();
     if matches!(output.status.code(), Some(124 | 126 | 127)) {
         return println!("  {tool:10} is not installed, or took longer than {LONGEST_S} s");
@@ -121,9 +157,16 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
         "nmap" => text.lines().flat_map(of_nmap).collect(),
         _ => text.lines().flat_map(of_rustscan).collect(),
     };
-    let plan = Plan::builder().target(Target::parse(targets).expect("a target")).ports((1..=scenario.ports).collect::<PortSet>());
-    let plan = plan.build(&mut |_| unreachable!("no names")).expect("a plan");
-    let open: HashSet<SocketAddr> = plan.endpoints().filter(|&endpoint| town.truth(endpoint) == Truth::Open).collect();
+    let plan = Plan::builder()
+        .target(Target::parse(targets).expect("a target"))
+        .ports((1..=scenario.ports).collect::<PortSet>());
+    let plan = plan
+        .build(&mut |_| unreachable!("no names"))
+        .expect("a plan");
+    let open: HashSet<SocketAddr> = plan
+        .endpoints()
+        .filter(|&endpoint| town.truth(endpoint) == Truth::Open)
+        .collect();
     let hit = found.intersection(&open).count();
     println!(
         "  {tool:10} {took_s:7.2} s, {:5.2} x ideal; recall {:8.4} % ({hit} of {}), invented {}; {:.3} SYNs an endpoint, and {} of the kernel's own",
@@ -136,14 +179,20 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
     );
     if let Some(at_most) = text.lines().rev().find_map(bound_of_portreeve) {
         let missed = (open.len() - hit) as u64;
-        println!("             missed {missed}, at most {at_most} by its report{}", if missed > at_most { ": WRONG" } else { "" });
+        println!(
+            "             missed {missed}, at most {at_most} by its report{}",
+            if missed > at_most { ": WRONG" } else { "" }
+        );
     }
 }
 
 fn of_portreeve(line: &str) -> Option<SocketAddr> {
     let record: Value = serde_json::from_str(line).ok()?;
     (record["state"] == "open").then_some(())?;
-    Some(SocketAddr::new(record["ip"].as_str()?.parse().ok()?, record["port"].as_u64()?.try_into().ok()?))
+    Some(SocketAddr::new(
+        record["ip"].as_str()?.parse().ok()?,
+        record["port"].as_u64()?.try_into().ok()?,
+    ))
 }
 
 fn bound_of_portreeve(line: &str) -> Option<u64> {
@@ -152,15 +201,33 @@ fn bound_of_portreeve(line: &str) -> Option<u64> {
 
 /// `Host: 10.9.1.2 ()  Ports: 7/open/tcp//echo///, 9/open/…`.
 fn of_nmap(line: &str) -> Vec<SocketAddr> {
-    let Some((host, ports)) = line.strip_prefix("Host: ").and_then(|line| line.split_once("Ports: ")) else { return Vec::new() };
-    let Some(ip) = host.split(' ').next().and_then(|ip| ip.parse().ok()) else { return Vec::new() };
-    let open = ports.split(", ").filter_map(|port| port.trim().split_once("/open/")?.0.parse().ok());
+    let Some((host, ports)) = line
+        .strip_prefix("Host: ")
+        .and_then(|line| line.split_once("Ports: "))
+    else {
+        return Vec::new();
+    };
+    let Some(ip) = host.split(' ').next().and_then(|ip| ip.parse().ok()) else {
+        return Vec::new();
+    };
+    let open = ports
+        .split(", ")
+        .filter_map(|port| port.trim().split_once("/open/")?.0.parse().ok());
     open.map(|port| SocketAddr::new(ip, port)).collect()
 }
 
 /// `10.9.1.2 -> [7,9]`.
 fn of_rustscan(line: &str) -> Vec<SocketAddr> {
-    let Some((ip, ports)) = line.split_once(" -> [") else { return Vec::new() };
-    let Ok(ip) = ip.trim().parse() else { return Vec::new() };
-    ports.trim_end().trim_end_matches(']').split(',').filter_map(|port| Some(SocketAddr::new(ip, port.trim().parse().ok()?))).collect()
+    let Some((ip, ports)) = line.split_once(" -> [") else {
+        return Vec::new();
+    };
+    let Ok(ip) = ip.trim().parse() else {
+        return Vec::new();
+    };
+    ports
+        .trim_end()
+        .trim_end_matches(']')
+        .split(',')
+        .filter_map(|port| Some(SocketAddr::new(ip, port.trim().parse().ok()?)))
+        .collect()
 }

@@ -1,6 +1,7 @@
-//! The same scan again and again under different settings, to see what a setting does: the only thing that differs between
-//! runs is what is varied. Runs take turns, so that whatever else the machine does meanwhile meets all settings alike. It
-//! opens no socket and reads no clock; what it measures it is told.
+//! The same scan again and again under different settings, to see what a setting does: the only
+//! thing that differs between runs is what is varied. Runs take turns, so that whatever else the
+//! machine does meanwhile meets all settings alike. It opens no socket and reads no clock; what it
+//! measures it is told.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -37,13 +38,19 @@ impl Experiment<'_> {
     pub fn cells(&self) -> Vec<Vec<Setting>> {
         let none = vec![Vec::new()];
         self.sweeps.iter().fold(none, |cells, sweep| {
-            let with = |cell: &Vec<Setting>| sweep.iter().map(|&setting| [&cell[..], &[setting]].concat()).collect::<Vec<_>>();
+            let with = |cell: &Vec<Setting>| {
+                sweep
+                    .iter()
+                    .map(|&setting| [&cell[..], &[setting]].concat())
+                    .collect::<Vec<_>>()
+            };
             cells.iter().flat_map(with).collect()
         })
     }
 
-    /// Runs it, after one run of the last setting that does not count. `begins` is told of each run before it begins: its
-    /// number, from 1, and its settings. When it is stopped, the runs that came to their end are returned.
+    /// Runs it, after one run of the last setting that does not count. `begins` is told of each run
+    /// before it begins: its number, from 1, and its settings. When it is stopped, the runs that
+    /// came to their end are returned.
     ///
     /// # Errors
     /// What makes a scan fail, see [`Error`].
@@ -68,17 +75,26 @@ impl Experiment<'_> {
 
     fn run_once(&self, settings: &[Setting], round: u32) -> Result<Run, Error> {
         let mut options = self.options.clone();
-        settings.iter().for_each(|setting| apply(setting, &mut options));
+        settings
+            .iter()
+            .for_each(|setting| apply(setting, &mut options));
         let mut scanner = Scanner::new(self.plan.clone(), options)?;
         scanner.stop_with(&self.stop);
-        let mut watch = Watch { experiment: self, occupied: Vec::new(), resident_bytes: engine::resident_bytes(), verdicts: 0 };
+        let mut watch = Watch {
+            experiment: self,
+            occupied: Vec::new(),
+            resident_bytes: engine::resident_bytes(),
+            verdicts: 0,
+        };
         let before = engine::cpu_time();
         let summary = scanner.run(&mut watch)?;
         let after = engine::cpu_time();
         if let Some(ground) = self.ground {
             ground.drain();
         }
-        let us = |of: fn(&CpuTime) -> std::time::Duration| of(&after).saturating_sub(of(&before)).as_micros() as u64;
+        let us = |of: fn(&CpuTime) -> std::time::Duration| {
+            of(&after).saturating_sub(of(&before)).as_micros() as u64
+        };
         Ok(Run {
             settings: settings.to_vec(),
             round,
@@ -97,10 +113,19 @@ fn apply(setting: &Setting, options: &mut Options) {
     match (setting.knob, setting.value) {
         (Knob::MaxFds, value) => options.max_fds = value.map(count),
         (Knob::MaxRate, value) => {
-            options.settings.rate = value.and_then(|value| NonZeroU32::new(count(value))).map(|per_s| Rate { per_s, public_only: false });
+            options.settings.rate =
+                value
+                    .and_then(|value| NonZeroU32::new(count(value)))
+                    .map(|per_s| Rate {
+                        per_s,
+                        public_only: false,
+                    });
         }
         (Knob::Timeout, value) => options.settings.timeouts.fixed_us = value,
-        (Knob::MaxRetries, value) => options.settings.max_retries = value.map_or(u8::MAX, |value| value.min(u8::MAX.into()) as u8),
+        (Knob::MaxRetries, value) => {
+            options.settings.max_retries =
+                value.map_or(u8::MAX, |value| value.min(u8::MAX.into()) as u8)
+        }
         (Knob::FreshSockets, value) => options.fresh_sockets = value != Some(0),
     }
 }
@@ -144,41 +169,97 @@ mod tests {
     use crate::plan::{PortSet, Target};
 
     fn experiment(sweeps: Vec<Vec<Setting>>, ports: PortSet) -> Experiment<'static> {
-        let plan = Plan::builder().target(Target::parse("127.0.0.1").unwrap()).ports(ports).build(&mut engine::resolve).unwrap();
+        let plan = Plan::builder()
+            .target(Target::parse("127.0.0.1").unwrap())
+            .ports(ports)
+            .build(&mut engine::resolve)
+            .unwrap();
         let (options, stop) = (Options::default(), StopHandle::default());
-        Experiment { plan, options, sweeps, rounds: 2, occupied_fds: 0, ground: None, stop }
+        Experiment {
+            plan,
+            options,
+            sweeps,
+            rounds: 2,
+            occupied_fds: 0,
+            ground: None,
+            stop,
+        }
     }
 
     fn sweep(knob: Knob, values: &[u64]) -> Vec<Setting> {
-        values.iter().map(|&value| Setting { knob, value: Some(value) }).collect()
+        values
+            .iter()
+            .map(|&value| Setting {
+                knob,
+                value: Some(value),
+            })
+            .collect()
     }
 
     #[test]
     fn two_sweeps_are_a_grid_and_rounds_take_turns() {
-        let experiment = experiment(vec![sweep(Knob::MaxFds, &[1, 8]), sweep(Knob::FreshSockets, &[0, 1])], (1..=50).collect());
+        let experiment = experiment(
+            vec![
+                sweep(Knob::MaxFds, &[1, 8]),
+                sweep(Knob::FreshSockets, &[0, 1]),
+            ],
+            (1..=50).collect(),
+        );
         let mut begun = Vec::new();
-        let runs = experiment.run(&mut |number, settings| begun.push((number, settings.to_vec()))).unwrap();
-        let value = |settings: &[Setting]| settings.iter().filter_map(|setting| setting.value).collect::<Vec<_>>();
-        let order: Vec<_> = runs.0.iter().map(|run| (run.round, value(&run.settings))).collect();
+        let runs = experiment
+            .run(&mut |number, settings| begun.push((number, settings.to_vec())))
+            .unwrap();
+        let value = |settings: &[Setting]| {
+            settings
+                .iter()
+                .filter_map(|setting| setting.value)
+                .collect::<Vec<_>>()
+        };
+        let order: Vec<_> = runs
+            .0
+            .iter()
+            .map(|run| (run.round, value(&run.settings)))
+            .collect();
         let cells = [vec![1, 0], vec![1, 1], vec![8, 0], vec![8, 1]];
-        assert_eq!(order, [1, 2].into_iter().flat_map(|round| cells.clone().map(|cell| (round, cell))).collect::<Vec<_>>());
-        assert_eq!(begun.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+        assert_eq!(
+            order,
+            [1, 2]
+                .into_iter()
+                .flat_map(|round| cells.clone().map(|cell| (round, cell)))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            begun.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+            (1..=8).collect::<Vec<_>>()
+        );
         assert!(runs.agree());
         for run in &runs.0 {
             assert_eq!(u64::from(run.summary.cap), value(&run.settings)[0]);
             assert_eq!(run.summary.stats.settled(), 50);
         }
         let opened = |index: usize| runs.0[index].summary.sockets_opened;
-        assert!(!cfg!(target_os = "linux") || (opened(2) <= 8 && opened(3) >= 50), "{} {}", opened(2), opened(3));
+        assert!(
+            !cfg!(target_os = "linux") || (opened(2) <= 8 && opened(3) >= 50),
+            "{} {}",
+            opened(2),
+            opened(3)
+        );
     }
 
     #[test]
     fn another_verdict_on_the_same_count_is_another_verdict() {
         let listener = |port| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (one, other) = (listener(0), listener(0));
-        let ports = [one.local_addr().unwrap().port(), other.local_addr().unwrap().port()];
+        let ports = [
+            one.local_addr().unwrap().port(),
+            other.local_addr().unwrap().port(),
+        ];
         let run = |ports: [u16; 2]| {
-            experiment(vec![sweep(Knob::MaxFds, &[8])], ports.into_iter().collect()).run(&mut |_, _| {}).unwrap().0[0].verdicts
+            experiment(vec![sweep(Knob::MaxFds, &[8])], ports.into_iter().collect())
+                .run(&mut |_, _| {})
+                .unwrap()
+                .0[0]
+                .verdicts
         };
         drop(other);
         let first = run(ports);

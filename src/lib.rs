@@ -1,7 +1,9 @@
-//! A TCP connect port scanner on one thread: complete, truthful, small, fast, and open to look into.
+//! A TCP connect port scanner on one thread: complete, truthful, small, fast, and open to look
+//! into.
 //!
-//! The modules stand in the order in which data flows through them: [`plan`] says what, [`scan`] decides, [`engine`]
-//! does, [`report`] tells. A scan prints nothing, exits nothing and keeps no global state, so several fit in one process.
+//! The modules stand in the order in which data flows through them: [`plan`] says what, [`scan`]
+//! decides, [`engine`] does, [`report`] tells. A scan prints nothing, exits nothing and keeps no
+//! global state, so several fit in one process.
 //!
 //! ```
 //! use portreeve::engine::{Options, Scanner, resolve};
@@ -17,7 +19,8 @@
 //!     .build(&mut resolve)?;
 //!
 //! let mut found = Vec::new();
-//! let summary = Scanner::new(plan, Options::default())?.run(&mut |finding: &portreeve::scan::Finding| {
+//! let mut scanner = Scanner::new(plan, Options::default())?;
+//! let summary = scanner.run(&mut |finding: &portreeve::scan::Finding| {
 //!     if finding.state() == State::Open {
 //!         found.push(finding.endpoint.port());
 //!     }
@@ -31,10 +34,13 @@
 //!
 //! ```
 //! # use portreeve::{engine::*, plan::*};
-//! # let plan = Plan::builder().target(Target::parse("127.0.0.1")?).ports([1].into_iter().collect()).build(&mut resolve)?;
+//! # let target = Target::parse("127.0.0.1")?;
+//! # let ports = [1].into_iter().collect();
+//! # let plan = Plan::builder().target(target).ports(ports).build(&mut resolve)?;
 //! for finding in Scanner::new(plan, Options::default())? {
 //!     let finding = finding?;
-//!     println!("{} is {} ({})", finding.endpoint, finding.state().as_str(), finding.reason.as_str());
+//!     let (state, reason) = (finding.state().as_str(), finding.reason.as_str());
+//!     println!("{} is {state} ({reason})", finding.endpoint);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -43,7 +49,9 @@
 //!
 //! ```
 //! # use portreeve::{engine::*, plan::*, report::Exit, scan::State};
-//! # let plan = Plan::builder().target(Target::parse("127.0.0.1")?).ports((1..=1000).collect()).build(&mut resolve)?;
+//! # let target = Target::parse("127.0.0.1")?;
+//! # let ports = (1..=1000).collect();
+//! # let plan = Plan::builder().target(target).ports(ports).build(&mut resolve)?;
 //! let mut scanner = Scanner::new(plan, Options::default())?;
 //! let handle = scanner.stop_handle();
 //! std::thread::spawn(move || handle.stop()).join().expect("the thread ends");
@@ -53,8 +61,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A limit that a shell set low is raised with [`engine::raise_descriptor_limit`]; the library does so only when asked,
-//! because the limit belongs to the whole process.
+//! A limit that a shell set low is raised with [`engine::raise_descriptor_limit`]; the library does
+//! so only when asked, because the limit belongs to the whole process.
 #![deny(missing_docs)]
 
 pub mod plan;

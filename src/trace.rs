@@ -1,6 +1,7 @@
-//! The points where perf, bpftrace and DTrace can look in (USDT), all of them. Their names and arguments are a contract,
-//! told in docs/PROFILING.md. A point that nobody watches costs a load and a branch, and nothing is worked out for it;
-//! without the feature `usdt` nothing is left of it. It knows no socket, reads no clock and decides nothing.
+//! The points where perf, bpftrace and DTrace can look in (USDT), all of them. Their names and
+//! arguments are a contract, told in docs/PROFILING.md. A point that nobody watches costs a load
+//! and a branch, and nothing is worked out for it; without the feature `usdt` nothing is left of
+//! it. It knows no socket, reads no clock and decides nothing.
 
 use std::net::SocketAddr;
 
@@ -22,8 +23,9 @@ mod points {
     fn rate_wait(us: u64) {}
 }
 
-/// Makes the points known where the system wants to be told of them (illumos, FreeBSD); elsewhere they are found in the file.
-/// May be called again and again. Where it fails nobody can look in, and nothing else changes.
+/// Makes the points known where the system wants to be told of them (illumos, FreeBSD); elsewhere
+/// they are found in the file. May be called again and again. Where it fails nobody can look in,
+/// and nothing else changes.
 pub(crate) fn register() {
     #[cfg(feature = "usdt")]
     let _ = usdt::register_probes();
@@ -38,10 +40,17 @@ macro_rules! fire {
     };
 }
 
-/// An attempt begins; `fd` is -1 where no socket could be opened for it. `number`: which of its endpoint's attempts it is.
+/// An attempt begins; `fd` is -1 where no socket could be opened for it. `number`: which of its
+/// endpoint's attempts it is.
 #[inline]
 pub(crate) fn probe_start(endpoint: SocketAddr, slot: Slot, fd: i32, number: impl FnOnce() -> u16) {
-    fire!(probe_start, || (endpoint.ip().to_string(), endpoint.port(), number(), slot, fd));
+    fire!(probe_start, || (
+        endpoint.ip().to_string(),
+        endpoint.port(),
+        number(),
+        slot,
+        fd
+    ));
 }
 
 /// An attempt that ends.
@@ -59,8 +68,21 @@ pub(crate) struct Ended {
 #[inline]
 pub(crate) fn probe_outcome(ended: impl FnOnce() -> Ended) {
     fire!(probe_outcome, || {
-        let Ended { endpoint, number, slot, errno, rtt_us } = ended();
-        (endpoint.ip().to_string(), endpoint.port(), number, slot, errno, rtt_us)
+        let Ended {
+            endpoint,
+            number,
+            slot,
+            errno,
+            rtt_us,
+        } = ended();
+        (
+            endpoint.ip().to_string(),
+            endpoint.port(),
+            number,
+            slot,
+            errno,
+            rtt_us,
+        )
     });
 }
 
@@ -103,7 +125,11 @@ pub(crate) fn cap_change(before: u32, after: u32, reason: &str) {
 /// The rate that the path is believed to take changed.
 #[inline]
 pub(crate) fn pace_change(before: Pace, after: Pace) {
-    fire!(pace_change, || (before.per_s, after.per_s, after.reason.as_str()));
+    fire!(pace_change, || (
+        before.per_s,
+        after.per_s,
+        after.reason.as_str()
+    ));
 }
 
 /// A rate holds the next attempt back for so long.

@@ -11,7 +11,8 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory that it hands out.
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory that it
+// hands out.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -29,9 +30,20 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn allocations_of_a_scan(ports: PortSet, fresh_sockets: bool) -> u64 {
-    let plan = Plan::builder().target(Target::parse("127.0.0.1").expect("an address")).ports(ports);
-    let plan = plan.build(&mut |_| unreachable!("no names")).expect("a plan");
-    let mut scanner = Scanner::new(plan, Options { fresh_sockets, ..Options::default() }).expect("a scanner");
+    let plan = Plan::builder()
+        .target(Target::parse("127.0.0.1").expect("an address"))
+        .ports(ports);
+    let plan = plan
+        .build(&mut |_| unreachable!("no names"))
+        .expect("a plan");
+    let mut scanner = Scanner::new(
+        plan,
+        Options {
+            fresh_sockets,
+            ..Options::default()
+        },
+    )
+    .expect("a scanner");
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     scanner.run(&mut |_: &Finding| {}).expect("a scan");
     ALLOCATIONS.load(Ordering::Relaxed) - before
@@ -43,6 +55,9 @@ fn ten_times_the_probes_allocate_no_more() {
         let few = allocations_of_a_scan((1..=3_000).collect(), fresh_sockets);
         let many = allocations_of_a_scan((1..=30_000).collect(), fresh_sockets);
         // The kernel's memory account is read ten times a second, at a few allocations each.
-        assert!(many < few + 300, "{few} allocations for 3,000 ports, {many} for 30,000 (fresh sockets: {fresh_sockets})");
+        assert!(
+            many < few + 300,
+            "{few} allocations for 3,000 ports, {many} for 30,000 (fresh sockets: {fresh_sockets})"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What surrounds a scan: settings, presets, completions, the manual page, and what is said before anything is done.
+//! What surrounds a scan: settings, presets, completions, the manual page, and what is said before
+//! anything is done.
 
 mod support;
 
@@ -15,12 +16,19 @@ use support::namespace::{in_namespace, skip};
 /// The command with the settings of this home folder.
 fn at_home(home: &Path, arguments: &str) -> Command {
     let mut command = portreeve(arguments);
-    command.env_remove("PORTREEVE_CONFIG").env_remove("XDG_CONFIG_HOME").env("HOME", home).current_dir(home);
+    command
+        .env_remove("PORTREEVE_CONFIG")
+        .env_remove("XDG_CONFIG_HOME")
+        .env("HOME", home)
+        .current_dir(home);
     command
 }
 
 fn start_record(ran: &Ran) -> Value {
-    json_lines(&ran.stdout).into_iter().next().unwrap_or_else(|| panic!("no record: {}", ran.stderr))
+    json_lines(&ran.stdout)
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("no record: {}", ran.stderr))
 }
 
 #[test]
@@ -28,12 +36,17 @@ fn settings_come_from_words_variables_and_files_in_that_order() {
     let home = tempfile::tempdir().expect("a scratch folder");
     fs::create_dir_all(home.path().join(".config/portreeve")).expect("a folder");
     let file = home.path().join(".config/portreeve/config.toml");
-    fs::write(&file, "# mine\nmax-retries = 1\nmax-rate = 500\nmin-timeout = \"50ms\"\n").expect("written");
+    fs::write(
+        &file,
+        "# mine\nmax-retries = 1\nmax-rate = 500\nmin-timeout = \"50ms\"\n",
+    )
+    .expect("written");
     let found = |words: &str, rate: Option<&str>| {
         let mut command = at_home(home.path(), &format!("127.0.0.1 -p 1-3 --json {words}"));
         command.envs(rate.map(|rate| ("PORTREEVE_MAX_RATE", rate)));
         let start = start_record(&run(command));
-        ["max_retries", "max_rate_per_s", "min_timeout_us"].map(|name| start[name].as_u64().expect("a number"))
+        ["max_retries", "max_rate_per_s", "min_timeout_us"]
+            .map(|name| start[name].as_u64().expect("a number"))
     };
     assert_eq!(found("", None), [1, 500, 50_000]);
     assert_eq!(found("", Some("600")), [1, 600, 50_000]);
@@ -42,19 +55,45 @@ fn settings_come_from_words_variables_and_files_in_that_order() {
 
     let refused = |text: &str, parts: &[&str]| {
         fs::write(&file, text).expect("written");
-        let Ran { code, stdout, stderr } = run(at_home(home.path(), "127.0.0.1 -p 1"));
+        let Ran {
+            code,
+            stdout,
+            stderr,
+        } = run(at_home(home.path(), "127.0.0.1 -p 1"));
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-        assert!(parts.iter().all(|part| stderr.contains(part)), "{parts:?}: {stderr}");
+        assert!(
+            parts.iter().all(|part| stderr.contains(part)),
+            "{parts:?}: {stderr}"
+        );
     };
-    refused("max_rate = 1\n", &["config.toml", "\"max_rate\" is no option; \"max-rate\" is one"]);
+    refused(
+        "max_rate = 1\n",
+        &[
+            "config.toml",
+            "\"max_rate\" is no option; \"max-rate\" is one",
+        ],
+    );
     refused("max-rate = \"fast\"\n", &["config.toml", "fast", "none"]);
-    refused("verbose = 1\nquiet = true\n", &["--quiet", "--verbose", "comes from the settings"]);
+    refused(
+        "verbose = 1\nquiet = true\n",
+        &["--quiet", "--verbose", "comes from the settings"],
+    );
     refused("max-rate 5\n", &["config.toml", "line 1"]);
     fs::write(&file, b"\xff\n").expect("written");
     let ran = run(at_home(home.path(), "127.0.0.1 -p 1 --config nowhere.toml"));
-    assert!(ran.code == Some(2) && ran.stderr.contains("nowhere.toml") && ran.stderr.contains("--config none"), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(2)
+            && ran.stderr.contains("nowhere.toml")
+            && ran.stderr.contains("--config none"),
+        "{}",
+        ran.stderr
+    );
     let ran = run(at_home(home.path(), "127.0.0.1 -p 1 --config /dev/zero"));
-    assert!(ran.code == Some(2) && ran.stderr.contains("more than 1 MiB"), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("more than 1 MiB"),
+        "{}",
+        ran.stderr
+    );
     // What only writes asks for no settings.
     assert_eq!(run(at_home(home.path(), "limits")).code, Some(0));
 }
@@ -62,11 +101,18 @@ fn settings_come_from_words_variables_and_files_in_that_order() {
 #[test]
 fn a_checkpoint_keeps_the_settings_that_it_began_with() {
     let home = tempfile::tempdir().expect("a scratch folder");
-    fs::write(home.path().join("mine.toml"), "timing = 5\nexclude-ports = \"7\"\n").expect("written");
+    fs::write(
+        home.path().join("mine.toml"),
+        "timing = 5\nexclude-ports = \"7\"\n",
+    )
+    .expect("written");
     let scan = "127.0.0.1 -p 1-9 --config mine.toml --checkpoint c -oJ a.jsonl -q";
     assert_eq!(run(at_home(home.path(), scan)).code, Some(1));
     let text = fs::read_to_string(home.path().join("c")).expect("a checkpoint");
-    assert!(text.contains("--max-timeout=300ms") && text.contains("--exclude-ports=7"), "{text}");
+    assert!(
+        text.contains("--max-timeout=300ms") && text.contains("--exclude-ports=7"),
+        "{text}"
+    );
     let end = end_record(&fs::read_to_string(home.path().join("a.jsonl")).expect("a report"));
     assert_eq!(end["planned"], 8);
 }
@@ -74,7 +120,11 @@ fn a_checkpoint_keeps_the_settings_that_it_began_with() {
 #[test]
 fn what_will_be_done_is_said_before_it_is_done() {
     let words = "10.9.0.0/24 -p 1-100 -T2 --explain";
-    let Ran { code, stdout, stderr } = run(portreeve(&format!("{words} --dry-run")));
+    let Ran {
+        code,
+        stdout,
+        stderr,
+    } = run(portreeve(&format!("{words} --dry-run")));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for part in [
         "25,600 endpoints on 256 addresses",
@@ -86,10 +136,19 @@ fn what_will_be_done_is_said_before_it_is_done() {
         assert!(stdout.contains(part), "{part:?} is not in {stdout}");
     }
     // One after the other none is left out.
-    let Ran { stdout, .. } = run(portreeve("10.9.0.0/24 -p 1-100 --sequential --explain --dry-run"));
-    assert!(stdout.contains("every port of every address is asked"), "{stdout}");
+    let Ran { stdout, .. } = run(portreeve(
+        "10.9.0.0/24 -p 1-100 --sequential --explain --dry-run",
+    ));
+    assert!(
+        stdout.contains("every port of every address is asked"),
+        "{stdout}"
+    );
     let Ran { stdout, stderr, .. } = run(portreeve("127.0.0.1 -p 1-3 --explain --json"));
-    assert!(stderr.starts_with("Scanned: 3 endpoints on 1 address") && stderr.contains("JSON lines to standard output"), "{stderr}");
+    assert!(
+        stderr.starts_with("Scanned: 3 endpoints on 1 address")
+            && stderr.contains("JSON lines to standard output"),
+        "{stderr}"
+    );
     assert_eq!(end_record(&stdout)["planned"], 3);
 }
 
@@ -100,24 +159,58 @@ fn banners_and_notices_are_in_every_report() {
         let listener = TcpListener::bind("127.0.0.1:22").expect("a free port");
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
-            stream.write_all(b"SSH-2.0-x\x1b[31m<&\r\n").expect("it listens");
+            stream
+                .write_all(b"SSH-2.0-x\x1b[31m<&\r\n")
+                .expect("it listens");
             let mut heard = String::new();
             std::io::Read::read_to_string(&mut stream, &mut heard).expect("the notice");
             heard
         });
-        let mut command = portreeve("127.0.0.1 -p 22-23 --banner --banner-wait 5s -oX a.xml -oJ a.jsonl --output-csv a.csv -oL a.list");
-        command.args(["--notice", "scan by example.org"]).current_dir(folder.path());
-        let Ran { code, stdout, stderr } = run(command);
+        let mut command = portreeve(
+            "127.0.0.1 -p 22-23 --banner --banner-wait 5s -oX a.xml -oJ a.jsonl --output-csv a.csv -oL a.list",
+        );
+        command
+            .args(["--notice", "scan by example.org"])
+            .current_dir(folder.path());
+        let Ran {
+            code,
+            stdout,
+            stderr,
+        } = run(command);
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         assert_eq!(server.join().expect("it ended"), "scan by example.org\r\n");
-        assert!(stdout.contains("BANNER") && stdout.contains(r"SSH-2.0-x\u{1b}[31m<&") && !stdout.contains('\x1b'), "{stdout}");
+        assert!(
+            stdout.contains("BANNER")
+                && stdout.contains(r"SSH-2.0-x\u{1b}[31m<&")
+                && !stdout.contains('\x1b'),
+            "{stdout}"
+        );
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a report");
-        assert!(read("a.xml").contains(r#"<script id="banner" output="SSH-2.0-x\u{1b}[31m&lt;&amp;\r\n"/>"#), "{}", read("a.xml"));
-        assert!(read("a.csv").contains(r"SSH-2.0-x\u{1b}[31m<&\r\n"), "{}", read("a.csv"));
-        assert!(read("a.list").contains("banner tcp 22 127.0.0.1"), "{}", read("a.list"));
+        assert!(
+            read("a.xml")
+                .contains(r#"<script id="banner" output="SSH-2.0-x\u{1b}[31m&lt;&amp;\r\n"/>"#),
+            "{}",
+            read("a.xml")
+        );
+        assert!(
+            read("a.csv").contains(r"SSH-2.0-x\u{1b}[31m<&\r\n"),
+            "{}",
+            read("a.csv")
+        );
+        assert!(
+            read("a.list").contains("banner tcp 22 127.0.0.1"),
+            "{}",
+            read("a.list")
+        );
         let lines = json_lines(&read("a.jsonl"));
-        let finding = lines.iter().find(|line| line["port"] == 22).expect("a finding");
-        assert_eq!(finding["banner_hex"], "5353482d322e302d781b5b33316d3c260d0a");
+        let finding = lines
+            .iter()
+            .find(|line| line["port"] == 22)
+            .expect("a finding");
+        assert_eq!(
+            finding["banner_hex"],
+            "5353482d322e302d781b5b33316d3c260d0a"
+        );
         assert_eq!(end_record(&read("a.jsonl"))["notices"]["connections"], 1);
     });
 }
@@ -130,7 +223,10 @@ fn shells_can_complete_and_the_manual_has_every_option() {
         ran.stdout
     };
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(printed(&format!("completions {shell}")).contains("max-rate"), "{shell}");
+        assert!(
+            printed(&format!("completions {shell}")).contains("max-rate"),
+            "{shell}"
+        );
     }
     let mut bash = Command::new("bash")
         .args(["--norc", "-c", COMPLETE])
@@ -138,19 +234,34 @@ fn shells_can_complete_and_the_manual_has_every_option() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| skip(&format!("bash cannot be run: {error}")));
-    bash.stdin.take().expect("piped").write_all(printed("completions bash").as_bytes()).expect("it reads");
+    bash.stdin
+        .take()
+        .expect("piped")
+        .write_all(printed("completions bash").as_bytes())
+        .expect("it reads");
     assert_eq!(
-        ran(bash.wait_with_output().expect("it ends")).stdout.split_whitespace().collect::<Vec<_>>(),
+        ran(bash.wait_with_output().expect("it ends"))
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>(),
         ["--max-fds", "--max-rate", "--max-retries", "--max-timeout"]
     );
 
     let manual = printed("man");
     let options = printed("--help");
-    let long = options.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let long = options
+        .split_whitespace()
+        .filter(|word| word.starts_with("--") && word.len() > 2);
     for option in long.map(|word| word.trim_end_matches([',', '.', ';', ')'])) {
-        assert!(manual.contains(&option.replace('-', "\\-")), "{option} is not in the manual");
+        assert!(
+            manual.contains(&option.replace('-', "\\-")),
+            "{option} is not in the manual"
+        );
     }
-    assert!(manual.starts_with(".ie") || manual.starts_with(".TH"), "{manual:.100}");
+    assert!(
+        manual.starts_with(".ie") || manual.starts_with(".TH"),
+        "{manual:.100}"
+    );
     assert!(printed("man experiment").contains("portreeve\\-experiment"));
     assert_eq!(run(portreeve("man nothing")).code, Some(2));
 }

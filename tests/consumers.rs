@@ -1,5 +1,5 @@
-//! What reads our reports in real life: nmap's DTD, ndiff, python-libnmap, jq, and the lines of awk that people have in their scripts.
-//! A reader that is not installed is a skipped test, and said.
+//! What reads our reports in real life: nmap's DTD, ndiff, python-libnmap, jq, and the lines of awk
+//! that people have in their scripts. A reader that is not installed is a skipped test, and said.
 
 mod support;
 
@@ -13,10 +13,18 @@ use support::network::{Network, Reply};
 
 /// What a reader prints, and whether it is content.
 fn read_by(folder: &Path, program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output();
     let output = output.unwrap_or_else(|error| skip(&format!("{program} cannot be run: {error}")));
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 /// What a reader prints that must be content.
@@ -44,7 +52,12 @@ fn scan(folder: &Path, arguments: &str) {
     let mut command = portreeve(&format!("{SCAN} {arguments}"));
     command.current_dir(folder);
     let ran = run(command);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ran.stdout
+    );
 }
 
 fn check_with_dtd(folder: &Path, file: &str) {
@@ -65,7 +78,9 @@ fn nmaps_dtd_is_content() {
         check_with_dtd(folder.path(), "b.xml");
         // Names and a command line that would like to break out, as they are in the golden file.
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden/findings.xml");
-        let golden = fs::read_to_string(golden).expect("the golden file").replace("scanner=\"portreeve\"", "scanner=\"nmap\"");
+        let golden = fs::read_to_string(golden)
+            .expect("the golden file")
+            .replace("scanner=\"portreeve\"", "scanner=\"nmap\"");
         fs::write(folder.path().join("golden.xml"), golden).expect("written");
         check_with_dtd(folder.path(), "golden.xml");
     });
@@ -81,12 +96,30 @@ fn ndiff_finds_what_nmap_finds() {
         scan(folder.path(), "-oX fewer.xml --exclude-ports 443");
         // As nmap does where there are few.
         scan(folder.path(), "-oX listed.xml --show open,closed");
-        told_by(folder.path(), "nmap", &["-sT", "-n", "-Pn", "-p", "20-23,25,80,443", "10.9.1.2", "-oX", "nmaps.xml"]);
+        told_by(
+            folder.path(),
+            "nmap",
+            &[
+                "-sT",
+                "-n",
+                "-Pn",
+                "-p",
+                "20-23,25,80,443",
+                "10.9.1.2",
+                "-oX",
+                "nmaps.xml",
+            ],
+        );
         let differences = |one: &str, other: &str| {
             let (code, stdout, stderr) = read_by(folder.path(), "ndiff", &[one, other]);
             assert_ne!(code, Some(2), "{stderr}");
-            let is_content = |line: &&str| line.starts_with(['-', '+']) && !line.contains(" scan initiated ");
-            stdout.lines().filter(is_content).map(String::from).collect::<Vec<_>>()
+            let is_content =
+                |line: &&str| line.starts_with(['-', '+']) && !line.contains(" scan initiated ");
+            stdout
+                .lines()
+                .filter(is_content)
+                .map(String::from)
+                .collect::<Vec<_>>()
         };
         assert_eq!(differences("ours.xml", "again.xml"), [""; 0]);
         assert_eq!(
@@ -100,9 +133,12 @@ fn ndiff_finds_what_nmap_finds() {
             ]
         );
         // Both found the same on the host that answers; nmap was not asked for the others.
-        let of_host =
-            differences("nmaps.xml", "listed.xml").into_iter().filter(|line| !line.contains("10.9.1.3") && !line.contains("10.9.1.4"));
-        let of_host: Vec<String> = of_host.filter(|line| !line.contains("filtered") && !line.starts_with("+Host is unknown")).collect();
+        let of_host = differences("nmaps.xml", "listed.xml")
+            .into_iter()
+            .filter(|line| !line.contains("10.9.1.3") && !line.contains("10.9.1.4"));
+        let of_host: Vec<String> = of_host
+            .filter(|line| !line.contains("filtered") && !line.starts_with("+Host is unknown"))
+            .collect();
         assert_eq!(of_host, [""; 0]);
     });
 }
@@ -121,15 +157,21 @@ fn libnmap_reads_it_even_when_it_was_interrupted() {
         scan(folder.path(), "-oX a.xml");
         let told = told_by(folder.path(), "python3", &["-c", READ, "a.xml"]);
         assert!(told.starts_with("1 3 portreeve done at "), "{told}");
-        assert!(told.contains("10.9.1.2 up [(22, 'tcp'), (80, 'tcp'), (443, 'tcp')]"), "{told}");
+        assert!(
+            told.contains("10.9.1.2 up [(22, 'tcp'), (80, 'tcp'), (443, 'tcp')]"),
+            "{told}"
+        );
 
-        let mut child = portreeve("10.9.1.2-4 -p- --max-rate 1000 -oX b.xml -oG b.gnmap -oJ b.jsonl")
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it runs");
+        let mut child =
+            portreeve("10.9.1.2-4 -p- --max-rate 1000 -oX b.xml -oG b.gnmap -oJ b.jsonl")
+                .current_dir(folder.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("it runs");
         // The first finding that is written: it is under way.
-        while !fs::read_to_string(folder.path().join("b.jsonl")).is_ok_and(|text| text.contains("finding")) {
+        while !fs::read_to_string(folder.path().join("b.jsonl"))
+            .is_ok_and(|text| text.contains("finding"))
+        {
             std::thread::yield_now();
         }
         signal(&child, libc::SIGINT);
@@ -138,7 +180,10 @@ fn libnmap_reads_it_even_when_it_was_interrupted() {
         assert!(told.starts_with("1 3 portreeve interrupted at "), "{told}");
         told_by(folder.path(), "xmllint", &["--noout", "b.xml"]);
         let grepable = fs::read_to_string(folder.path().join("b.gnmap")).expect("a file");
-        assert!(grepable.contains("\n# portreeve interrupted at "), "{grepable}");
+        assert!(
+            grepable.contains("\n# portreeve interrupted at "),
+            "{grepable}"
+        );
     });
 }
 
@@ -147,25 +192,46 @@ fn jq_and_awk_find_what_is_open() {
     in_namespace("jq_and_awk_find_what_is_open", || {
         let _network = network();
         let folder = tempfile::tempdir().expect("a scratch folder");
-        scan(folder.path(), "-oJ a.jsonl -oG a.gnmap -oL a.list --list-open a.open --output-csv a.csv");
+        scan(
+            folder.path(),
+            "-oJ a.jsonl -oG a.gnmap -oL a.list --list-open a.open --output-csv a.csv",
+        );
         let sorted = |text: String| {
             let mut lines: Vec<String> = text.lines().map(String::from).collect();
             lines.sort();
             lines
         };
         let open = ["10.9.1.2:22", "10.9.1.2:443", "10.9.1.2:80"];
-        assert_eq!(sorted(fs::read_to_string(folder.path().join("a.open")).expect("a file")), open);
+        assert_eq!(
+            sorted(fs::read_to_string(folder.path().join("a.open")).expect("a file")),
+            open
+        );
         let jq = |filter: &str| sorted(told_by(folder.path(), "jq", &["-r", filter, "a.jsonl"]));
-        assert_eq!(jq(r#"select(.type == "finding" and .state == "open") | "\(.ip):\(.port)""#), open);
-        assert_eq!(jq(r#"select(.type == "host" and .open > 0) | "\(.ip) \(.closed)""#), ["10.9.1.2 4"]);
-        assert_eq!(jq(r#"select(.type == "end") | .planned == .open + .closed + .filtered + .unscanned"#), ["true"]);
+        assert_eq!(
+            jq(r#"select(.type == "finding" and .state == "open") | "\(.ip):\(.port)""#),
+            open
+        );
+        assert_eq!(
+            jq(r#"select(.type == "host" and .open > 0) | "\(.ip) \(.closed)""#),
+            ["10.9.1.2 4"]
+        );
+        assert_eq!(
+            jq(r#"select(.type == "end") | .planned == .open + .closed + .filtered + .unscanned"#),
+            ["true"]
+        );
         let awk = |script: &str, file: &str| sorted(told_by(folder.path(), "awk", &[script, file]));
         // Who is up; who has a port open; what is open, where and as what.
         assert_eq!(awk("/Status: Up$/{print $2}", "a.gnmap"), ["10.9.1.2"]);
         assert_eq!(awk("/80\\/open/{print $2}", "a.gnmap"), ["10.9.1.2"]);
         let each = r#"/\/open\//{for (i = 4; i <= NF; i++) if (split($i, f, "/") > 4 && f[2] == "open") print $2 ":" f[1] " " f[5]}"#;
-        assert_eq!(awk(each, "a.gnmap"), ["10.9.1.2:22 ssh", "10.9.1.2:443 https", "10.9.1.2:80 http"]);
+        assert_eq!(
+            awk(each, "a.gnmap"),
+            ["10.9.1.2:22 ssh", "10.9.1.2:443 https", "10.9.1.2:80 http"]
+        );
         assert_eq!(awk("/^open/{print $4 \":\" $3}", "a.list"), open);
-        assert_eq!(awk("BEGIN{FS=\",\"} NR > 1{print $1 \":\" $3}", "a.csv"), open);
+        assert_eq!(
+            awk("BEGIN{FS=\",\"} NR > 1{print $1 \":\" $3}", "a.csv"),
+            open
+        );
     });
 }

@@ -1,7 +1,9 @@
 //! Whole scans, in virtual time, of networks that were drawn at random.
 //!
-//! `tests/drawn.txt` is what came of them, kind by kind. A change of pacing shows as a difference there, to be looked at:
-//! `PORTREEVE_EACH=1 cargo test --test drawn -- --ignored --nocapture` tells of each network, and `PORTREEVE_BLESS=1` accepts it.
+//! `tests/drawn.txt` is what came of them, kind by kind. A change of pacing shows as a difference
+//! there, to be looked at:
+//! `PORTREEVE_EACH=1 cargo test --test drawn -- --ignored --nocapture` tells of each network, and
+//! `PORTREEVE_BLESS=1` accepts it.
 
 mod support;
 
@@ -22,7 +24,8 @@ struct Sum {
     found: u64,
     missed: u64,
     least: f64,
-    /// Networks of whose open ports 99.9 % were found, and those where no more were missed than the report says.
+    /// Networks of whose open ports 99.9 % were found, and those where no more were missed than the
+    /// report says.
     complete: u32,
     bounded: u32,
     /// The sum of the logarithms of the time over ideal, and the highest time over ideal.
@@ -31,15 +34,29 @@ struct Sum {
 }
 
 fn scans(kind: &Kind) -> Sum {
-    let mut sum = Sum { least: 1.0, ..Sum::default() };
+    let mut sum = Sum {
+        least: 1.0,
+        ..Sum::default()
+    };
     for seed in 0..NETWORKS {
         let scenario = drawn(kind, seed);
         let run = play(&scenario, seed, Settings::default(), CAP);
-        assert_eq!(run.score.invented(), 0, "{scenario:?}: answers that nobody gave");
-        let (recall, missed, ratio) = (run.score.recall(), run.score.missed(), run.elapsed_s / scenario.ideal_s);
+        assert_eq!(
+            run.score.invented(),
+            0,
+            "{scenario:?}: answers that nobody gave"
+        );
+        let (recall, missed, ratio) = (
+            run.score.recall(),
+            run.score.missed(),
+            run.elapsed_s / scenario.ideal_s,
+        );
         let is_bounded = run.stats.missed_at_most().is_none_or(|most| missed <= most);
         if std::env::var_os("PORTREEVE_EACH").is_some() {
-            eprintln!("{} {seed}: recall {recall:.4}, missed {missed}, bounded {is_bounded}, x {ratio:.2}; {scenario:?}", kind.0);
+            eprintln!(
+                "{} {seed}: recall {recall:.4}, missed {missed}, bounded {is_bounded}, x {ratio:.2}; {scenario:?}",
+                kind.0
+            );
         }
         sum.found += run.score.said[0][0];
         sum.missed += missed;
@@ -55,31 +72,64 @@ fn scans(kind: &Kind) -> Sum {
 #[test]
 #[ignore = "it takes three minutes: `cargo test --test drawn -- --ignored`, as .ci/run does"]
 fn the_table_is_as_it_was() {
-    let sums = thread::scope(|scope| KINDS.each_ref().map(|kind| scope.spawn(|| scans(kind))).map(|one| one.join().expect("its sum")));
-    let head = ["recall %", "least %", "complete", "bounded", "x ideal", "worst"].map(|column| format!(" {column:>8}")).concat();
+    let sums = thread::scope(|scope| {
+        KINDS
+            .each_ref()
+            .map(|kind| scope.spawn(|| scans(kind)))
+            .map(|one| one.join().expect("its sum"))
+    });
+    let head = [
+        "recall %", "least %", "complete", "bounded", "x ideal", "worst",
+    ]
+    .map(|column| format!(" {column:>8}"))
+    .concat();
     let mut table = format!("{:22}{head}\n", "100 drawn of each kind");
     for ((name, _), sum) in KINDS.iter().zip(&sums) {
         let recall = 100.0 * sum.found as f64 / (sum.found + sum.missed) as f64;
         let (least, mean) = (100.0 * sum.least, (sum.ln_ratios / NETWORKS as f64).exp());
         let counts = format!("{:8} {:8}", sum.complete, sum.bounded);
-        table += &format!("{name:22} {recall:8.3} {least:8.3} {counts} {mean:8.2} {:8.2}\n", sum.worst);
+        table += &format!(
+            "{name:22} {recall:8.3} {least:8.3} {counts} {mean:8.2} {:8.2}\n",
+            sum.worst
+        );
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drawn.txt");
     if std::env::var_os("PORTREEVE_BLESS").is_some() {
         std::fs::write(path, &table).expect("a writable checkout");
     }
     let before = std::fs::read_to_string(path).expect("the table");
-    assert!(table == before, "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}");
-    let unbounded = KINDS.iter().zip(&sums).find(|(_, sum)| sum.bounded < BOUNDED_LEAST);
-    assert!(unbounded.is_none(), "more was missed than the reports say:\n{table}");
+    assert!(
+        table == before,
+        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
+    );
+    let unbounded = KINDS
+        .iter()
+        .zip(&sums)
+        .find(|(_, sum)| sum.bounded < BOUNDED_LEAST);
+    assert!(
+        unbounded.is_none(),
+        "more was missed than the reports say:\n{table}"
+    );
 }
 
 /// Where the first attempts all get lost in a flood hosts must not be called silent for it.
 #[test]
 fn what_was_asked_before_a_narrow_path_is_known_is_asked_again() {
-    let sparse_and_narrow = KINDS.iter().find(|(name, _)| *name == "sparse and narrow").expect("it is there");
+    let sparse_and_narrow = KINDS
+        .iter()
+        .find(|(name, _)| *name == "sparse and narrow")
+        .expect("it is there");
     for seed in [21, 23, 61] {
-        let run = play(&drawn(sparse_and_narrow, seed), seed, Settings::default(), CAP);
-        assert!(run.score.recall() > 0.95, "seed {seed}: {}", run.score.recall());
+        let run = play(
+            &drawn(sparse_and_narrow, seed),
+            seed,
+            Settings::default(),
+            CAP,
+        );
+        assert!(
+            run.score.recall() > 0.95,
+            "seed {seed}: {}",
+            run.score.recall()
+        );
     }
 }

@@ -15,11 +15,22 @@ const SCAN: &str = "127.0.0.1-3 -p 1-500 --show open,closed -q";
 fn without_times(folder: &Path, name: &str) -> Vec<String> {
     let text = fs::read_to_string(folder.join(name)).expect("a report");
     let timed = |line: &&str| {
-        !["# portreeve", "<!-- ", "<nmaprun", "<runstats", "\"type\":\"start\"", "\"type\":\"end\""].iter().any(|part| line.contains(part))
+        ![
+            "# portreeve",
+            "<!-- ",
+            "<nmaprun",
+            "<runstats",
+            "\"type\":\"start\"",
+            "\"type\":\"end\"",
+        ]
+        .iter()
+        .any(|part| line.contains(part))
     };
     // Of the others, what comes before their times.
     let plain = |line: &str| {
-        let ends = ["\"timestamp", "\"first_timestamp", "\"rtt_us", "starttime"].into_iter().filter_map(|part| line.find(part));
+        let ends = ["\"timestamp", "\"first_timestamp", "\"rtt_us", "starttime"]
+            .into_iter()
+            .filter_map(|part| line.find(part));
         line[..ends.min().unwrap_or(line.len())].to_owned()
     };
     let mut lines: Vec<String> = text.lines().filter(timed).map(plain).collect();
@@ -30,40 +41,100 @@ fn without_times(folder: &Path, name: &str) -> Vec<String> {
 #[test]
 fn sixteen_shards_are_the_whole() {
     in_namespace("sixteen_shards_are_the_whole", || {
-        let _listeners: Vec<TcpListener> = [22, 80, 443, 500].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("a free port")).into();
+        let _listeners: Vec<TcpListener> = [22, 80, 443, 500]
+            .map(|port| TcpListener::bind(("0.0.0.0", port)).expect("a free port"))
+            .into();
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let outputs = |name: &str| format!("-oX {name}.xml -oG {name}.gnmap -oJ {name}.jsonl -oL {name}.list --list-open {name}.open");
-        assert_eq!(run_in(folder.path(), &format!("{SCAN} --seed 0 {}", outputs("whole"))).code, Some(0));
+        let outputs = |name: &str| {
+            format!(
+                "-oX {name}.xml -oG {name}.gnmap -oJ {name}.jsonl -oL {name}.list --list-open {name}.open"
+            )
+        };
+        assert_eq!(
+            run_in(
+                folder.path(),
+                &format!("{SCAN} --seed 0 {}", outputs("whole"))
+            )
+            .code,
+            Some(0)
+        );
         let mut sizes = Vec::new();
         for shard in 1..=16 {
-            let ran = run_in(folder.path(), &format!("{SCAN} --shard {shard}/16 -oJ {shard}.jsonl"));
+            let ran = run_in(
+                folder.path(),
+                &format!("{SCAN} --shard {shard}/16 -oJ {shard}.jsonl"),
+            );
             assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.stderr);
-            sizes.push(end_record(&fs::read_to_string(folder.path().join(format!("{shard}.jsonl"))).expect("a file"))["planned"].as_u64());
+            sizes.push(
+                end_record(
+                    &fs::read_to_string(folder.path().join(format!("{shard}.jsonl")))
+                        .expect("a file"),
+                )["planned"]
+                    .as_u64(),
+            );
         }
-        assert!(sizes.iter().all(|size| matches!(size, Some(93 | 94))), "{sizes:?}");
-        let files: Vec<String> = (1..=16).rev().map(|shard| format!("{shard}.jsonl")).collect();
-        let Ran { code, stdout, stderr } = run_in(folder.path(), &format!("merge {} {}", files.join(" "), outputs("merged")));
+        assert!(
+            sizes.iter().all(|size| matches!(size, Some(93 | 94))),
+            "{sizes:?}"
+        );
+        let files: Vec<String> = (1..=16)
+            .rev()
+            .map(|shard| format!("{shard}.jsonl"))
+            .collect();
+        let Ran {
+            code,
+            stdout,
+            stderr,
+        } = run_in(
+            folder.path(),
+            &format!("merge {} {}", files.join(" "), outputs("merged")),
+        );
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
-        assert!(stdout.contains("1,500 planned = 12 open + 1,488 closed + 0 filtered + 0 unscanned"), "{stdout}");
+        assert!(
+            stdout.contains("1,500 planned = 12 open + 1,488 closed + 0 filtered + 0 unscanned"),
+            "{stdout}"
+        );
         for ending in ["xml", "gnmap", "jsonl", "open"] {
-            let [whole, merged] = ["whole", "merged"].map(|name| without_times(folder.path(), &format!("{name}.{ending}")));
+            let [whole, merged] = ["whole", "merged"]
+                .map(|name| without_times(folder.path(), &format!("{name}.{ending}")));
             assert_eq!(merged, whole, "{ending}");
         }
-        let end = |name: &str| end_record(&fs::read_to_string(folder.path().join(name)).expect("a file"));
+        let end =
+            |name: &str| end_record(&fs::read_to_string(folder.path().join(name)).expect("a file"));
         let (whole, merged) = (end("whole.jsonl"), end("merged.jsonl"));
-        for field in ["exit", "planned", "reasons", "hosts_answering", "missed_at_most"] {
+        for field in [
+            "exit",
+            "planned",
+            "reasons",
+            "hosts_answering",
+            "missed_at_most",
+        ] {
             assert_eq!(merged[field], whole[field], "{field}");
         }
 
         // One of them is missing, and one was written again.
         fs::copy(folder.path().join("3.jsonl"), folder.path().join("4.jsonl")).expect("copied");
-        let Ran { code, stdout, stderr } = run_in(folder.path(), &format!("merge {} --json", files.join(" ")));
+        let Ran {
+            code,
+            stdout,
+            stderr,
+        } = run_in(folder.path(), &format!("merge {} --json", files.join(" ")));
         assert_eq!(code, Some(3), "{stderr}");
-        let lacks = ["shard 3/16 is there twice", "shard 4 of 16 is missing, with 94 endpoints"];
+        let lacks = [
+            "shard 3/16 is there twice",
+            "shard 4 of 16 is missing, with 94 endpoints",
+        ];
         assert!(lacks.iter().all(|lack| stderr.contains(lack)), "{stderr}");
         let end = end_record(&stdout);
-        assert_eq!((&end["exit"], &end["reasons"]["untold"]), (&"incomplete".into(), &94.into()));
-        assert_eq!(json_lines(&stdout)[0]["warnings"].as_array().map(Vec::len), Some(2), "{stdout}");
+        assert_eq!(
+            (&end["exit"], &end["reasons"]["untold"]),
+            (&"incomplete".into(), &94.into())
+        );
+        assert_eq!(
+            json_lines(&stdout)[0]["warnings"].as_array().map(Vec::len),
+            Some(2),
+            "{stdout}"
+        );
     });
 }
 
@@ -71,11 +142,29 @@ fn sixteen_shards_are_the_whole() {
 fn more_shards_than_endpoints_is_no_mistake() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     for shard in 1..=5 {
-        let ran = run_in(folder.path(), &format!("127.0.0.1 -p 1-3 --shard {shard}/5 -oJ {shard}.jsonl"));
-        assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{}", ran.stdout);
+        let ran = run_in(
+            folder.path(),
+            &format!("127.0.0.1 -p 1-3 --shard {shard}/5 -oJ {shard}.jsonl"),
+        );
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(1), ""),
+            "{}",
+            ran.stdout
+        );
     }
-    let Ran { code, stdout, stderr } = run_in(folder.path(), "merge 1.jsonl 2.jsonl 3.jsonl 4.jsonl 5.jsonl");
-    assert!(code == Some(1) && stdout.contains("3 planned = 0 open + 3 closed") && stderr.is_empty(), "{stdout}{stderr}");
+    let Ran {
+        code,
+        stdout,
+        stderr,
+    } = run_in(
+        folder.path(),
+        "merge 1.jsonl 2.jsonl 3.jsonl 4.jsonl 5.jsonl",
+    );
+    assert!(
+        code == Some(1) && stdout.contains("3 planned = 0 open + 3 closed") && stderr.is_empty(),
+        "{stdout}{stderr}"
+    );
 }
 
 #[test]
@@ -87,15 +176,26 @@ fn what_does_not_belong_together_is_refused() {
         ("127.0.0.1 -p 1-8 --shard 2/3", "ports"),
         ("127.0.0.1 -p 1-9 --shard 2/3 --seed 1", "seed"),
     ] {
-        assert_eq!(run_in(folder.path(), &format!("{scan} -oJ {name}")).code, Some(1));
+        assert_eq!(
+            run_in(folder.path(), &format!("{scan} -oJ {name}")).code,
+            Some(1)
+        );
     }
     fs::write(folder.path().join("text"), "open 127.0.0.1:80\n").expect("written");
     fs::write(folder.path().join("empty"), "").expect("written");
     fs::write(folder.path().join("bent"), b"\x1b[2J\n").expect("written");
     for (arguments, code, parts) in [
         ("merge", 2, &["FILE"][..]),
-        ("merge a halves", 2, &["halves does not belong to a", "shard 1/2"]),
-        ("merge a ports", 2, &["ports does not belong to a", "another plan"]),
+        (
+            "merge a halves",
+            2,
+            &["halves does not belong to a", "shard 1/2"],
+        ),
+        (
+            "merge a ports",
+            2,
+            &["ports does not belong to a", "another plan"],
+        ),
         ("merge a seed", 2, &["another plan", "--seed"]),
         ("merge a text", 2, &["text, line 1", "-oJ"]),
         ("merge empty", 2, &["empty has not one whole line"]),
@@ -103,15 +203,37 @@ fn what_does_not_belong_together_is_refused() {
         ("merge bent", 2, &["bent, line 1"]),
         ("merge /dev/zero", 2, &["/dev/zero, line 1: it is longer"]),
         // One shard of three, and what another one's engine had not begun.
-        ("merge a empty", 3, &["empty has not one whole line", "shards 2-3 of 3 are missing"]),
-        ("merge a a --show all", 3, &["shard 1/3 is there twice", "not every file lists what is closed"]),
+        (
+            "merge a empty",
+            3,
+            &[
+                "empty has not one whole line",
+                "shards 2-3 of 3 are missing",
+            ],
+        ),
+        (
+            "merge a a --show all",
+            3,
+            &[
+                "shard 1/3 is there twice",
+                "not every file lists what is closed",
+            ],
+        ),
         ("merge a nothing", 2, &["nothing cannot be read"]),
         ("merge a -oJ a", 2, &["file of its own"]),
         ("127.0.0.1 -p 1 --shard 4/3", 2, &["from 1 to 3"]),
-        ("127.0.0.1 -p 1 --shard auto", 2, &["SLURM_ARRAY_TASK_ID", "--shard 3/16"]),
+        (
+            "127.0.0.1 -p 1 --shard auto",
+            2,
+            &["SLURM_ARRAY_TASK_ID", "--shard 3/16"],
+        ),
     ] {
         let ran = run_in(folder.path(), arguments);
         assert_eq!(ran.code, Some(code), "{arguments}: {}", ran.stderr);
-        assert!(parts.iter().all(|part| ran.stderr.contains(part)), "{arguments}: {}", ran.stderr);
+        assert!(
+            parts.iter().all(|part| ran.stderr.contains(part)),
+            "{arguments}: {}",
+            ran.stderr
+        );
     }
 }

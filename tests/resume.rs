@@ -1,5 +1,5 @@
-//! Scans that are broken off and go on: killed between any two system calls, interrupted, with files that were changed since. In
-//! namespaces of their own, so that nothing else listens there.
+//! Scans that are broken off and go on: killed between any two system calls, interrupted, with
+//! files that were changed since. In namespaces of their own, so that nothing else listens there.
 
 mod support;
 
@@ -15,7 +15,8 @@ use fastrand::Rng;
 use support::command::{Ran, end_record, json_lines, portreeve, ran, run, run_in, signal, wait};
 use support::namespace::{in_namespace, skip};
 
-/// Four addresses, of which each has these ports open: half a second's work, for several checkpoints.
+/// Four addresses, of which each has these ports open: half a second's work, for several
+/// checkpoints.
 const SCAN: &str = "127.0.0.1-4 -p 1001-1250 --max-rate 2000 --show all --checkpoint c";
 const OUTPUTS: &str = "-oJ a.jsonl -oX a.xml -oG a.gnmap -oN a.txt --output-csv a.csv -oL a.list --list-open a.open -q";
 const OPEN: [u16; 5] = [1_001, 1_042, 1_150, 1_249, 1_250];
@@ -32,13 +33,21 @@ fn listen() {
 /// The command in a folder, seen or killed by strace.
 fn traced(arguments: &str, folder: &Path, options: &[&str]) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "strace"]).args(options).arg(env!("CARGO_BIN_EXE_portreeve"));
-    strace.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
+    strace
+        .args(["-f", "-qq", "-o", "strace"])
+        .args(options)
+        .arg(env!("CARGO_BIN_EXE_portreeve"));
+    strace
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null());
     strace
 }
 
 fn output(mut command: Command) -> Ran {
-    ran(command.output().unwrap_or_else(|error| skip(&format!("strace cannot be run: {error}"))))
+    ran(command
+        .output()
+        .unwrap_or_else(|error| skip(&format!("strace cannot be run: {error}"))))
 }
 
 /// How often a whole run makes which system call.
@@ -50,17 +59,37 @@ fn calls(folder: &Path) -> Vec<(String, u32)> {
         let words: Vec<&str> = line.split_whitespace().collect();
         Some((words.last()?.to_string(), words.get(3)?.parse().ok()?))
     };
-    let calls: Vec<(String, u32)> =
-        table.lines().filter_map(row).filter(|(name, _)| !["total", "execve"].contains(&name.as_str())).collect();
-    assert!(calls.iter().any(|(name, count)| name == "rename" && *count > 3), "several checkpoints: {table}");
+    let calls: Vec<(String, u32)> = table
+        .lines()
+        .filter_map(row)
+        .filter(|(name, _)| !["total", "execve"].contains(&name.as_str()))
+        .collect();
+    assert!(
+        calls
+            .iter()
+            .any(|(name, count)| name == "rename" && *count > 3),
+        "several checkpoints: {table}"
+    );
     calls
 }
 
 /// One of all calls, or one of those that a checkpoint is made of.
 fn moment<'a>(calls: &'a [(String, u32)], random: &mut Rng) -> (&'a str, u32) {
-    const OF_CHECKPOINTS: [&str; 7] = ["openat", "flock", "write", "fsync", "fdatasync", "rename", "statx"];
+    const OF_CHECKPOINTS: [&str; 7] = [
+        "openat",
+        "flock",
+        "write",
+        "fsync",
+        "fdatasync",
+        "rename",
+        "statx",
+    ];
     let any = random.bool();
-    let calls = || calls.iter().filter(|(name, _)| any || OF_CHECKPOINTS.contains(&name.as_str()));
+    let calls = || {
+        calls
+            .iter()
+            .filter(|(name, _)| any || OF_CHECKPOINTS.contains(&name.as_str()))
+    };
     let mut at = random.u32(0..calls().map(|(_, count)| count).sum());
     for (name, count) in calls() {
         if at < *count {
@@ -73,56 +102,109 @@ fn moment<'a>(calls: &'a [(String, u32)], random: &mut Rng) -> (&'a str, u32) {
 
 /// Everything about the files that a scan has left in the end.
 fn check_files(folder: &Path, what: &str) {
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{what}: {name}: {error}"));
+    let read = |name: &str| {
+        fs::read_to_string(folder.join(name))
+            .unwrap_or_else(|error| panic!("{what}: {name}: {error}"))
+    };
     let text = read("a.jsonl");
     let end = end_record(&text);
     let lines = json_lines(&text);
-    assert_eq!((&end["exit"], &end["closed"], &end["open"]), (&"complete".into(), &980.into(), &20.into()), "{what}");
+    assert_eq!(
+        (&end["exit"], &end["closed"], &end["open"]),
+        (&"complete".into(), &980.into(), &20.into()),
+        "{what}"
+    );
     let mut states: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
     for line in lines.iter().filter(|line| line["type"] == "finding") {
         let word = |name: &str| line[name].as_str().expect("a word").to_owned();
-        states.entry((word("ip"), line["port"].as_u64().expect("a port"))).or_default().push(word("state"));
+        states
+            .entry((word("ip"), line["port"].as_u64().expect("a port")))
+            .or_default()
+            .push(word("state"));
     }
     assert_eq!(states.len(), ENDPOINTS, "{what}: an endpoint is missing");
     for ((ip, port), found) in &states {
-        let truth = if OPEN.contains(&(*port as u16)) { "open" } else { "closed" };
+        let truth = if OPEN.contains(&(*port as u16)) {
+            "open"
+        } else {
+            "closed"
+        };
         assert_eq!(found, &[truth], "{what}: {ip}:{port}");
     }
     let counts = |name: &str| lines.iter().filter(|line| line["type"] == name).count();
-    assert_eq!((counts("start"), counts("host"), counts("end")), (1, 4, 1), "{what}");
+    assert_eq!(
+        (counts("start"), counts("host"), counts("end")),
+        (1, 4, 1),
+        "{what}"
+    );
     assert_eq!(read("a.csv").lines().count(), 1 + ENDPOINTS, "{what}");
     assert_eq!(read("a.open").lines().count(), 20, "{what}");
     let list = read("a.list");
-    assert!(list.starts_with("#masscan\n") && list.ends_with("\n# end\n") && list.lines().count() == 22, "{what}: {list}");
+    assert!(
+        list.starts_with("#masscan\n") && list.ends_with("\n# end\n") && list.lines().count() == 22,
+        "{what}: {list}"
+    );
     let grepable = read("a.gnmap");
-    assert_eq!(grepable.matches("\tPorts: 1001/open/tcp//").count(), 4, "{what}: {grepable}");
-    assert!(grepable.lines().count() == 10 && grepable.contains("\n# portreeve done at"), "{what}: {grepable}");
+    assert_eq!(
+        grepable.matches("\tPorts: 1001/open/tcp//").count(),
+        4,
+        "{what}: {grepable}"
+    );
+    assert!(
+        grepable.lines().count() == 10 && grepable.contains("\n# portreeve done at"),
+        "{what}: {grepable}"
+    );
     let xml = read("a.xml");
-    let counts = ["<?xml", "<nmaprun", "<host ", "<port ", "state=\"open\"", "</host>", "exit=\"success\"", "</nmaprun>\n"]
-        .map(|part| xml.matches(part).count());
+    let counts = [
+        "<?xml",
+        "<nmaprun",
+        "<host ",
+        "<port ",
+        "state=\"open\"",
+        "</host>",
+        "exit=\"success\"",
+        "</nmaprun>\n",
+    ]
+    .map(|part| xml.matches(part).count());
     assert_eq!(counts, [1, 1, 4, ENDPOINTS, 20, 4, 1, 1], "{what}: {xml}");
     assert_eq!(read("a.txt").matches("open 127.0.0.").count(), 20, "{what}");
 }
 
-/// Kills one scan, up to three times, and lets it go on until it is through. Returns how often it was killed: a moment may come never.
+/// Kills one scan, up to three times, and lets it go on until it is through. Returns how often it
+/// was killed: a moment may come never.
 fn kill_and_resume(calls: &[(String, u32)], seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a scratch folder");
     let (mut history, mut connects, mut kills) = (format!("seed {seed}"), 0, 0);
     for _ in 0..20 {
-        let arguments = if folder.path().join("c").exists() { "resume c".into() } else { format!("{SCAN} {OUTPUTS}") };
+        let arguments = if folder.path().join("c").exists() {
+            "resume c".into()
+        } else {
+            format!("{SCAN} {OUTPUTS}")
+        };
         let (call, number) = moment(calls, &mut random);
-        let (seen, killed) = (format!("trace=connect,{call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+        let (seen, killed) = (
+            format!("trace=connect,{call}"),
+            format!("inject={call}:signal=SIGKILL:when={number}"),
+        );
         let options = ["-e", &seen, "-e", &killed];
-        let Ran { code, stderr, .. } = output(traced(&arguments, folder.path(), if kills == 3 { &options[..2] } else { &options }));
+        let Ran { code, stderr, .. } = output(traced(
+            &arguments,
+            folder.path(),
+            if kills == 3 { &options[..2] } else { &options },
+        ));
         history += &format!("; {arguments}, {killed}: {code:?} {stderr}");
         let trace = fs::read_to_string(folder.path().join("strace")).expect("strace's list");
         // Not those that only ask for the answer.
         connects += trace.matches("EINPROGRESS").count();
         if code == Some(0) {
             check_files(folder.path(), &history);
-            // Between two checkpoints there is a tenth of a second, or two where the machine is slow.
-            assert!(connects <= ENDPOINTS * 21 / 20 + kills * 500, "{connects} attempts: {history}");
+            // Between two checkpoints there is a tenth of a second, or two where the machine is
+            // slow.
+            assert!(
+                connects <= ENDPOINTS * 21 / 20 + kills * 500,
+                "{connects} attempts: {history}"
+            );
             return kills;
         }
         assert_eq!(code, None, "{history}");
@@ -156,8 +238,14 @@ fn whatever_moment_it_is_killed_at_nothing_is_lost() {
 
 /// A scan in a folder that was interrupted in its midst, with what it printed.
 fn interrupted(folder: &Path, arguments: &str) -> String {
-    let mut child = portreeve(arguments).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let begun = || fs::read_to_string(folder.join("a.jsonl")).is_ok_and(|text| text.lines().count() > 300);
+    let mut child = portreeve(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let begun =
+        || fs::read_to_string(folder.join("a.jsonl")).is_ok_and(|text| text.lines().count() > 300);
     while !begun() {
         std::thread::yield_now();
     }
@@ -165,7 +253,8 @@ fn interrupted(folder: &Path, arguments: &str) -> String {
     let code = wait(&mut child);
     assert_eq!(code, Some(130));
     let mut stderr = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr).expect("UTF-8");
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("piped"), &mut stderr)
+        .expect("UTF-8");
     stderr
 }
 
@@ -176,19 +265,39 @@ fn an_interrupted_scan_is_whole_and_goes_on() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let outputs = OUTPUTS.replace(" -q", "");
         let stderr = interrupted(folder.path(), &format!("{SCAN} {outputs}"));
-        assert!(stderr.contains("to go on: portreeve resume") && stderr.contains("/c"), "{stderr}");
+        assert!(
+            stderr.contains("to go on: portreeve resume") && stderr.contains("/c"),
+            "{stderr}"
+        );
         let end = end_record(&fs::read_to_string(folder.path().join("a.jsonl")).expect("a file"));
         assert_eq!(end["exit"], "interrupted");
         let xml = fs::read_to_string(folder.path().join("a.xml")).expect("a file");
-        assert!(xml.ends_with("</nmaprun>\n") && xml.contains("exit=\"error\" errormsg=\"interrupted: "), "{xml}");
+        assert!(
+            xml.ends_with("</nmaprun>\n")
+                && xml.contains("exit=\"error\" errormsg=\"interrupted: "),
+            "{xml}"
+        );
         let other = run_in(folder.path(), &format!("{SCAN} {outputs} --max-retries 3"));
-        assert!(other.code == Some(2) && other.stderr.contains("not finished: `portreeve resume c`"), "{}", other.stderr);
+        assert!(
+            other.code == Some(2) && other.stderr.contains("not finished: `portreeve resume c`"),
+            "{}",
+            other.stderr
+        );
         // The same again goes on as `resume` does.
         let Ran { code, stderr, .. } = run_in(folder.path(), &format!("{SCAN} {outputs}"));
-        assert!(code == Some(0) && stderr.contains("going on where") && stderr.contains(" of 1,000 endpoints are done"), "{stderr}");
+        assert!(
+            code == Some(0)
+                && stderr.contains("going on where")
+                && stderr.contains(" of 1,000 endpoints are done"),
+            "{stderr}"
+        );
         check_files(folder.path(), "resumed");
-        let Ran { code, stderr, .. } = run(portreeve(&format!("resume {}/c", folder.path().display())));
-        assert!(code == Some(0) && stderr.contains("came to its end"), "{stderr}");
+        let Ran { code, stderr, .. } =
+            run(portreeve(&format!("resume {}/c", folder.path().display())));
+        assert!(
+            code == Some(0) && stderr.contains("came to its end"),
+            "{stderr}"
+        );
     });
 }
 
@@ -200,29 +309,59 @@ fn what_does_not_fit_is_refused_and_left_alone() {
         let path = |name: &str| folder.path().join(name);
         fs::write(path("targets"), "127.0.0.1-4\n").expect("written");
         let scan = SCAN.replace("127.0.0.1-4", "-iL targets");
-        interrupted(folder.path(), &format!("{scan} -oJ a.jsonl --list-open a.open"));
-        let [kept, json, open] = ["c", "a.jsonl", "a.open"].map(|name| fs::read(path(name)).expect("a file"));
+        interrupted(
+            folder.path(),
+            &format!("{scan} -oJ a.jsonl --list-open a.open"),
+        );
+        let [kept, json, open] =
+            ["c", "a.jsonl", "a.open"].map(|name| fs::read(path(name)).expect("a file"));
         let refused = |parts: &[&str], code: i32| {
             let ran = run(portreeve(&format!("resume {}", path("c").display())));
-            assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{}", ran.stderr);
+            assert_eq!(
+                (ran.code, ran.stdout.as_str()),
+                (Some(code), ""),
+                "{}",
+                ran.stderr
+            );
             for part in parts {
-                assert!(ran.stderr.contains(part), "{part:?} is missing in {}", ran.stderr);
+                assert!(
+                    ran.stderr.contains(part),
+                    "{part:?} is missing in {}",
+                    ran.stderr
+                );
             }
         };
-        let is_as_it_was = || assert!(fs::read(path("a.jsonl")).expect("a file") == json, "a file was touched all the same");
+        let is_as_it_was = || {
+            assert!(
+                fs::read(path("a.jsonl")).expect("a file") == json,
+                "a file was touched all the same"
+            )
+        };
 
         fs::write(path("targets"), "127.0.0.1-5\n").expect("written");
         refused(&["not the same any more"], 2);
         is_as_it_was();
         fs::write(path("targets"), "127.0.0.1-4\n").expect("written");
 
-        let longer = String::from_utf8(kept.clone()).expect("text").replacen("127.0.0.1", "127.0.0.2", 1);
+        let longer =
+            String::from_utf8(kept.clone())
+                .expect("text")
+                .replacen("127.0.0.1", "127.0.0.2", 1);
         for (damaged, part) in [
             (kept[..kept.len() / 2].to_vec(), "damaged"),
             (b"127.0.0.1\n".to_vec(), "no checkpoint"),
             (Vec::new(), "no checkpoint"),
-            (longer.replacen("\"-iL\"", "\"-iX\"", 1).into_bytes(), "damaged"),
-            (String::from_utf8(kept.clone()).expect("text").replacen("0.1.0", "0.0.9", 1).into_bytes(), "portreeve 0.0.9"),
+            (
+                longer.replacen("\"-iL\"", "\"-iX\"", 1).into_bytes(),
+                "damaged",
+            ),
+            (
+                String::from_utf8(kept.clone())
+                    .expect("text")
+                    .replacen("0.1.0", "0.0.9", 1)
+                    .into_bytes(),
+                "portreeve 0.0.9",
+            ),
         ] {
             fs::write(path("c"), damaged).expect("written");
             refused(&["cannot be resumed", part], 2);
@@ -230,25 +369,46 @@ fn what_does_not_fit_is_refused_and_left_alone() {
         fs::write(path("c"), &kept).expect("written");
 
         fs::write(path("a.open"), "").expect("written");
-        refused(&["a.open", "when the checkpoint was written", "put it back"], 4);
+        refused(
+            &["a.open", "when the checkpoint was written", "put it back"],
+            4,
+        );
         is_as_it_was();
         fs::write(path("a.open"), &open).expect("written");
 
         // Longer, but of another scan: a report that went on there would be half of each.
-        fs::write(path("a.jsonl"), [b"{\"type\":\"start\"}\n".as_slice(), &json].concat()).expect("written");
+        fs::write(
+            path("a.jsonl"),
+            [b"{\"type\":\"start\"}\n".as_slice(), &json].concat(),
+        )
+        .expect("written");
         refused(&["a.jsonl", "begins differently", "put it back"], 4);
-        fs::write(path("a.jsonl"), [&json, b"{\"type\":\"finding\"".as_slice()].concat()).expect("written");
+        fs::write(
+            path("a.jsonl"),
+            [&json, b"{\"type\":\"finding\"".as_slice()].concat(),
+        )
+        .expect("written");
 
         let held = fs::File::open(path("c")).expect("a file");
         // SAFETY: flock(2) on a descriptor that is open.
-        assert_eq!(unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&held), libc::LOCK_EX) }, 0);
+        let locked = unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(&held), libc::LOCK_EX) };
+        assert_eq!(locked, 0);
         refused(&["still running"], 2);
         drop(held);
 
         let Ran { code, stderr, .. } = run(portreeve(&format!("resume {}", path("c").display())));
-        assert!(code == Some(0) && stderr.starts_with("going on where"), "{stderr}");
+        assert!(
+            code == Some(0) && stderr.starts_with("going on where"),
+            "{stderr}"
+        );
         let text = fs::read_to_string(path("a.jsonl")).expect("a file");
-        assert_eq!(json_lines(&text).iter().filter(|line| line["type"] == "finding").count(), ENDPOINTS);
+        assert_eq!(
+            json_lines(&text)
+                .iter()
+                .filter(|line| line["type"] == "finding")
+                .count(),
+            ENDPOINTS
+        );
     });
 }
 
@@ -258,58 +418,102 @@ fn one_scan_at_a_time_writes_a_checkpoint() {
         listen();
         let folder = tempfile::tempdir().expect("a scratch folder");
         let arguments = format!("{SCAN} {OUTPUTS}");
-        let start = || portreeve(&arguments).current_dir(folder.path()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let start = || {
+            portreeve(&arguments)
+                .current_dir(folder.path())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it runs")
+        };
         // At once, so that not even a first checkpoint is there.
         let mut scans: Vec<_> = (0..4).map(|_| start()).collect();
         let codes: Vec<_> = scans.iter_mut().map(wait).collect();
         for (scan, code) in scans.into_iter().zip(&codes) {
             let said = scan.wait_with_output().expect("it ended").stderr;
-            assert!(*code == Some(0) || String::from_utf8_lossy(&said).contains("still running"), "{}", String::from_utf8_lossy(&said));
+            assert!(
+                *code == Some(0) || String::from_utf8_lossy(&said).contains("still running"),
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
         }
-        assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+        assert_eq!(
+            codes.iter().filter(|code| **code == Some(0)).count(),
+            1,
+            "{codes:?}"
+        );
         check_files(folder.path(), "four at once");
-        assert!(!folder.path().join("c.new").exists(), "something was left behind");
+        assert!(
+            !folder.path().join("c.new").exists(),
+            "something was left behind"
+        );
     });
 }
 
 /// It says which files are written: root must not obey anybody's.
 #[test]
 fn a_checkpoint_that_others_may_have_written_is_refused() {
-    in_namespace("a_checkpoint_that_others_may_have_written_is_refused", || {
-        listen();
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = |name: &str| folder.path().join(name);
-        let stderr = interrupted(folder.path(), &format!("{SCAN} -oJ a.jsonl"));
-        assert!(stderr.contains("to go on"), "{stderr}");
-        let set_mode = |mode| fs::set_permissions(path("c"), PermissionsExt::from_mode(mode)).expect("it is ours");
-        let refused = |part: &str| {
+    in_namespace(
+        "a_checkpoint_that_others_may_have_written_is_refused",
+        || {
+            listen();
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let path = |name: &str| folder.path().join(name);
+            let stderr = interrupted(folder.path(), &format!("{SCAN} -oJ a.jsonl"));
+            assert!(stderr.contains("to go on"), "{stderr}");
+            let set_mode = |mode| {
+                fs::set_permissions(path("c"), PermissionsExt::from_mode(mode)).expect("it is ours")
+            };
+            let refused = |part: &str| {
+                let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
+                assert!(
+                    code == Some(2) && stderr.contains(part),
+                    "{part:?} is missing in {stderr}"
+                );
+            };
+            assert_eq!(
+                fs::metadata(path("c"))
+                    .expect("a file")
+                    .permissions()
+                    .mode()
+                    & 0o777,
+                0o600
+            );
+            for mode in [0o620, 0o602] {
+                set_mode(mode);
+                refused("others may write to it");
+            }
+            set_mode(0o600);
+            match chown(path("c"), Some(12_345), None) {
+                Ok(()) => refused("it belongs to another user, 12345"),
+                Err(error) => eprintln!("not tried: a checkpoint of another user ({error})"),
+            }
+            chown(path("c"), Some(0), None).expect("root is who this is here");
+
+            // A report that a link has taken the place of, since.
+            fs::rename(path("a.jsonl"), path("moved")).expect("renamed");
+            symlink("moved", path("a.jsonl")).expect("a link");
+            let kept = fs::read(path("moved")).expect("a file");
             let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
-            assert!(code == Some(2) && stderr.contains(part), "{part:?} is missing in {stderr}");
-        };
-        assert_eq!(fs::metadata(path("c")).expect("a file").permissions().mode() & 0o777, 0o600);
-        for mode in [0o620, 0o602] {
-            set_mode(mode);
-            refused("others may write to it");
-        }
-        set_mode(0o600);
-        match chown(path("c"), Some(12_345), None) {
-            Ok(()) => refused("it belongs to another user, 12345"),
-            Err(error) => eprintln!("not tried: a checkpoint of another user ({error})"),
-        }
-        chown(path("c"), Some(0), None).expect("root is who this is here");
+            assert!(
+                code == Some(4)
+                    && stderr.contains("a.jsonl cannot be written: it is a symbolic link"),
+                "{stderr}"
+            );
+            assert!(
+                fs::read(path("moved")).expect("a file") == kept,
+                "it was written through a link"
+            );
+            fs::rename(path("moved"), path("a.jsonl")).expect("renamed");
 
-        // A report that a link has taken the place of, since.
-        fs::rename(path("a.jsonl"), path("moved")).expect("renamed");
-        symlink("moved", path("a.jsonl")).expect("a link");
-        let kept = fs::read(path("moved")).expect("a file");
-        let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
-        assert!(code == Some(4) && stderr.contains("a.jsonl cannot be written: it is a symbolic link"), "{stderr}");
-        assert!(fs::read(path("moved")).expect("a file") == kept, "it was written through a link");
-        fs::rename(path("moved"), path("a.jsonl")).expect("renamed");
-
-        let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
-        assert!(code == Some(0) && stderr.contains("reports go on in ") && stderr.contains("/a.jsonl"), "{stderr}");
-    });
+            let Ran { code, stderr, .. } = run_in(folder.path(), "resume c");
+            assert!(
+                code == Some(0)
+                    && stderr.contains("reports go on in ")
+                    && stderr.contains("/a.jsonl"),
+                "{stderr}"
+            );
+        },
+    );
 }
 
 #[test]
@@ -317,20 +521,45 @@ fn what_has_the_next_checkpoints_name_is_left_alone() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let next = folder.path().join("c.new");
     let start = || run_in(folder.path(), "127.0.0.1 -p 1 --checkpoint c -q");
-    let make_pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().expect("it runs").success());
+    let make_pipe = |path: &Path| {
+        assert!(
+            Command::new("mkfifo")
+                .arg(path)
+                .status()
+                .expect("it runs")
+                .success()
+        )
+    };
     type Make<'a> = &'a dyn Fn(&Path);
     let makers: [(Make, &str); 4] = [
-        (&|path| fs::write(path, "mine\n").expect("written"), "is no checkpoint"),
-        (&|path| symlink("elsewhere", path).expect("a link"), "is a symbolic link"),
+        (
+            &|path| fs::write(path, "mine\n").expect("written"),
+            "is no checkpoint",
+        ),
+        (
+            &|path| symlink("elsewhere", path).expect("a link"),
+            "is a symbolic link",
+        ),
         (&|path| fs::create_dir(path).expect("made"), "in the way"),
         (&make_pipe, "is no regular file"),
     ];
     for (make, part) in makers {
         make(&next);
         let Ran { code, stderr, .. } = start();
-        assert!(code == Some(4) && stderr.contains("c.new is in the way") && stderr.contains(part), "{part:?} is missing in {stderr}");
-        assert!(next.symlink_metadata().is_ok() && !folder.path().join("elsewhere").exists(), "{part}: it was touched");
-        if next.is_dir() { fs::remove_dir(&next) } else { fs::remove_file(&next) }.expect("ours");
+        assert!(
+            code == Some(4) && stderr.contains("c.new is in the way") && stderr.contains(part),
+            "{part:?} is missing in {stderr}"
+        );
+        assert!(
+            next.symlink_metadata().is_ok() && !folder.path().join("elsewhere").exists(),
+            "{part}: it was touched"
+        );
+        if next.is_dir() {
+            fs::remove_dir(&next)
+        } else {
+            fs::remove_file(&next)
+        }
+        .expect("ours");
     }
     // What a killed scan has left behind.
     fs::write(&next, "{\"format\":\"portreeve-check").expect("written");
@@ -344,19 +573,51 @@ fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
     fs::write(folder.path().join("notes"), "mine\n").expect("written");
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).expect("a link");
     for (arguments, code, part) in [
-        ("127.0.0.1 -p 1 --checkpoint endless", 2, "is no regular file"),
-        ("127.0.0.1 -p 1 --checkpoint c -oJ c", 2, "c is in use already"),
-        ("127.0.0.1 -p 1 --checkpoint c -oJ c.new", 2, "c.new is in use already"),
-        ("127.0.0.1 -p 1 --checkpoint c --stats ./c", 2, "c is in use already"),
+        (
+            "127.0.0.1 -p 1 --checkpoint endless",
+            2,
+            "is no regular file",
+        ),
+        (
+            "127.0.0.1 -p 1 --checkpoint c -oJ c",
+            2,
+            "c is in use already",
+        ),
+        (
+            "127.0.0.1 -p 1 --checkpoint c -oJ c.new",
+            2,
+            "c.new is in use already",
+        ),
+        (
+            "127.0.0.1 -p 1 --checkpoint c --stats ./c",
+            2,
+            "c is in use already",
+        ),
         ("127.0.0.1 -p 1 --checkpoint notes", 2, "is no checkpoint"),
-        ("127.0.0.1 -p 1 --checkpoint nowhere/c", 4, "nowhere/c cannot be written"),
+        (
+            "127.0.0.1 -p 1 --checkpoint nowhere/c",
+            4,
+            "nowhere/c cannot be written",
+        ),
         ("-iL - -p 1 --checkpoint c", 2, "cannot be read again"),
         ("127.0.0.1 -p 1 --checkpoint c --dry-run", 2, "--dry-run"),
         ("resume nothing", 2, "nothing cannot be resumed"),
     ] {
         let ran = run_in(folder.path(), arguments);
-        assert!(ran.code == Some(code) && ran.stderr.contains(part), "{arguments}: {:?} {}", ran.code, ran.stderr);
+        assert!(
+            ran.code == Some(code) && ran.stderr.contains(part),
+            "{arguments}: {:?} {}",
+            ran.code,
+            ran.stderr
+        );
     }
-    assert_eq!(fs::read_to_string(folder.path().join("notes")).expect("a file"), "mine\n");
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2, "something was left behind");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("notes")).expect("a file"),
+        "mine\n"
+    );
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("a folder").count(),
+        2,
+        "something was left behind"
+    );
 }

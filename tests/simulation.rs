@@ -1,5 +1,6 @@
-//! The deciding core, driven over a virtual network for hundreds of seeds: delays, loss, silence, refusals, ICMP, own-side
-//! errors, a kernel whose limits change, stale events, stops. After every step the books must balance.
+//! The deciding core, driven over a virtual network for hundreds of seeds: delays, loss, silence,
+//! refusals, ICMP, own-side errors, a kernel whose limits change, stale events, stops. After every
+//! step the books must balance.
 //!
 //! A failure prints its seed; `PORTREEVE_SEED=n cargo test --test simulation` runs that one alone.
 
@@ -10,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use portreeve::plan::{Order, Plan, PortSet, Shard, Target};
 use portreeve::scan::{
-    Connect, Event, Finding, HostDone, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot, Snapshot, State, Stats, TICK_US, Time,
-    Timeouts,
+    Connect, Event, Finding, HostDone, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot,
+    Snapshot, State, Stats, TICK_US, Time, Timeouts,
 };
 
 /// What an endpoint really is.
@@ -41,28 +42,50 @@ impl World {
         let mut random = Rng::with_seed(seed);
         World {
             truths: HashMap::new(),
-            loss: if random.bool() { 0.0 } else { random.f64() * 0.3 },
+            loss: if random.bool() {
+                0.0
+            } else {
+                random.f64() * 0.3
+            },
             slowest_us: 1 << random.u32(4..21),
-            kernel_bears: if random.bool() { usize::MAX } else { random.usize(1..100) },
-            own_errors: if random.bool() { 0.0 } else { random.f64() * 0.2 },
+            kernel_bears: if random.bool() {
+                usize::MAX
+            } else {
+                random.usize(1..100)
+            },
+            own_errors: if random.bool() {
+                0.0
+            } else {
+                random.f64() * 0.2
+            },
             self_connects: if random.bool() { 0.0 } else { 0.05 },
-            stop_at: random.bool().then(|| Time::from_us(random.u64(0..5_000_000))),
+            stop_at: random
+                .bool()
+                .then(|| Time::from_us(random.u64(0..5_000_000))),
             random,
         }
     }
 
     fn truth(&mut self, endpoint: SocketAddr) -> Truth {
         let random = &mut self.random;
-        *self.truths.entry(endpoint).or_insert_with(|| match random.u8(0..10) {
-            0 => Truth::Open,
-            1..=5 => Truth::Closed,
-            6 => Truth::Rejected(Reason::AdminProhibited),
-            _ => Truth::Silent,
-        })
+        *self
+            .truths
+            .entry(endpoint)
+            .or_insert_with(|| match random.u8(0..10) {
+                0 => Truth::Open,
+                1..=5 => Truth::Closed,
+                6 => Truth::Rejected(Reason::AdminProhibited),
+                _ => Truth::Silent,
+            })
     }
 
     /// What the kernel says at once, or when the answer comes and what it is; `None` for never.
-    fn connect(&mut self, connect: Connect, held: usize, now: Time) -> Result<Option<(Time, Outcome)>, Outcome> {
+    fn connect(
+        &mut self,
+        connect: Connect,
+        held: usize,
+        now: Time,
+    ) -> Result<Option<(Time, Outcome)>, Outcome> {
         if held >= self.kernel_bears {
             return Err(Outcome::TransientLocal(OwnError::ProcessDescriptors));
         }
@@ -80,7 +103,10 @@ impl World {
         let outcome = match self.truth(connect.endpoint) {
             Truth::Silent => return Ok(None),
             _ if self.random.f64() < self.loss => return Ok(None),
-            Truth::Open => Outcome::Connected { rtt_us: None, syn_sent_again: false },
+            Truth::Open => Outcome::Connected {
+                rtt_us: None,
+                syn_sent_again: false,
+            },
             Truth::Closed => Outcome::Refused,
             Truth::Rejected(reason) => Outcome::Unreachable { reason, by: None },
         };
@@ -101,12 +127,24 @@ impl Told {
         match news {
             Event::Finding(finding) => {
                 let endpoint = finding.endpoint;
-                assert!(self.findings.insert(endpoint, finding).is_none(), "{endpoint} has two verdicts");
-                assert!(!self.done.contains_key(&endpoint.ip()), "{} was done with", endpoint.ip());
+                assert!(
+                    self.findings.insert(endpoint, finding).is_none(),
+                    "{endpoint} has two verdicts"
+                );
+                assert!(
+                    !self.done.contains_key(&endpoint.ip()),
+                    "{} was done with",
+                    endpoint.ip()
+                );
                 *self.ports.entry(endpoint.ip()).or_default() += 1;
             }
             Event::HostDone(host) => {
-                assert_eq!(self.done.insert(host.address.ip(), host), None, "{} was done with twice", host.address);
+                assert_eq!(
+                    self.done.insert(host.address.ip(), host),
+                    None,
+                    "{} was done with twice",
+                    host.address
+                );
             }
         }
     }
@@ -115,21 +153,49 @@ impl Told {
 /// Runs one scan to its end, killing it now and then, and checks everything that can be known.
 fn simulate(seed: u64) {
     let mut world = World::new(seed);
-    let order = if world.random.bool() { Order::Random { seed } } else { Order::Sequential };
+    let order = if world.random.bool() {
+        Order::Random { seed }
+    } else {
+        Order::Sequential
+    };
     let ports: PortSet = (1..=world.random.u16(1..300)).collect();
-    let target = Target::parse(if world.random.bool() { "192.0.2.0/30" } else { "192.0.2.0/27" }).expect("a block");
-    let of = if world.random.bool() { 1 } else { world.random.u32(1..400) };
+    let target = Target::parse(if world.random.bool() {
+        "192.0.2.0/30"
+    } else {
+        "192.0.2.0/27"
+    })
+    .expect("a block");
+    let of = if world.random.bool() {
+        1
+    } else {
+        world.random.u32(1..400)
+    };
     let shard = Shard::new(world.random.u32(1..=of), of).expect("a shard");
-    let builder = Plan::builder().target(target).ports(ports).order(order).shard(shard);
-    let plan = builder.build(&mut |_| unreachable!("no names")).expect("a plan");
+    let builder = Plan::builder()
+        .target(target)
+        .ports(ports)
+        .order(order)
+        .shard(shard);
+    let plan = builder
+        .build(&mut |_| unreachable!("no names"))
+        .expect("a plan");
     let planned = plan.len();
-    let fixed_us = world.random.bool().then(|| world.random.u64(1_000..2_000_000));
+    let fixed_us = world
+        .random
+        .bool()
+        .then(|| world.random.u64(1_000..2_000_000));
     let settings = Settings {
-        timeouts: Timeouts { fixed_us, ..Timeouts::default() },
+        timeouts: Timeouts {
+            fixed_us,
+            ..Timeouts::default()
+        },
         miss_rate_ppm: world.random.u32(1..100_000),
         max_retries: world.random.u8(0..4),
         scan_silent: world.random.bool(),
-        rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate { per_s, public_only: false }),
+        rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate {
+            per_s,
+            public_only: false,
+        }),
         tell_unscanned: world.random.bool(),
         banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),
         sends_datagrams: world.random.bool(),
@@ -141,7 +207,11 @@ fn simulate(seed: u64) {
     let mut told = Told::default();
     // What was kept last, and how often the process will yet be killed.
     let mut kept: Option<(Snapshot, Stats, Told)> = None;
-    let mut kills = if world.random.bool() { world.random.u32(1..4) } else { 0 };
+    let mut kills = if world.random.bool() {
+        world.random.u32(1..4)
+    } else {
+        0
+    };
     // By slot: the number of the attempt that holds it, for an answer to know whether it is stale.
     let mut held: HashMap<Slot, (u64, SocketAddr, Time)> = HashMap::new();
     let mut answers: BinaryHeap<Reverse<(Time, u64, Slot, usize)>> = BinaryHeap::new();
@@ -157,18 +227,30 @@ fn simulate(seed: u64) {
             let (_, _, began) = held.remove(&slot).expect("an expired slot has a socket");
             if scan.is_listening(slot) {
                 let most_us = settings.banner_wait_us.expect("somebody wants to hear") + TICK_US;
-                assert!(now.us_since(began) <= most_us, "a port was listened to for too long");
+                assert!(
+                    now.us_since(began) <= most_us,
+                    "a port was listened to for too long"
+                );
                 scan.handle_heard(slot, true, now);
                 scan.check_invariants();
                 continue;
             }
-            let least_us = settings.timeouts.fixed_us.unwrap_or(settings.timeouts.min_us);
-            assert!(now.us_since(began) >= least_us || scan.stopped().is_some(), "an attempt was cut short");
+            let least_us = settings
+                .timeouts
+                .fixed_us
+                .unwrap_or(settings.timeouts.min_us);
+            assert!(
+                now.us_since(began) >= least_us || scan.stopped().is_some(),
+                "an attempt was cut short"
+            );
             scan.handle_outcome(slot, Outcome::Silence, now);
             scan.check_invariants();
         }
         while let Some(connect) = scan.poll_connect(now) {
-            assert!(!held.contains_key(&connect.slot), "a slot was given out twice");
+            assert!(
+                !held.contains_key(&connect.slot),
+                "a slot was given out twice"
+            );
             attempt += 1;
             match world.connect(connect, held.len(), now) {
                 Err(outcome) => scan.handle_outcome(connect.slot, outcome, now),
@@ -191,34 +273,54 @@ fn simulate(seed: u64) {
         }
         scan.check_before_wait(now);
         if let Some(snapshot) = scan.snapshot() {
-            let resumed = Scan::resume(plan.clone(), settings, cap, &snapshot, scan.stats().clone());
-            resumed.expect("a snapshot of any moment is good").check_invariants();
+            let resumed =
+                Scan::resume(plan.clone(), settings, cap, &snapshot, scan.stats().clone());
+            resumed
+                .expect("a snapshot of any moment is good")
+                .check_invariants();
         }
         if kills > 0 && world.random.u8(0..20) == 0 {
             if let Some(snapshot) = scan.snapshot().filter(|_| world.random.bool()) {
                 kept = Some((snapshot, scan.stats().clone(), told.clone()));
             } else if let Some((snapshot, stats, then)) = &kept {
                 kills -= 1;
-                scan = Scan::resume(plan.clone(), settings, cap, snapshot, stats.clone()).expect("the same plan");
+                scan = Scan::resume(plan.clone(), settings, cap, snapshot, stats.clone())
+                    .expect("the same plan");
                 scan.check_invariants();
-                (told, held, answers, now) = (then.clone(), HashMap::new(), BinaryHeap::new(), Time::default());
+                (told, held, answers, now) = (
+                    then.clone(),
+                    HashMap::new(),
+                    BinaryHeap::new(),
+                    Time::default(),
+                );
                 continue;
             }
         }
         let next_answer = answers.peek().map(|Reverse((at, ..))| *at);
-        now = [scan.poll_timeout(), next_answer, world.stop_at.filter(|&at| at > now)]
-            .into_iter()
-            .flatten()
-            .min()
-            .expect("something to wait for")
-            .max(now);
+        now = [
+            scan.poll_timeout(),
+            next_answer,
+            world.stop_at.filter(|&at| at > now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .expect("something to wait for")
+        .max(now);
         if world.random.u8(0..20) == 0 {
             world.kernel_bears = world.random.usize(0..100);
-            // An event for no reason, for any slot: the engine finds no answer and says nothing; the core is told nonsense
-            // only for slots that hold nothing.
+            // An event for no reason, for any slot: the engine finds no answer and says nothing;
+            // the core is told nonsense only for slots that hold nothing.
             let stale = world.random.u32(0..300);
             if !held.contains_key(&stale) {
-                scan.handle_outcome(stale, Outcome::Connected { rtt_us: Some(1), syn_sent_again: false }, now);
+                scan.handle_outcome(
+                    stale,
+                    Outcome::Connected {
+                        rtt_us: Some(1),
+                        syn_sent_again: false,
+                    },
+                    now,
+                );
             }
         }
         while let Some(&Reverse((at, number, slot, outcome))) = answers.peek()
@@ -249,14 +351,29 @@ fn simulate(seed: u64) {
     assert!(held.is_empty(), "sockets are left");
     assert_eq!(stats.settled(), planned, "the sum is wrong");
     if scan.stopped().is_none() || settings.tell_unscanned {
-        let left_out = if settings.tell_unscanned { 0 } else { stats.with_reason(Reason::SilentHost) };
-        assert_eq!(told.findings.len() as u64 + left_out, planned, "a finding is missing");
-        assert_eq!(told.done.len() as u64, plan.addresses(), "a host is missing");
+        let left_out = if settings.tell_unscanned {
+            0
+        } else {
+            stats.with_reason(Reason::SilentHost)
+        };
+        assert_eq!(
+            told.findings.len() as u64 + left_out,
+            planned,
+            "a finding is missing"
+        );
+        assert_eq!(
+            told.done.len() as u64,
+            plan.addresses(),
+            "a host is missing"
+        );
     }
     for (address, host) in &told.done {
         let untold = host.ports - told.ports.get(address).copied().unwrap_or(0);
         let is_left_out = !settings.tell_unscanned && host.rest.state() == State::Unscanned;
-        assert!(untold == 0 || is_left_out, "{untold} ports of {host:?} were not told of");
+        assert!(
+            untold == 0 || is_left_out,
+            "{untold} ports of {host:?} were not told of"
+        );
     }
     for (endpoint, finding) in &told.findings {
         let truth = world.truths.get(endpoint).copied();
@@ -264,22 +381,34 @@ fn simulate(seed: u64) {
             State::Open => truth == Some(Truth::Open),
             State::Closed => truth == Some(Truth::Closed),
             State::Filtered if finding.reason == Reason::NoResponse => {
-                // Where everything is slower than attempts may take, or much is lost, any port may seem silent.
-                let slow = world.slowest_us >= settings.timeouts.fixed_us.unwrap_or(settings.timeouts.min_us).saturating_sub(1_000);
+                // Where everything is slower than attempts may take, or much is lost, any port may
+                // seem silent.
+                let slow = world.slowest_us
+                    >= settings
+                        .timeouts
+                        .fixed_us
+                        .unwrap_or(settings.timeouts.min_us)
+                        .saturating_sub(1_000);
                 let most = u16::from(settings.max_retries) + 1;
-                (most.min(2)..=most).contains(&finding.attempts) && (truth == Some(Truth::Silent) || world.loss > 0.0 || slow)
+                (most.min(2)..=most).contains(&finding.attempts)
+                    && (truth == Some(Truth::Silent) || world.loss > 0.0 || slow)
             }
             State::Filtered => truth == Some(Truth::Rejected(finding.reason)),
             State::Unscanned => true,
         };
         assert!(right, "{finding:?} is really {truth:?}");
         if endpoint.port() == 1 {
-            assert_eq!(finding.state(), State::Unscanned, "what was never sent has no answer");
+            assert_eq!(
+                finding.state(),
+                State::Unscanned,
+                "what was never sent has no answer"
+            );
         }
     }
     if scan.stopped().is_none() && world.own_errors == 0.0 && world.kernel_bears == usize::MAX {
         let unscanned = stats.in_state(State::Unscanned);
-        let reasoned = stats.with_reason(Reason::LocalFirewall) + stats.with_reason(Reason::SilentHost);
+        let reasoned =
+            stats.with_reason(Reason::LocalFirewall) + stats.with_reason(Reason::SilentHost);
         assert_eq!(unscanned, reasoned, "lost without a reason");
     }
 }

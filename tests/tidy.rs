@@ -1,4 +1,5 @@
-//! The shape of the source: which folder may know which, where clocks, sockets and unsafe code may be.
+//! The shape of the source: which folder may know which, where clocks, sockets and unsafe code may
+//! be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,9 +40,22 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
-                let module = path.strip_prefix(&root).expect("below src/").components().next().expect("a name");
-                let module = module.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
-                found.push((module, path.clone(), fs::read_to_string(&path).expect("UTF-8")));
+                let module = path
+                    .strip_prefix(&root)
+                    .expect("below src/")
+                    .components()
+                    .next()
+                    .expect("a name");
+                let module = module
+                    .as_os_str()
+                    .to_string_lossy()
+                    .trim_end_matches(".rs")
+                    .to_owned();
+                found.push((
+                    module,
+                    path.clone(),
+                    fs::read_to_string(&path).expect("UTF-8"),
+                ));
             }
         }
     }
@@ -51,20 +65,37 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 
 /// The code without comments and without its tests, which stand at the end of each file.
 fn code(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let code = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
 fn nothing_points_back_up() {
     for (module, path, text) in sources() {
         let Some((_, may_use)) = ARROWS.iter().find(|(name, _)| *name == module) else {
-            assert!(["lib", "main"].contains(&module.as_str()), "{} has no place in tests/tidy.rs", path.display());
+            assert!(
+                ["lib", "main"].contains(&module.as_str()),
+                "{} has no place in tests/tidy.rs",
+                path.display()
+            );
             continue;
         };
-        for (other, _) in ARROWS.iter().filter(|(other, _)| *other != module && !may_use.contains(other)) {
+        for (other, _) in ARROWS
+            .iter()
+            .filter(|(other, _)| *other != module && !may_use.contains(other))
+        {
             for way in [format!("crate::{other}"), format!("portreeve::{other}")] {
-                assert!(!code(&text).contains(&way), "{} uses {other}: {module} must not know it", path.display());
+                assert!(
+                    !code(&text).contains(&way),
+                    "{} uses {other}: {module} must not know it",
+                    path.display()
+                );
             }
         }
     }
@@ -74,7 +105,11 @@ fn nothing_points_back_up() {
 fn clocks_sockets_and_unsafe_code_are_in_the_engine() {
     for (module, path, text) in sources().iter().filter(|(module, ..)| module != "engine") {
         for word in ENGINE_ONLY {
-            assert!(!code(text).contains(word), "{} says {word}, which is for engine/ only ({module})", path.display());
+            assert!(
+                !code(text).contains(word),
+                "{} says {word}, which is for engine/ only ({module})",
+                path.display()
+            );
         }
     }
 }
@@ -82,7 +117,11 @@ fn clocks_sockets_and_unsafe_code_are_in_the_engine() {
 #[test]
 fn every_file_says_first_what_it_is_for() {
     for (_, path, text) in sources() {
-        assert!(text.starts_with("//! "), "{} begins without a word on what it does", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} begins without a word on what it does",
+            path.display()
+        );
     }
 }
 
@@ -90,9 +129,28 @@ fn every_file_says_first_what_it_is_for() {
 fn every_unsafe_block_says_why_it_is_sound() {
     for (_, path, text) in sources() {
         let lines: Vec<&str> = text.lines().collect();
-        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("unsafe {")) {
-            let reasoned = lines[at.saturating_sub(4)..=at].iter().any(|line| line.contains("SAFETY:"));
+        for (at, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.contains("unsafe {"))
+        {
+            let reasoned = lines[at.saturating_sub(4)..=at]
+                .iter()
+                .any(|line| line.contains("SAFETY:"));
             assert!(reasoned, "{}:{}: {line}", path.display(), at + 1);
+        }
+    }
+}
+
+/// Code is rustfmt's business; what it does not touch are comments.
+#[test]
+fn comments_fit_into_a_hundred_columns() {
+    for (_, path, text) in sources() {
+        let mut comments = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("//"));
+        if let Some(line) = comments.find(|line| line.chars().count() > 100) {
+            panic!("{}: {line}", path.display());
         }
     }
 }

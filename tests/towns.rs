@@ -1,7 +1,8 @@
-//! Whole scans of simulated towns: in virtual time, where hundreds of seeds take seconds, and the five networks that
-//! scanners are compared on with real sockets, too.
+//! Whole scans of simulated towns: in virtual time, where hundreds of seeds take seconds, and the
+//! five networks that scanners are compared on with real sockets, too.
 //!
-//! `tests/towns.txt` is the table of all towns. A change of pacing shows as a difference there, to be looked at;
+//! `tests/towns.txt` is the table of all towns. A change of pacing shows as a difference there, to
+//! be looked at;
 //! `PORTREEVE_BLESS=1 cargo test --test towns` accepts it.
 
 mod support;
@@ -13,7 +14,9 @@ use portreeve::engine::{Options, Scanner, raise_descriptor_limit};
 use portreeve::scan::{Finding, Rate, Reason, Settings, State};
 use support::namespace::in_namespace;
 use support::network::Network;
-use support::town::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town, named};
+use support::town::{
+    Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town, named,
+};
 use support::virtual_time::{Played, plan, play, play_until};
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
@@ -23,8 +26,12 @@ fn played(scenario: &Scenario, seed: u64) -> Played {
 fn line(table: &mut String, scenario: &Scenario, seeds: u64) {
     let runs: Vec<Played> = (0..seeds).map(|seed| played(scenario, seed)).collect();
     let mean = |of: &dyn Fn(&Played) -> f64| runs.iter().map(of).sum::<f64>() / seeds as f64;
-    let least = runs.iter().map(|run| run.score.recall()).fold(1.0, f64::min);
-    let attempts = mean(&|run| (run.stats.attempts + run.stats.voided) as f64 / run.stats.planned as f64);
+    let least = runs
+        .iter()
+        .map(|run| run.score.recall())
+        .fold(1.0, f64::min);
+    let attempts =
+        mean(&|run| (run.stats.attempts + run.stats.voided) as f64 / run.stats.planned as f64);
     let invented: u64 = runs.iter().map(|run| run.score.invented()).sum();
     assert_eq!(invented, 0, "{}: answers that nobody gave", scenario.name);
     let _ = writeln!(
@@ -41,15 +48,23 @@ fn line(table: &mut String, scenario: &Scenario, seeds: u64) {
 
 #[test]
 fn the_table_is_as_it_was() {
-    let mut table =
-        format!("{:22} {:>8} {:>8} {:>9} {:>8} {:>8}\n", "town (3 seeds each)", "recall %", "least %", "attempts", "time s", "x ideal");
-    COMPARED.iter().chain(&OTHERS).for_each(|scenario| line(&mut table, scenario, 3));
+    let mut table = format!(
+        "{:22} {:>8} {:>8} {:>9} {:>8} {:>8}\n",
+        "town (3 seeds each)", "recall %", "least %", "attempts", "time s", "x ideal"
+    );
+    COMPARED
+        .iter()
+        .chain(&OTHERS)
+        .for_each(|scenario| line(&mut table, scenario, 3));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/towns.txt");
     if std::env::var_os("PORTREEVE_BLESS").is_some() {
         std::fs::write(path, &table).expect("a writable checkout");
     }
     let before = std::fs::read_to_string(path).expect("the table");
-    assert!(table == before, "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}");
+    assert!(
+        table == before,
+        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
+    );
 }
 
 #[test]
@@ -58,7 +73,11 @@ fn the_compared_towns_are_complete_for_many_seeds() {
         let runs: Vec<Played> = (100..108).map(|seed| played(scenario, seed)).collect();
         let found: u64 = runs.iter().map(|run| run.score.said[0][0]).sum();
         let missed: u64 = runs.iter().map(|run| run.score.missed()).sum();
-        assert!(missed * 1_000 <= found + missed, "{}: {missed} missed, {found} found", scenario.name);
+        assert!(
+            missed * 1_000 <= found + missed,
+            "{}: {missed} missed, {found} found",
+            scenario.name
+        );
     }
 }
 
@@ -66,37 +85,83 @@ fn the_compared_towns_are_complete_for_many_seeds() {
 #[test]
 #[ignore = "it takes half a minute: `cargo test --test towns -- --ignored`, as .ci/run does"]
 fn ten_million_endpoints() {
-    let bottleneck = Some(Limit { per_s: 100_000.0, burst: 1_000.0 });
-    let large = Scenario { name: "ten million", targets: "10.9.0.0/16", ports: 153, up: 1.0, bottleneck, ideal_s: 100.3, ..PLAIN };
+    let bottleneck = Some(Limit {
+        per_s: 100_000.0,
+        burst: 1_000.0,
+    });
+    let large = Scenario {
+        name: "ten million",
+        targets: "10.9.0.0/16",
+        ports: 153,
+        up: 1.0,
+        bottleneck,
+        ideal_s: 100.3,
+        ..PLAIN
+    };
     let run = played(&large, 1);
     let share = run.score.recall();
-    assert!(run.stats.planned > 10_000_000 && share > 0.999 && run.elapsed_s < 1.5 * large.ideal_s, "{share} in {} s", run.elapsed_s);
+    assert!(
+        run.stats.planned > 10_000_000 && share > 0.999 && run.elapsed_s < 1.5 * large.ideal_s,
+        "{share} in {} s",
+        run.elapsed_s
+    );
 }
 
-/// The estimate of what was missed is checked against what was: lossy towns, a thousand ports, of which some answer.
+/// The estimate of what was missed is checked against what was: lossy towns, a thousand ports, of
+/// which some answer.
 #[test]
 fn the_estimate_holds_in_95_of_100_scans() {
     let (mut held, mut scans, mut missed, mut expected) = (0, 0, 0, 0.0);
     for seed in 0..200 {
-        let (loss, closed) = (0.02 * (seed % 10) as f64, [0.05, 0.4, 0.8][seed as usize % 3]);
+        let (loss, closed) = (
+            0.02 * (seed % 10) as f64,
+            [0.05, 0.4, 0.8][seed as usize % 3],
+        );
         let delay = Delay::Between(5_000, 40_000);
-        let town = Scenario { targets: "10.9.1.0/30", ports: 250, open: 0.1, closed, loss, delay, ..PLAIN };
+        let town = Scenario {
+            targets: "10.9.1.0/30",
+            ports: 250,
+            open: 0.1,
+            closed,
+            loss,
+            delay,
+            ..PLAIN
+        };
         // Few attempts, so that something is missed at all.
-        let run = play(&town, seed, Settings { max_retries: 1, ..Settings::default() }, CAP);
+        let run = play(
+            &town,
+            seed,
+            Settings {
+                max_retries: 1,
+                ..Settings::default()
+            },
+            CAP,
+        );
         scans += 1;
         missed += run.score.missed();
         expected += run.stats.missed.expected;
         held += u64::from(Some(run.score.missed()) <= run.stats.missed_at_most());
     }
-    assert!(held * 100 >= scans * 95, "the bound held in {held} of {scans} scans");
-    // It is low: attempts that do not count, because they were too many, were lost as often as others.
-    assert!(missed > 50 && (expected / missed as f64 - 1.0).abs() < 0.4, "{expected:.1} expected, {missed} missed");
+    assert!(
+        held * 100 >= scans * 95,
+        "the bound held in {held} of {scans} scans"
+    );
+    // It is low: attempts that do not count, because they were too many, were lost as often as
+    // others.
+    assert!(
+        missed > 50 && (expected / missed as f64 - 1.0).abs() < 0.4,
+        "{expected:.1} expected, {missed} missed"
+    );
 }
 
-/// Two hosts that each take far less than they are asked look like a path that loses most of everything.
+/// Two hosts that each take far less than they are asked look like a path that loses most of
+/// everything.
 #[test]
 fn the_limits_of_hosts_are_not_taken_for_the_loss_of_a_path() {
-    let host_limit = Some(Limit { per_s: 219.78, burst: 85.84 });
+    let host_limit = Some(Limit {
+        per_s: 219.78,
+        burst: 85.84,
+    });
     let town = Scenario {
         targets: "10.9.1.0/31",
         ports: 4_227,
@@ -113,19 +178,46 @@ fn the_limits_of_hosts_are_not_taken_for_the_loss_of_a_path() {
 #[test]
 fn loss_on_a_tenth_of_the_hosts_costs_the_others_nothing() {
     let tenth = named("one in ten lossy").expect("it is there");
-    let clean = Scenario { loss: 0.0, ..*tenth };
+    let clean = Scenario {
+        loss: 0.0,
+        ..*tenth
+    };
     let attempts = |scenario: &Scenario| played(scenario, 3).stats.attempts as f64;
-    assert!(attempts(tenth) < 1.4 * attempts(&clean), "{} attempts instead of {}", attempts(tenth), attempts(&clean));
+    assert!(
+        attempts(tenth) < 1.4 * attempts(&clean),
+        "{} attempts instead of {}",
+        attempts(tenth),
+        attempts(&clean)
+    );
 }
 
 #[test]
 fn the_rate_is_a_ceiling_in_every_tenth_of_a_second() {
     for (delay, loss) in [((20_000, 20_000), 0.3), ((1_100_000, 2_500_000), 0.1)] {
-        let town = Scenario { loss, delay: Delay::Between(delay.0, delay.1), ..PLAIN };
+        let town = Scenario {
+            loss,
+            delay: Delay::Between(delay.0, delay.1),
+            ..PLAIN
+        };
         for per_s in [200, 1_000, 20_000] {
-            let rate = NonZeroU32::new(per_s).map(|per_s| Rate { per_s, public_only: false });
-            let run = play(&town, 1, Settings { rate, ..Settings::default() }, CAP);
-            assert!(run.most_in_100_ms <= per_s / 10, "{} SYNs in 100 ms at {per_s}/s", run.most_in_100_ms);
+            let rate = NonZeroU32::new(per_s).map(|per_s| Rate {
+                per_s,
+                public_only: false,
+            });
+            let run = play(
+                &town,
+                1,
+                Settings {
+                    rate,
+                    ..Settings::default()
+                },
+                CAP,
+            );
+            assert!(
+                run.most_in_100_ms <= per_s / 10,
+                "{} SYNs in 100 ms at {per_s}/s",
+                run.most_in_100_ms
+            );
         }
     }
 }
@@ -133,66 +225,177 @@ fn the_rate_is_a_ceiling_in_every_tenth_of_a_second() {
 #[test]
 fn an_outage_costs_its_time_and_no_answer() {
     for from in [0.2, 1.0, 2.5] {
-        let bottleneck = Some(Limit { per_s: 20_000.0, burst: 200.0 });
-        let town = Scenario { targets: "10.9.1.0/26", bottleneck, away: Away::once(from, 3.0), ..PLAIN };
+        let bottleneck = Some(Limit {
+            per_s: 20_000.0,
+            burst: 200.0,
+        });
+        let town = Scenario {
+            targets: "10.9.1.0/26",
+            bottleneck,
+            away: Away::once(from, 3.0),
+            ..PLAIN
+        };
         let run = played(&town, 1);
         let [open, closed, ..] = run.score.said;
-        assert!(run.stats.outages >= 1 && run.stats.outage_us > 2_500_000, "not noticed: {:?}", run.stats);
+        assert!(
+            run.stats.outages >= 1 && run.stats.outage_us > 2_500_000,
+            "not noticed: {:?}",
+            run.stats
+        );
         let wrong = open[2] + closed[2];
-        assert!(wrong * 1_000 <= open[0] + closed[1], "{wrong} called filtered for the outage from {from} s on");
+        assert!(
+            wrong * 1_000 <= open[0] + closed[1],
+            "{wrong} called filtered for the outage from {from} s on"
+        );
     }
 }
 
 #[test]
 fn a_network_that_does_not_come_back_is_no_firewall() {
-    let bottleneck = Some(Limit { per_s: 20_000.0, burst: 200.0 });
-    let run = played(&Scenario { targets: "10.9.1.0/26", bottleneck, away: Away::once(2.0, 1e9), ..PLAIN }, 1);
+    let bottleneck = Some(Limit {
+        per_s: 20_000.0,
+        burst: 200.0,
+    });
+    let run = played(
+        &Scenario {
+            targets: "10.9.1.0/26",
+            bottleneck,
+            away: Away::once(2.0, 1e9),
+            ..PLAIN
+        },
+        1,
+    );
     let [open, closed, ..] = run.score.said;
-    let (filtered, unscanned) = (open[2] + closed[2], run.stats.with_reason(Reason::NetworkAway));
-    assert!(unscanned > 20_000 && filtered * 1_000 < unscanned, "{filtered} called filtered, {unscanned} unscanned");
-    assert_eq!((run.stats.outages, run.stats.outage_us / 1_000_000), (1, 20));
+    let (filtered, unscanned) = (
+        open[2] + closed[2],
+        run.stats.with_reason(Reason::NetworkAway),
+    );
+    assert!(
+        unscanned > 20_000 && filtered * 1_000 < unscanned,
+        "{filtered} called filtered, {unscanned} unscanned"
+    );
+    assert_eq!(
+        (run.stats.outages, run.stats.outage_us / 1_000_000),
+        (1, 20)
+    );
 }
 
 #[test]
 fn a_stop_among_thousands_of_silent_hosts_adds_up() {
-    // At most 2,048 silent hosts are kept: the stop has to come when there are more than that, with attempts under way.
+    // At most 2,048 silent hosts are kept: the stop has to come when there are more than that, with
+    // attempts under way.
     for stop_ms in [2_000, 3_250, 4_000, 6_250] {
-        let town = Scenario { targets: "10.9.0.0/19", ports: 200, up: 0.0, ..PLAIN };
+        let town = Scenario {
+            targets: "10.9.0.0/19",
+            ports: 200,
+            up: 0.0,
+            ..PLAIN
+        };
         let tell_unscanned = stop_ms % 1_000 == 0;
-        let run = play_until(&town, 1, Settings { tell_unscanned, ..Settings::default() }, 65_000, stop_ms);
-        assert_eq!(run.stats.settled(), 8_192 * 200, "stopped after {stop_ms} ms");
+        let run = play_until(
+            &town,
+            1,
+            Settings {
+                tell_unscanned,
+                ..Settings::default()
+            },
+            65_000,
+            stop_ms,
+        );
+        assert_eq!(
+            run.stats.settled(),
+            8_192 * 200,
+            "stopped after {stop_ms} ms"
+        );
     }
 }
 
 #[test]
 fn a_host_where_everything_is_open_is_named() {
-    let run = played(&Scenario { open: 1.0, closed: 0.0, ..PLAIN }, 1);
-    assert_eq!((run.stats.hosts_all_open, run.stats.all_open.len(), run.score.recall()), (1, 1, 1.0));
-    assert_eq!(played(&Scenario { open: 0.5, closed: 0.5, ..PLAIN }, 1).stats.hosts_all_open, 0);
+    let run = played(
+        &Scenario {
+            open: 1.0,
+            closed: 0.0,
+            ..PLAIN
+        },
+        1,
+    );
+    assert_eq!(
+        (
+            run.stats.hosts_all_open,
+            run.stats.all_open.len(),
+            run.score.recall()
+        ),
+        (1, 1, 1.0)
+    );
+    assert_eq!(
+        played(
+            &Scenario {
+                open: 0.5,
+                closed: 0.5,
+                ..PLAIN
+            },
+            1
+        )
+        .stats
+        .hosts_all_open,
+        0
+    );
 }
 
 #[test]
 fn silent_hosts_are_unscanned_unless_asked_for() {
-    let few = Scenario { targets: "10.9.1.0/24", ports: 400, up: 0.2, open: 0.1, closed: 0.4, ..PLAIN };
+    let few = Scenario {
+        targets: "10.9.1.0/24",
+        ports: 400,
+        up: 0.2,
+        open: 0.1,
+        closed: 0.4,
+        ..PLAIN
+    };
     let run = played(&few, 1);
     let silent_ports = run.stats.with_reason(Reason::SilentHost);
-    assert_eq!(silent_ports, run.stats.hosts_silent * 400, "all their ports, those that were tried, too");
+    assert_eq!(
+        silent_ports,
+        run.stats.hosts_silent * 400,
+        "all their ports, those that were tried, too"
+    );
     assert_eq!(run.stats.hosts_answering + run.stats.hosts_silent, 256);
-    assert!(run.stats.attempts < 256 * 400, "less than one attempt for each");
-    let all = play(&few, 1, Settings { scan_silent: true, ..Settings::default() }, CAP);
-    assert_eq!((all.stats.hosts_silent, all.stats.in_state(State::Unscanned)), (0, 0));
+    assert!(
+        run.stats.attempts < 256 * 400,
+        "less than one attempt for each"
+    );
+    let all = play(
+        &few,
+        1,
+        Settings {
+            scan_silent: true,
+            ..Settings::default()
+        },
+        CAP,
+    );
+    assert_eq!(
+        (all.stats.hosts_silent, all.stats.in_state(State::Unscanned)),
+        (0, 0)
+    );
 }
 
 #[test]
 fn two_hundred_and_forty_sockets_are_enough() {
     for scenario in COMPARED.iter().filter(|scenario| scenario.ports < 10_000) {
         let run = play(scenario, 5, Settings::default(), 240);
-        assert!(run.score.recall() > 0.999, "{}: {}", scenario.name, run.score.recall());
+        assert!(
+            run.score.recall() > 0.999,
+            "{}: {}",
+            scenario.name,
+            run.score.recall()
+        );
         assert!(run.stats.peak_in_flight <= 240);
     }
 }
 
-/// With real sockets, a TUN device and the clock on the wall. How long it takes is `benches/town.rs`'s.
+/// With real sockets, a TUN device and the clock on the wall. How long it takes is
+/// `benches/town.rs`'s.
 fn for_real(test: &str, name: &str) {
     in_namespace(test, || {
         raise_descriptor_limit().expect("a limit");
@@ -201,15 +404,28 @@ fn for_real(test: &str, name: &str) {
         let network = Network::town(town.clone());
         let mut score = Score::default();
         let mut count = |finding: &Finding| {
-            let state = State::ALL.iter().position(|&state| state == finding.state()).expect("one of four");
+            let state = State::ALL
+                .iter()
+                .position(|&state| state == finding.state())
+                .expect("one of four");
             score.count(town.truth(finding.endpoint), state);
         };
         let mut scanner = Scanner::new(plan(scenario, 11), Options::default()).expect("a scanner");
         let summary = scanner.run(&mut count).expect("a scan");
-        assert_eq!(summary.stats.planned, summary.stats.settled(), "it does not add up");
+        assert_eq!(
+            summary.stats.planned,
+            summary.stats.settled(),
+            "it does not add up"
+        );
         let syns = network.syns() - network.repeated_syns();
-        // Where tests run side by side a responder that does not get its turn loses packets in bunches. The bench holds to 99.9 %.
-        assert!(score.invented() == 0 && score.recall() >= 0.995, "{}: {score:?}, {syns} SYNs, {:?}", scenario.name, summary.stats);
+        // Where tests run side by side a responder that does not get its turn loses packets in
+        // bunches. The bench holds to 99.9 %.
+        assert!(
+            score.invented() == 0 && score.recall() >= 0.995,
+            "{}: {score:?}, {syns} SYNs, {:?}",
+            scenario.name,
+            summary.stats
+        );
     });
 }
 

@@ -1,4 +1,5 @@
-//! Watching a scan from outside, as a user does: `--stats` and `--metrics`, with readers that are slow, hostile or gone.
+//! Watching a scan from outside, as a user does: `--stats` and `--metrics`, with readers that are
+//! slow, hostile or gone.
 
 mod support;
 
@@ -14,11 +15,19 @@ use support::network::{Network, Reply};
 
 /// Begins a scan that gets no answer, and says where its metrics are.
 fn silent_scan() -> (Child, String) {
-    let mut child =
-        portreeve("10.9.1.2 -p 1-100 --timeout 60 --metrics 0").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
+    let mut child = portreeve("10.9.1.2 -p 1-100 --timeout 60 --metrics 0")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
     let mut line = String::new();
-    BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
-    let address = line.trim().strip_prefix("metrics at http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    BufReader::new(child.stderr.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    let address = line
+        .trim()
+        .strip_prefix("metrics at http://")
+        .and_then(|rest| rest.strip_suffix("/metrics"));
     let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
     (child, address)
 }
@@ -40,12 +49,17 @@ fn metrics_are_served_whoever_else_is_there() {
         let _network = Network::start(|_, _| Reply::Silence);
         let (mut child, address) = silent_scan();
         // Those that say nothing, or half a request, stay until they are too old, or too many.
-        let quiet: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(&*address).expect("somebody listens")).collect();
+        let quiet: Vec<TcpStream> = (0..20)
+            .map(|_| TcpStream::connect(&*address).expect("somebody listens"))
+            .collect();
         for mut stream in &quiet {
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:");
         }
         for request in ["\u{1}\u{2}\u{3}\r\n\r\n", "GET /metrics HTTP/9.9\r\n\r\n"] {
-            assert!(asked(&address, request).starts_with("HTTP/1.1 400 "), "{request:?}");
+            assert!(
+                asked(&address, request).starts_with("HTTP/1.1 400 "),
+                "{request:?}"
+            );
         }
         // Somebody who sends without end is answered and cut off.
         let mut endless = TcpStream::connect(&*address).expect("somebody listens");
@@ -53,26 +67,54 @@ fn metrics_are_served_whoever_else_is_there() {
         assert!(refused, "64 MiB were taken");
         // On a busy machine all of that may be over before the last attempt has begun.
         let mut pages = (0..1_000).map(|_| asked(&address, GET));
-        let page = pages.find(|page| page.contains("\nportreeve_sockets_in_flight 100\n")).expect("all of them in flight");
+        let page = pages
+            .find(|page| page.contains("\nportreeve_sockets_in_flight 100\n"))
+            .expect("all of them in flight");
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
-        assert!(page.contains("\nportreeve_planned_endpoints 100\n"), "{page}");
+        assert!(
+            page.contains("\nportreeve_planned_endpoints 100\n"),
+            "{page}"
+        );
         check_with_promtool(page.split("\r\n\r\n").nth(1).expect("a body"));
         signal(&child, libc::SIGINT);
         assert_eq!(wait(&mut child), Some(130));
-        assert!(TcpStream::connect(&*address).is_err(), "it is served while the scan runs");
+        assert!(
+            TcpStream::connect(&*address).is_err(),
+            "it is served while the scan runs"
+        );
     });
 }
 
 /// Prometheus's own opinion.
 fn check_with_promtool(page: &str) {
-    let Ok(mut promtool) = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
-        assert!(std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(), "promtool is not installed");
-        let _ = writeln!(std::io::stderr(), "\n*** NOT CHECKED with promtool, which is not installed ***\n");
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        assert!(
+            std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(),
+            "promtool is not installed"
+        );
+        let _ = writeln!(
+            std::io::stderr(),
+            "\n*** NOT CHECKED with promtool, which is not installed ***\n"
+        );
         return;
     };
-    promtool.stdin.take().expect("piped").write_all(page.as_bytes()).expect("it reads");
+    promtool
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(page.as_bytes())
+        .expect("it reads");
     let output = promtool.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}{page}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{page}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -80,9 +122,15 @@ fn metrics_that_cannot_be_served_are_said_before_the_scan() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = taken.local_addr().expect("an address");
     let Ran { code, stderr, .. } = run(portreeve(&format!("127.0.0.1 -p 1 --metrics {address}")));
-    assert!(code == Some(4) && stderr.contains(&format!("metrics cannot be served at {address}")), "{code:?} {stderr}");
+    assert!(
+        code == Some(4) && stderr.contains(&format!("metrics cannot be served at {address}")),
+        "{code:?} {stderr}"
+    );
     let Ran { code, stderr, .. } = run(portreeve("127.0.0.1 -p 1 --metrics here:9100"));
-    assert!(code == Some(2) && stderr.contains("here:9100") && stderr.contains("write 9100"), "{code:?} {stderr}");
+    assert!(
+        code == Some(2) && stderr.contains("here:9100") && stderr.contains("write 9100"),
+        "{code:?} {stderr}"
+    );
 }
 
 #[test]
@@ -90,16 +138,40 @@ fn stats_add_up_in_each_line() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let path = folder.path().join("stats.jsonl");
     for to in [path.display().to_string(), "3".into()] {
-        let shell = format!("exec '{}' 127.0.0.1 -p 1-2000 -q --stats {to} 3>'{}'", env!("CARGO_BIN_EXE_portreeve"), path.display());
-        assert!(Command::new("sh").args(["-c", &shell]).status().expect("it runs").code().is_some_and(|code| code <= 1), "{shell}");
+        let shell = format!(
+            "exec '{}' 127.0.0.1 -p 1-2000 -q --stats {to} 3>'{}'",
+            env!("CARGO_BIN_EXE_portreeve"),
+            path.display()
+        );
+        assert!(
+            Command::new("sh")
+                .args(["-c", &shell])
+                .status()
+                .expect("it runs")
+                .code()
+                .is_some_and(|code| code <= 1),
+            "{shell}"
+        );
         let lines = json_lines(&std::fs::read_to_string(&path).expect("the file"));
         assert!(lines.len() >= 2, "{lines:?}");
         for line in &lines {
-            let number = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}"));
-            assert_eq!(number("settled"), number("open") + number("closed") + number("filtered") + number("unscanned"), "{line}");
+            let number = |name: &str| {
+                line[name]
+                    .as_u64()
+                    .unwrap_or_else(|| panic!("no {name} in {line}"))
+            };
+            assert_eq!(
+                number("settled"),
+                number("open") + number("closed") + number("filtered") + number("unscanned"),
+                "{line}"
+            );
         }
         let last = lines.last().expect("a line");
-        assert_eq!((&last["type"], &last["is_last"], &last["settled"]), (&"stats".into(), &true.into(), &2_000.into()), "{last}");
+        assert_eq!(
+            (&last["type"], &last["is_last"], &last["settled"]),
+            (&"stats".into(), &true.into(), &2_000.into()),
+            "{last}"
+        );
     }
 }
 
@@ -108,7 +180,11 @@ fn a_full_pipe_does_not_hold_the_scan_up() {
     let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
     let size = fill(&mut writer);
     let mut command = portreeve("127.0.0.1 -p 1-100 -q --stats 1");
-    let code = command.stdout(Stdio::from(OwnedFd::from(writer))).status().expect("it ends").code();
+    let code = command
+        .stdout(Stdio::from(OwnedFd::from(writer)))
+        .status()
+        .expect("it ends")
+        .code();
     assert!(code.is_some_and(|code| code <= 1), "{code:?}");
     drop(command);
     let mut text = Vec::new();
@@ -121,7 +197,11 @@ fn fill(writer: &mut std::io::PipeWriter) -> usize {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::OpenOptionsExt;
     let path = format!("/dev/fd/{}", writer.as_raw_fd());
-    let mut unblocked = File::options().append(true).custom_flags(libc::O_NONBLOCK).open(path).expect("the pipe");
+    let mut unblocked = File::options()
+        .append(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .expect("the pipe");
     std::iter::from_fn(|| unblocked.write(&[b'x'; 4_096]).ok()).sum()
 }
 
@@ -130,10 +210,19 @@ fn a_reader_that_has_gone_is_not_missed() {
     let Ran { code, stdout, .. } = run({
         let mut shell = Command::new("sh");
         // `true` reads nothing and goes; the report still comes.
-        shell.args(["-c", &format!("{{ '{}' 127.0.0.1 -p 1-2000 --stats 3 3>&1 >&4 | true; }} 4>&1", env!("CARGO_BIN_EXE_portreeve"))]);
+        shell.args([
+            "-c",
+            &format!(
+                "{{ '{}' 127.0.0.1 -p 1-2000 --stats 3 3>&1 >&4 | true; }} 4>&1",
+                env!("CARGO_BIN_EXE_portreeve")
+            ),
+        ]);
         shell
     });
-    assert!(code == Some(0) && stdout.contains("2,000 planned"), "{code:?} {stdout}");
+    assert!(
+        code == Some(0) && stdout.contains("2,000 planned"),
+        "{code:?} {stdout}"
+    );
 }
 
 #[test]
@@ -141,10 +230,21 @@ fn stats_never_go_where_another_report_goes() {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let report = folder.path().join("report.json").display().to_string();
     // The first number that the program itself would open something at.
-    for arguments in [format!("127.0.0.1 -p 1 --stats 3 -oJ {report}"), format!("127.0.0.1 -p 1 --stats 4294967296 -oJ {report}")] {
+    for arguments in [
+        format!("127.0.0.1 -p 1 --stats 3 -oJ {report}"),
+        format!("127.0.0.1 -p 1 --stats 4294967296 -oJ {report}"),
+    ] {
         let Ran { code, stderr, .. } = run(portreeve(&arguments));
-        assert!(code == Some(4) && stderr.contains("it is not open; open it in the shell"), "{arguments}: {code:?} {stderr}");
+        assert!(
+            code == Some(4) && stderr.contains("it is not open; open it in the shell"),
+            "{arguments}: {code:?} {stderr}"
+        );
     }
-    let Ran { code, stderr, .. } = run(portreeve(&format!("127.0.0.1 -p 1 --stats {report} -oJ {report}")));
-    assert!(code == Some(2) && stderr.contains("a file of its own"), "{code:?} {stderr}");
+    let Ran { code, stderr, .. } = run(portreeve(&format!(
+        "127.0.0.1 -p 1 --stats {report} -oJ {report}"
+    )));
+    assert!(
+        code == Some(2) && stderr.contains("a file of its own"),
+        "{code:?} {stderr}"
+    );
 }

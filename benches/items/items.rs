@@ -1,5 +1,5 @@
-//! Instructions per thousand items of the parts that run once per probe, counted by callgrind: the same on every run, on
-//! however noisy a machine. The counts of one run are in docs/runs/.
+//! Instructions per thousand items of the parts that run once per probe, counted by callgrind: the
+//! same on every run, on however noisy a machine. The counts of one run are in docs/runs/.
 //!
 //!     cargo install gungraun-runner --version 0.20.0     (once; it needs valgrind)
 //!     cargo bench --manifest-path benches/items/Cargo.toml

@@ -1,5 +1,5 @@
-//! The flags as clap sees them, and nmap's spellings of them. Values are checked for their form only; what they mean
-//! together is `request`'s.
+//! The flags as clap sees them, and nmap's spellings of them. Values are checked for their form
+//! only; what they mean together is `request`'s.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,8 @@ use portreeve::scan::State;
 
 use super::shard;
 
-/// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread, without root.
+/// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread,
+/// without root.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
@@ -25,18 +26,25 @@ pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
 
-    /// Keep in FILE what it takes to go on, whatever happens to this process: with `portreeve resume FILE`, or with the same
-    /// command line again
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = "Long scans")]
+    /// Keep in FILE what it takes to go on, whatever happens to this process: with `portreeve
+    /// resume FILE`, or with the same command line again
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "dry_run",
+        help_heading = "Long scans"
+    )]
     pub checkpoint: Option<PathBuf>,
-    /// Scan the I-th of N parts of the plan: 3/16; or this job's part, in a Slurm array or an indexed job of Kubernetes: auto/16
-    /// (docs/DISTRIBUTED.md)
+    /// Scan the I-th of N parts of the plan: 3/16; or this job's part, in a Slurm array or an
+    /// indexed job of Kubernetes: auto/16 (docs/DISTRIBUTED.md)
     #[arg(long, value_name = "I/N", value_parser = shard::parse, help_heading = "Long scans")]
     pub shard: Option<shard::Wanted>,
-    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that descriptor (docs/OUTPUT.md)
+    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that
+    /// descriptor (docs/OUTPUT.md)
     #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
     pub stats: Option<PathBuf>,
-    /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare PORT is this machine's own
+    /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare
+    /// PORT is this machine's own
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics, help_heading = "Looking into it")]
     pub metrics: Option<SocketAddr>,
     /// Measure how long each phase of the loop takes, and report it at the end
@@ -45,8 +53,8 @@ pub struct Args {
     /// Say how much would be probed, and send no probe; names are looked up all the same
     #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_xml", "output_grepable", "output_all", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
-    /// Say in sentences what will be done, how many probes that is and how long it takes at best, before doing it; with --dry-run
-    /// instead of doing it
+    /// Say in sentences what will be done, how many probes that is and how long it takes at best,
+    /// before doing it; with --dry-run instead of doing it
     #[arg(long, help_heading = "Output")]
     pub explain: bool,
 }
@@ -55,7 +63,8 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// List findings of these states one by one, several with commas between; the others are counted [default: open]
+    /// List findings of these states one by one, several with commas between; the others are
+    /// counted [default: open]
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub show: Vec<Shown>,
     /// Nothing but what is open, and the sum
@@ -64,7 +73,8 @@ pub struct OutputArgs {
     /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
     #[arg(long)]
     pub json: bool,
-    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time) [nmap's way of writing it: -oJ]
+    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time)
+    /// [nmap's way of writing it: -oJ]
     #[arg(long, value_name = "FILE")]
     pub output_json: Option<PathBuf>,
     /// The text report to FILE [nmap: -oN]
@@ -102,12 +112,13 @@ pub struct OutputArgs {
 /// What is scanned, and how: all but what becomes of the findings.
 #[derive(Debug, clap::Args)]
 pub struct ScanArgs {
-    /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges (10.0-1.1,3.*), host names,
-    /// or URLs (the host, and its port unless -p is given)
+    /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges
+    /// (10.0-1.1,3.*), host names, or URLs (the host, and its port unless -p is given)
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
-    /// Read targets from FILE, or from standard input if it is "-"; separated by white space, "#" begins a comment [nmap: -iL]
+    /// Read targets from FILE, or from standard input if it is "-"; separated by white space, "#"
+    /// begins a comment [nmap: -iL]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub input_file: Vec<PathBuf>,
     /// Leave these targets out; several with commas between
@@ -126,12 +137,17 @@ pub struct ScanArgs {
     #[arg(short = '6', help_heading = "Targets")]
     pub ipv6: bool,
 
-    /// Ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such as http*, [1-1024] (those with a
-    /// name) [default: the top 1,000]
+    /// Ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such as http*,
+    /// [1-1024] (those with a name) [default: the top 1,000]
     #[arg(short, long, value_name = "PORTS", allow_hyphen_values = true, conflicts_with_all = ["top_ports", "fast"], help_heading = "Ports")]
     pub ports: Option<String>,
     /// Leave these ports out
-    #[arg(long, value_name = "PORTS", allow_hyphen_values = true, help_heading = "Ports")]
+    #[arg(
+        long,
+        value_name = "PORTS",
+        allow_hyphen_values = true,
+        help_heading = "Ports"
+    )]
     pub exclude_ports: Option<String>,
     /// The N ports most often found open, 1 to 1000
     #[arg(long, value_name = "N", value_parser = top_ports, allow_hyphen_values = true, conflicts_with = "fast", help_heading = "Ports")]
@@ -140,39 +156,49 @@ pub struct ScanArgs {
     #[arg(short = 'F', long, help_heading = "Ports")]
     pub fast: bool,
 
-    /// The order of probing that this number stands for, to have it again [default: another each time]
-    #[arg(long, value_name = "N", conflicts_with = "sequential", help_heading = "Order and pace")]
+    /// The order of probing that this number stands for, to have it again [default: another each
+    /// time]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "sequential",
+        help_heading = "Order and pace"
+    )]
     pub seed: Option<u64>,
     /// Probe in order of addresses and ports
     #[arg(long, help_heading = "Order and pace")]
     pub sequential: bool,
-    /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a bare number is seconds; for
-    /// experiments that are to be the same each time
+    /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a
+    /// bare number is seconds; for experiments that are to be the same each time
     #[arg(long, value_name = "TIME", value_parser = timeout_us, allow_hyphen_values = true, conflicts_with_all = ["min_timeout", "max_timeout"], help_heading = "Order and pace")]
     pub timeout: Option<u64>,
-    /// Give no attempt less than this, however near the hosts; raise it where answers are now and then much later
+    /// Give no attempt less than this, however near the hosts; raise it where answers are now and
+    /// then much later
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub min_timeout: u64,
-    /// Give no attempt more than this; raise it for paths slower than that, lower it when you cannot wait
+    /// Give no attempt more than this; raise it for paths slower than that, lower it when you
+    /// cannot wait
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_timeout: u64,
-    /// Ask silent ports again until the chance that an open one was missed is below this: 0.1% or 0.001; lower it where
-    /// no port may be missed
+    /// Ask silent ports again until the chance that an open one was missed is below this: 0.1% or
+    /// 0.001; lower it where no port may be missed
     #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share_ppm, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub miss_rate: u32,
     /// But no more often than this, 0 to 100; 0 where one attempt must do
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_retries: u8,
-    /// Scan all ports of hosts that answer nothing, too; without it they are left out where there are more than 16 hosts. For hosts
-    /// that may have one open port among thousands of silent ones [nmap: -Pn]
+    /// Scan all ports of hosts that answer nothing, too; without it they are left out where there
+    /// are more than 16 hosts. For hosts that may have one open port among thousands of silent ones
+    /// [nmap: -Pn]
     #[arg(long, help_heading = "Order and pace")]
     pub scan_silent: bool,
-    /// Hold at most N sockets at once, 1 or more; lower it where a router or firewall on the way keeps a small table of connections
-    /// [default: what descriptors and memory allow]
+    /// Hold at most N sockets at once, 1 or more; lower it where a router or firewall on the way
+    /// keeps a small table of connections [default: what descriptors and memory allow]
     #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_fds: Option<u32>,
-    /// Begin at most N attempts per second, towards any address; lower it where you share the network or were asked to; "none" for no
-    /// limit [default: 10000, none towards loopback, link-local and private addresses]
+    /// Begin at most N attempts per second, towards any address; lower it where you share the
+    /// network or were asked to; "none" for no limit [default: 10000, none towards loopback,
+    /// link-local and private addresses]
     #[arg(long, value_name = "N", value_parser = max_rate, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_rate: Option<MaxRate>,
 
@@ -192,25 +218,30 @@ pub struct ScanArgs {
     /// Read what an open port says first, up to 1,024 bytes, and show it
     #[arg(long, help_heading = "Open ports")]
     pub banner: bool,
-    /// With --banner, listen so long at most; raise it for servers that look the caller's name up first
+    /// With --banner, listen so long at most; raise it for servers that look the caller's name up
+    /// first
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Open ports")]
     pub banner_wait: u64,
-    /// Tell the scanned hosts who scans them and why: a line of up to 510 bytes, sent on each connection that opens
+    /// Tell the scanned hosts who scans them and why: a line of up to 510 bytes, sent on each
+    /// connection that opens
     #[arg(long, value_name = "TEXT", value_parser = notice, help_heading = "Open ports")]
     pub notice: Option<String>,
     /// Send it to each probed port as a UDP datagram, too; these count for the rate
     #[arg(long, requires = "notice", help_heading = "Open ports")]
     pub notice_udp: bool,
 
-    /// Compare what is found on this machine's own addresses with what listens there by the kernel's list, as `ss -tln` shows it (Linux)
+    /// Compare what is found on this machine's own addresses with what listens there by the
+    /// kernel's list, as `ss -tln` shows it (Linux)
     #[arg(long, help_heading = "Open ports")]
     pub verify_local: bool,
 
-    /// A bundle of options, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many sockets), 3 is the default, 4
-    /// and 5 are impatient (no more than 1.25 s and 6 retries, 0.3 s and 2); an option that is given itself counts
+    /// A bundle of options, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many
+    /// sockets), 3 is the default, 4 and 5 are impatient (no more than 1.25 s and 6 retries, 0.3 s
+    /// and 2); an option that is given itself counts
     #[arg(short = 'T', long, value_name = "N", value_parser = timing, help_heading = "Settings")]
     pub timing: Option<u8>,
-    /// Read settings from FILE, a line of `option = value` each; "none" for no file [default: ~/.config/portreeve/config.toml]
+    /// Read settings from FILE, a line of `option = value` each; "none" for no file [default:
+    /// ~/.config/portreeve/config.toml]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     pub config: Option<PathBuf>,
 
@@ -242,7 +273,8 @@ A target that cannot be looked up is left out of the plan, with a warning.";
 /// What else the command does than scanning.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what this machine allows, what limits the number of sockets, and what to type to change it
+    /// Show what this machine allows, what limits the number of sockets, and what to type to change
+    /// it
     Limits {
         /// As one JSON object (docs/OUTPUT.md describes it)
         #[arg(long)]
@@ -256,7 +288,8 @@ pub enum Command {
         /// The checkpoint
         file: PathBuf,
     },
-    /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is missing
+    /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is
+    /// missing
     Merge(Box<MergeArgs>),
     /// Print what a shell needs to complete this command's words
     Completions {
@@ -269,7 +302,8 @@ pub enum Command {
         #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment"])]
         command: Option<String>,
     },
-    /// Run a scan again and again under different settings, to see what they do; without a target, on this machine itself
+    /// Run a scan again and again under different settings, to see what they do; without a target,
+    /// on this machine itself
     Experiment(Box<ExperimentArgs>),
 }
 
@@ -290,8 +324,8 @@ pub struct ExperimentArgs {
     #[command(flatten)]
     pub scan: ScanArgs,
 
-    /// Vary this over these values: max-fds, max-rate, timeout, max-retries or fresh-sockets; k is a thousand. Twice for a grid
-    /// [default: max-fds=32,64,128,256,512]
+    /// Vary this over these values: max-fds, max-rate, timeout, max-retries or fresh-sockets; k is
+    /// a thousand. Twice for a grid [default: max-fds=32,64,128,256,512]
     #[arg(long, value_name = "WHAT=A,B,…", value_parser = sweep, help_heading = "Experiment")]
     pub sweep: Vec<Sweep>,
     /// Run each setting so often; the settings take turns
@@ -301,7 +335,12 @@ pub struct ExperimentArgs {
     #[arg(long, value_name = "N", help_heading = "Experiment")]
     pub assume_nofile: Option<u64>,
     /// Take N descriptors away when each run has begun, as another part of the program would
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Experiment")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Experiment"
+    )]
     pub occupy_fds: u32,
     /// A line for each run to FILE, as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Experiment")]
@@ -359,7 +398,8 @@ pub enum MaxRate {
     Unlimited,
 }
 
-/// Rewrites what nmap's users type into what clap can express: options of one dash and several letters.
+/// Rewrites what nmap's users type into what clap can express: options of one dash and several
+/// letters.
 pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
     let mut rewritten = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
@@ -369,8 +409,9 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             break;
         }
         let text = word.to_str().unwrap_or_default();
-        let (option, value) = match text.get(..3).filter(|option| ["-iL", "-oJ", "-oN", "-oL", "-oX", "-oG", "-oA", "-oS"].contains(option))
-        {
+        let (option, value) = match text.get(..3).filter(|option| {
+            ["-iL", "-oJ", "-oN", "-oL", "-oX", "-oG", "-oA", "-oS"].contains(option)
+        }) {
             // `-oJ=FILE` means what `--output-json=FILE` does.
             Some(option) => (option, text[3..].strip_prefix('=').unwrap_or(&text[3..])),
             None => (text, ""),
@@ -399,7 +440,11 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             }
         };
         // The value may stand in the next word, or directly behind.
-        rewritten.push(if value.is_empty() { option.into() } else { format!("{option}={value}").into() });
+        rewritten.push(if value.is_empty() {
+            option.into()
+        } else {
+            format!("{option}={value}").into()
+        });
     }
     rewritten.extend(words);
     rewritten
@@ -408,9 +453,15 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
 /// What to type instead of an option of nmap's that cannot be had here.
 pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
-        "-oS" => "this format is not written; use -oN FILE for text, -oX FILE for XML or -oJ FILE for JSON lines",
-        "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => "there are only TCP connect scans; leave it out",
-        "-sV" | "-sC" | "-A" | "-O" => "services and systems are not identified; give nmap the open ports that were found",
+        "-oS" => {
+            "this format is not written; use -oN FILE for text, -oX FILE for XML or -oJ FILE for JSON lines"
+        }
+        "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => {
+            "there are only TCP connect scans; leave it out"
+        }
+        "-sV" | "-sC" | "-A" | "-O" => {
+            "services and systems are not identified; give nmap the open ports that were found"
+        }
         "-sn" | "-sP" | "-sL" => {
             "there is no scan for hosts alone; -p 80,443 --show all tells who answers, --dry-run -v lists the addresses"
         }
@@ -421,9 +472,17 @@ pub fn not_here(option: &str) -> Option<&'static str> {
 /// A duration in microseconds: `250ms`, `1.5s`, `2m`; a bare number is seconds.
 pub fn duration_us(text: &str) -> Result<u64, String> {
     let form = "write it like 250ms, 1.5s or 2m; a bare number is seconds";
-    let bare = text.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
-    let with_unit = if bare { format!("{text}s") } else { text.to_owned() };
-    let duration: jiff::SignedDuration = with_unit.parse().map_err(|_| format!("{text:?} is no duration; {form}"))?;
+    let bare = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
+    let with_unit = if bare {
+        format!("{text}s")
+    } else {
+        text.to_owned()
+    };
+    let duration: jiff::SignedDuration = with_unit
+        .parse()
+        .map_err(|_| format!("{text:?} is no duration; {form}"))?;
     u64::try_from(duration.as_micros()).map_err(|_| format!("{text:?} lies in the past; {form}"))
 }
 
@@ -438,7 +497,9 @@ fn timeout_us(text: &str) -> Result<u64, String> {
 
 /// A share in millionths: `0.1%`, `0.001`.
 fn share_ppm(text: &str) -> Result<u32, String> {
-    let (number, unit) = text.strip_suffix('%').map_or((text, 1e6), |percent| (percent.trim_end(), 1e4));
+    let (number, unit) = text
+        .strip_suffix('%')
+        .map_or((text, 1e6), |percent| (percent.trim_end(), 1e4));
     match number.parse::<f64>().map(|number| number * unit) {
         Ok(ppm) if (1.0..=500_000.0).contains(&ppm) => Ok(ppm.round() as u32),
         Ok(_) => Err(format!("{text:?} is out of range; write 0.0001% to 50%")),
@@ -447,24 +508,42 @@ fn share_ppm(text: &str) -> Result<u32, String> {
 }
 
 fn top_ports(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(|| "write 1 to 1000, or use -p- for all ports".into())
+    text.parse()
+        .ok()
+        .filter(|n| (1..=1000).contains(n))
+        .ok_or_else(|| "write 1 to 1000, or use -p- for all ports".into())
 }
 
 fn source(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| "write an address of this machine, such as 192.0.2.7 or 2001:db8::7".into())
+    text.parse()
+        .map_err(|_| "write an address of this machine, such as 192.0.2.7 or 2001:db8::7".into())
 }
 
 fn metrics(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
     let own = port.map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    own.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is no address and port; write 9100, 192.0.2.7:9100 or [::1]:9100"))
+    own.or_else(|_| text.parse()).map_err(|_| {
+        format!("{text:?} is no address and port; write 9100, 192.0.2.7:9100 or [::1]:9100")
+    })
 }
 
 /// A preset, by its number or by nmap's name for it.
 fn timing(text: &str) -> Result<u8, String> {
-    const NAMES: [&str; 6] = ["paranoid", "sneaky", "polite", "normal", "aggressive", "insane"];
-    let number = NAMES.iter().position(|name| *name == text).map_or_else(|| text.parse().ok(), |number| Some(number as u8));
-    number.filter(|number| usize::from(*number) < NAMES.len()).ok_or_else(|| format!("{text:?} is no preset; write 0 to 5"))
+    const NAMES: [&str; 6] = [
+        "paranoid",
+        "sneaky",
+        "polite",
+        "normal",
+        "aggressive",
+        "insane",
+    ];
+    let number = NAMES
+        .iter()
+        .position(|name| *name == text)
+        .map_or_else(|| text.parse().ok(), |number| Some(number as u8));
+    number
+        .filter(|number| usize::from(*number) < NAMES.len())
+        .ok_or_else(|| format!("{text:?} is no preset; write 0 to 5"))
 }
 
 fn notice(text: &str) -> Result<String, String> {
@@ -492,20 +571,32 @@ fn max_rate(text: &str) -> Result<MaxRate, String> {
     match text.parse() {
         Ok(per_s) => Ok(MaxRate::PerSecond(per_s)),
         Err(_) if text == "none" => Ok(MaxRate::Unlimited),
-        Err(_) => Err(format!("{text:?} is no rate; write attempts per second, 1 or more, or \"none\" for no limit")),
+        Err(_) => Err(format!(
+            "{text:?} is no rate; write attempts per second, 1 or more, or \"none\" for no limit"
+        )),
     }
 }
 
 /// `max-fds=16,64,1k`.
 fn sweep(text: &str) -> Result<Sweep, String> {
     let form = "write it like max-fds=16,64,1k; max-rate, timeout, max-retries and fresh-sockets can be varied, too";
-    let (name, values) = text.split_once('=').ok_or_else(|| format!("{text:?} has no values; {form}"))?;
-    let knob = Knob::ALL.into_iter().find(|knob| knob.as_str() == name).ok_or_else(|| format!("{name:?} cannot be varied; {form}"))?;
+    let (name, values) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} has no values; {form}"))?;
+    let knob = Knob::ALL
+        .into_iter()
+        .find(|knob| knob.as_str() == name)
+        .ok_or_else(|| format!("{name:?} cannot be varied; {form}"))?;
     let mut sweep = Sweep::new();
     for text in values.split(',') {
-        let setting = Setting { knob, value: knob_value(knob, text)? };
+        let setting = Setting {
+            knob,
+            value: knob_value(knob, text)?,
+        };
         if sweep.contains(&setting) {
-            return Err(format!("{text} is there twice; write each value once and --repeat N for more runs"));
+            return Err(format!(
+                "{text} is there twice; write each value once and --repeat N for more runs"
+            ));
         }
         sweep.push(setting);
     }
@@ -515,14 +606,27 @@ fn sweep(text: &str) -> Result<Sweep, String> {
 /// A knob's value: what its option takes, and thousands with a k.
 fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
     let count = || {
-        let (digits, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |digits| (digits, 1_000));
-        let count = digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).map(u64::from);
-        count.ok_or_else(|| format!("{text:?} is no number for {}; write it like 64 or 4k", knob.as_str()))
+        let (digits, unit) = text
+            .strip_suffix(['k', 'K'])
+            .map_or((text, 1), |digits| (digits, 1_000));
+        let count = digits
+            .parse::<u32>()
+            .ok()
+            .and_then(|count| count.checked_mul(unit))
+            .map(u64::from);
+        count.ok_or_else(|| {
+            format!(
+                "{text:?} is no number for {}; write it like 64 or 4k",
+                knob.as_str()
+            )
+        })
     };
     match (knob, text) {
         (Knob::MaxRate, "none") => Ok(None),
         (Knob::FreshSockets, "yes" | "no") => Ok(Some(u64::from(text == "yes"))),
-        (Knob::FreshSockets, _) => Err(format!("{text:?} is neither yes nor no; write fresh-sockets=no,yes")),
+        (Knob::FreshSockets, _) => Err(format!(
+            "{text:?} is neither yes nor no; write fresh-sockets=no,yes"
+        )),
         (Knob::Timeout, _) => timeout_us(text).map(Some),
         (Knob::MaxRetries, _) => count()?
             .try_into()
@@ -531,7 +635,10 @@ fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
             .map(|count| Some(count.into()))
             .ok_or_else(|| format!("{text:?} is out of range; write 0 to 100")),
         (Knob::MaxFds | Knob::MaxRate, _) => match count()? {
-            0 => Err(format!("{} of 0 would never begin; write 1 or more", knob.as_str())),
+            0 => Err(format!(
+                "{} of 0 would never begin; write 1 or more",
+                knob.as_str()
+            )),
             count => Ok(Some(count)),
         },
     }
@@ -550,9 +657,15 @@ mod tests {
     #[test]
     fn every_command_has_its_page() {
         let command = Args::command();
-        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let names: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
         for name in &names {
-            assert!(Args::try_parse_from(["portreeve", "man", name]).is_ok(), "{name}");
+            assert!(
+                Args::try_parse_from(["portreeve", "man", name]).is_ok(),
+                "{name}"
+            );
         }
         assert_eq!(names.len(), 6);
     }
@@ -560,31 +673,71 @@ mod tests {
     #[test]
     fn the_name_of_a_command_is_a_host_behind_an_option() {
         let args = |words: &str| Args::try_parse_from(words.split(' ')).expect("it parses");
-        assert!(matches!(args("portreeve limits").command, Some(Command::Limits { json: false, max_fds: None })));
+        assert!(matches!(
+            args("portreeve limits").command,
+            Some(Command::Limits {
+                json: false,
+                max_fds: None
+            })
+        ));
         let scan = args("portreeve -p 1 limits");
         assert!(scan.command.is_none() && scan.scan.targets == ["limits"]);
     }
 
     fn spelled(words: &str) -> String {
         let words = nmap_spellings(words.split(' ').map(OsString::from).collect());
-        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        words
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
     fn nmap_fingers() {
-        assert_eq!(spelled("x -Pn -sT -iL hosts -p- -oJ out"), "x --scan-silent -n --input-file hosts -p- --output-json out");
-        assert_eq!(spelled("x -iL- -oNfile"), "x --input-file=- --output-text=file");
-        assert_eq!(spelled("x -oA out -oX- -oG g"), "x --output-all out --output-xml=- --output-grepable g");
-        assert_eq!(spelled("x -oS out.txt 10.0.0.1"), "x --not-here=-oS 10.0.0.1");
+        assert_eq!(
+            spelled("x -Pn -sT -iL hosts -p- -oJ out"),
+            "x --scan-silent -n --input-file hosts -p- --output-json out"
+        );
+        assert_eq!(
+            spelled("x -iL- -oNfile"),
+            "x --input-file=- --output-text=file"
+        );
+        assert_eq!(
+            spelled("x -oA out -oX- -oG g"),
+            "x --output-all out --output-xml=- --output-grepable g"
+        );
+        assert_eq!(
+            spelled("x -oS out.txt 10.0.0.1"),
+            "x --not-here=-oS 10.0.0.1"
+        );
         assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
-        let args =
-            Args::try_parse_from(nmap_spellings("x -p- -n --open -v -v 127.0.0.1".split(' ').map(OsString::from).collect())).unwrap();
-        assert_eq!((args.scan.ports.as_deref(), args.output.verbose, args.output.open), (Some("-"), 2, true));
+        let args = Args::try_parse_from(nmap_spellings(
+            "x -p- -n --open -v -v 127.0.0.1"
+                .split(' ')
+                .map(OsString::from)
+                .collect(),
+        ))
+        .unwrap();
+        assert_eq!(
+            (
+                args.scan.ports.as_deref(),
+                args.output.verbose,
+                args.output.open
+            ),
+            (Some("-"), 2, true)
+        );
     }
 
     #[test]
     fn shares_have_two_forms() {
-        for (text, ppm) in [("0.1%", 1_000), ("0.001", 1_000), ("5 %", 50_000), ("0.0001%", 1), ("0.5", 500_000)] {
+        for (text, ppm) in [
+            ("0.1%", 1_000),
+            ("0.001", 1_000),
+            ("5 %", 50_000),
+            ("0.0001%", 1),
+            ("0.5", 500_000),
+        ] {
             assert_eq!(share_ppm(text), Ok(ppm), "{text}");
         }
         for text in ["", "%", "0", "0%", "51%", "1", "-0.1%", "few", "NaN", "inf"] {
@@ -594,10 +747,24 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, us) in [("250ms", 250_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("3", 3_000_000), ("0.5", 500_000)] {
+        for (text, us) in [
+            ("250ms", 250_000),
+            ("1.5s", 1_500_000),
+            ("2m", 120_000_000),
+            ("3", 3_000_000),
+            ("0.5", 500_000),
+        ] {
             assert_eq!(duration_us(text), Ok(us), "{text}");
         }
-        for text in ["", "-1", "abc", "5 parsecs", "-250ms", "1e99", "99999999999999999999"] {
+        for text in [
+            "",
+            "-1",
+            "abc",
+            "5 parsecs",
+            "-250ms",
+            "1e99",
+            "99999999999999999999",
+        ] {
             assert!(duration_us(text).is_err(), "{text}");
         }
         assert!(timeout_us("0").is_err() && timeout_us("2h").is_err() && timeout_us("1h").is_ok());

@@ -1,6 +1,6 @@
-//! `--checkpoint` and `portreeve resume`: the file that a scan can go on from, whatever happens to the process. At any moment it is
-//! either the last one that was written or the one before, whole; and it says how long each report was then, so that what was written
-//! after it is written once.
+//! `--checkpoint` and `portreeve resume`: the file that a scan can go on from, whatever happens to
+//! the process. At any moment it is either the last one that was written or the one before, whole;
+//! and it says how long each report was then, so that what was written after it is written once.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Seek, Write};
@@ -20,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use super::exit::Failure;
 use super::files::{ReportFile, Written, identity, open_regular};
 
-/// A checkpoint is written when a quarter of the scan's time has passed since the last, and this often …
+/// A checkpoint is written when a quarter of the scan's time has passed since the last, and this
+/// often …
 const EVERY_PART: u64 = 4;
 const EVERY_US: u64 = 2_000_000;
-/// … and when so many endpoints have come to a verdict: no more than those are probed twice, and those that were under way.
+/// … and when so many endpoints have come to a verdict: no more than those are probed twice, and
+/// those that were under way.
 const EVERY_ENDPOINTS: u64 = 1 << 17;
 
 /// What the command has to know to go on: all that it was told, drew or looked up.
@@ -44,18 +46,32 @@ pub struct Run {
 impl Run {
     /// # Errors
     /// What cannot be kept: a command line that is no text, targets that cannot be read again.
-    pub fn new(arguments: &[std::ffi::OsString], plan: &Plan, lookups: Vec<(String, Vec<SocketAddr>)>) -> Result<Self, Failure> {
+    pub fn new(
+        arguments: &[std::ffi::OsString],
+        plan: &Plan,
+        lookups: Vec<(String, Vec<SocketAddr>)>,
+    ) -> Result<Self, Failure> {
         let word = |word: &std::ffi::OsString| {
-            let what =
-                || Failure::Usage(format!("--checkpoint keeps the command line, and {word:?} is no text (UTF-8); give it another name"));
+            let what = || {
+                Failure::Usage(format!(
+                    "--checkpoint keeps the command line, and {word:?} is no text (UTF-8); give it another name"
+                ))
+            };
             word.to_str().map(String::from).ok_or_else(what)
         };
-        let directory =
-            std::env::current_dir().map_err(|error| Failure::Usage(format!("--checkpoint keeps the working directory, but {error}")))?;
+        let directory = std::env::current_dir().map_err(|error| {
+            Failure::Usage(format!(
+                "--checkpoint keeps the working directory, but {error}"
+            ))
+        })?;
         Ok(Run {
             arguments: arguments.iter().map(word).collect::<Result<_, _>>()?,
             directory,
-            seed: if let Order::Random { seed } = plan.order() { Some(seed) } else { None },
+            seed: if let Order::Random { seed } = plan.order() {
+                Some(seed)
+            } else {
+                None
+            },
             shard: (plan.shard().number(), plan.shard().of()),
             lookups,
             plan: plan.digest(),
@@ -70,11 +86,14 @@ impl Run {
     /// What a name was found to be when the scan began.
     pub fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let known = self.lookups.iter().find(|(known, _)| known == name);
-        known.map(|(_, found)| found.clone()).ok_or_else(|| io::Error::other("it could not be looked up when the scan began"))
+        known
+            .map(|(_, found)| found.clone())
+            .ok_or_else(|| io::Error::other("it could not be looked up when the scan began"))
     }
 }
 
-/// The file of a scan under way. Whoever has it open and locked writes it; before the first is written, whoever has the next.
+/// The file of a scan under way. Whoever has it open and locked writes it; before the first is
+/// written, whoever has the next.
 #[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
@@ -82,7 +101,8 @@ pub struct CheckpointFile {
     reports: Vec<(PathBuf, Option<ReportFile>)>,
     lock: Option<File>,
     next: Option<File>,
-    /// Whether the next one's file is of our making. One that a killed scan left behind is used, and stays.
+    /// Whether the next one's file is of our making. One that a killed scan left behind is used,
+    /// and stays.
     made_next: bool,
     last: Option<(Time, u64)>,
 }
@@ -92,7 +112,11 @@ impl CheckpointFile {
     pub fn create(path: &Path) -> Result<Self, LoadError> {
         let file = Self::claim(path, None)?;
         // Another process may have given it this name since nothing was found there.
-        if file.path.exists() { Err(LoadError::InUse) } else { Ok(file) }
+        if file.path.exists() {
+            Err(LoadError::InUse)
+        } else {
+            Ok(file)
+        }
     }
 
     /// What is kept there: with a scan, unless that came to its end.
@@ -101,10 +125,21 @@ impl CheckpointFile {
         Ok((Self::claim(path, Some(lock))?, unfinished))
     }
 
-    /// Opens what the first one is written to, rather now than after the first seconds of the scan: it may not be possible.
+    /// Opens what the first one is written to, rather now than after the first seconds of the scan:
+    /// it may not be possible.
     fn claim(path: &Path, lock: Option<File>) -> Result<Self, LoadError> {
-        let path = std::path::absolute(path).and_then(|path| path.canonicalize().or(Ok(path))).map_err(LoadError::Write)?;
-        let mut file = CheckpointFile { path, run: Run::default(), reports: Vec::new(), lock, next: None, made_next: false, last: None };
+        let path = std::path::absolute(path)
+            .and_then(|path| path.canonicalize().or(Ok(path)))
+            .map_err(LoadError::Write)?;
+        let mut file = CheckpointFile {
+            path,
+            run: Run::default(),
+            reports: Vec::new(),
+            lock,
+            next: None,
+            made_next: false,
+            last: None,
+        };
         file.next = Some(locked(file.open_next().map_err(LoadError::Write)?)?);
         Ok(file)
     }
@@ -120,20 +155,36 @@ impl CheckpointFile {
 
     pub fn is_due(&self, progress: &Progress) -> bool {
         self.last.is_none_or(|(at, settled)| {
-            progress.elapsed.us_since(at) >= (at.us / EVERY_PART).min(EVERY_US) || progress.stats.settled() - settled >= EVERY_ENDPOINTS
+            progress.elapsed.us_since(at) >= (at.us / EVERY_PART).min(EVERY_US)
+                || progress.stats.settled() - settled >= EVERY_ENDPOINTS
         })
     }
 
-    /// Writes it: whole, or not at all. Everything that was reported until now is on the disk before.
+    /// Writes it: whole, or not at all. Everything that was reported until now is on the disk
+    /// before.
     pub fn write(&mut self, checkpoint: Option<&Checkpoint>) -> io::Result<()> {
         if let Some(checkpoint) = checkpoint {
-            self.last = Some((checkpoint.summary.elapsed, checkpoint.summary.stats.settled()));
+            self.last = Some((
+                checkpoint.summary.elapsed,
+                checkpoint.summary.stats.settled(),
+            ));
         }
         let written = |(path, file): &(PathBuf, Option<ReportFile>)| {
-            let content = file.as_ref().map(ReportFile::content).transpose()?.flatten();
-            io::Result::Ok(Written { path: path.clone(), content })
+            let content = file
+                .as_ref()
+                .map(ReportFile::content)
+                .transpose()?
+                .flatten();
+            io::Result::Ok(Written {
+                path: path.clone(),
+                content,
+            })
         };
-        self.run.outputs = self.reports.iter().map(written).collect::<io::Result<_>>()?;
+        self.run.outputs = self
+            .reports
+            .iter()
+            .map(written)
+            .collect::<io::Result<_>>()?;
         let text = checkpoint::write(&self.run, checkpoint)?;
         let next = match self.next.take() {
             Some(next) => next,
@@ -153,20 +204,36 @@ impl CheckpointFile {
         std::fs::rename(self.next_path(), &self.path)?;
         self.lock = self.next.take();
         // Only then a crash of the machine finds the new name, too.
-        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        self.path
+            .parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
-    /// What it has may be another process's: nothing is cut off before it is locked. And it may be somebody else's: then it is left alone.
+    /// What it has may be another process's: nothing is cut off before it is locked. And it may be
+    /// somebody else's: then it is left alone.
     fn open_next(&mut self) -> io::Result<File> {
         let path = self.next_path();
-        let made = open_regular(&path, File::options().write(true).create_new(true).mode(0o600));
+        let made = open_regular(
+            &path,
+            File::options().write(true).create_new(true).mode(0o600),
+        );
         self.made_next = made.is_ok();
         match made {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let in_the_way = |what: String| io::Error::other(format!("{} is in the way ({what}); move it elsewhere", path.display()));
-                let file = open_regular(&path, File::options().read(true).write(true)).map_err(|error| in_the_way(error.to_string()))?;
+                let in_the_way = |what: String| {
+                    io::Error::other(format!(
+                        "{} is in the way ({what}); move it elsewhere",
+                        path.display()
+                    ))
+                };
+                let file = open_regular(&path, File::options().read(true).write(true))
+                    .map_err(|error| in_the_way(error.to_string()))?;
                 check_owner(&file.metadata()?).map_err(in_the_way)?;
-                if checkpoint::may_be_one(&file)? { Ok(file) } else { Err(in_the_way("it is no checkpoint".into())) }
+                if checkpoint::may_be_one(&file)? {
+                    Ok(file)
+                } else {
+                    Err(in_the_way("it is no checkpoint".into()))
+                }
             }
             made => made,
         }
@@ -206,7 +273,9 @@ pub enum LoadError {
     #[error("{0}")]
     Content(#[from] CheckpointError),
     /// Somebody else may have written it.
-    #[error("{0}, and a checkpoint says which files are written; if you trust it, copy it to a file that only you can write")]
+    #[error(
+        "{0}, and a checkpoint says which files are written; if you trust it, copy it to a file that only you can write"
+    )]
     Stranger(String),
     /// Somebody else has it.
     #[error("the scan that writes it is still running")]
@@ -237,7 +306,11 @@ fn check_owner(data: &Metadata) -> Result<(), String> {
     if owner != geteuid().as_raw() && owner != 0 {
         return Err(format!("it belongs to another user, {owner}"));
     }
-    if mode & 0o022 != 0 { Err(format!("others may write to it: its mode is {mode:04o}")) } else { Ok(()) }
+    if mode & 0o022 != 0 {
+        Err(format!("others may write to it: its mode is {mode:04o}"))
+    } else {
+        Ok(())
+    }
 }
 
 fn locked(file: File) -> Result<File, LoadError> {
@@ -263,9 +336,18 @@ mod tests {
     fn what_a_killed_scan_left_is_written_over() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = folder.path().join("c");
-        let left = checkpoint::write(&Run { arguments: vec!["longer".repeat(99)], ..Run::default() }, None).expect("text");
+        let left = checkpoint::write(
+            &Run {
+                arguments: vec!["longer".repeat(99)],
+                ..Run::default()
+            },
+            None,
+        )
+        .expect("text");
         std::fs::write(folder.path().join("c.new"), left).expect("written");
-        CheckpointFile::create(&path).and_then(|mut file| file.write(None).map_err(LoadError::Write)).expect("written");
+        CheckpointFile::create(&path)
+            .and_then(|mut file| file.write(None).map_err(LoadError::Write))
+            .expect("written");
         assert!(matches!(CheckpointFile::open(&path), Ok((_, None))));
     }
 }

@@ -1,4 +1,5 @@
-//! Exit codes and the failures behind them. They are documented in the README and in --help; scripts rely on them.
+//! Exit codes and the failures behind them. They are documented in the README and in --help;
+//! scripts rely on them.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +11,8 @@ use portreeve::report::merge::MergeError;
 /// What the command tells the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// Every endpoint has an answer, and something is open. Also: help was printed, a pipe was closed.
+    /// Every endpoint has an answer, and something is open. Also: help was printed, a pipe was
+    /// closed.
     Found = 0,
     /// Every endpoint has an answer, and nothing is open.
     NothingOpen = 1,
@@ -66,7 +68,10 @@ impl Failure {
     pub fn from_write(name: &str, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Failure::Write { name: name.into(), error },
+            _ => Failure::Write {
+                name: name.into(),
+                error,
+            },
         }
     }
 
@@ -75,9 +80,11 @@ impl Failure {
             Failure::Plan(PlanError::Unresolved(_)) => Code::Failed,
             Failure::Usage(_) | Failure::Plan(_) | Failure::Merge(_) => Code::Usage,
             Failure::ClosedPipe => Code::Found,
-            Failure::Engine(engine::Error::Source { .. } | engine::Error::SourceFamily { .. } | engine::Error::TwoSources(_)) => {
-                Code::Usage
-            }
+            Failure::Engine(
+                engine::Error::Source { .. }
+                | engine::Error::SourceFamily { .. }
+                | engine::Error::TwoSources(_),
+            ) => Code::Usage,
             Failure::Write { .. } | Failure::Signals(_) | Failure::Engine(_) => Code::Failed,
         }
     }
@@ -86,7 +93,9 @@ impl Failure {
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
-            engine::Error::Report(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            engine::Error::Report(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Failure::ClosedPipe
+            }
             error => Failure::Engine(error),
         }
     }

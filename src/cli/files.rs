@@ -1,5 +1,6 @@
-//! Files that reports go to. They are opened and looked at before anything is sent, and what they had is cut off only when the scan
-//! begins: a start that is refused leaves them as they were. They know bytes, no reports.
+//! Files that reports go to. They are opened and looked at before anything is sent, and what they
+//! had is cut off only when the scan begins: a start that is refused leaves them as they were. They
+//! know bytes, no reports.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
@@ -18,12 +19,20 @@ use super::exit::Failure;
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match options.custom_flags(flags.bits() as i32).open(path) {
-        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Err(io::Error::other("it is a symbolic link")),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            Err(io::Error::other("it is a symbolic link"))
+        }
         // A pipe that nobody reads, or a socket.
-        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => Err(io::Error::other("it is no regular file")),
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            Err(io::Error::other("it is no regular file"))
+        }
         other => other,
     }?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
 /// A report's place and what has been written there, for a checkpoint.
@@ -34,7 +43,8 @@ pub struct Written {
     pub content: Option<Content>,
 }
 
-/// Bytes, by their number and FNV-1a: it is the same however they were cut into pieces, which the digest of plans is not.
+/// Bytes, by their number and FNV-1a: it is the same however they were cut into pieces, which the
+/// digest of plans is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     bytes: u64,
@@ -42,13 +52,18 @@ pub struct Content {
 }
 
 impl Content {
-    const NONE: Content = Content { bytes: 0, digest: 0xCBF2_9CE4_8422_2325 };
+    const NONE: Content = Content {
+        bytes: 0,
+        digest: 0xCBF2_9CE4_8422_2325,
+    };
 }
 
 impl Write for Content {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes += bytes.len() as u64;
-        self.digest = bytes.iter().fold(self.digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+        self.digest = bytes.iter().fold(self.digest, |digest, &byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+        });
         Ok(bytes.len())
     }
 
@@ -73,7 +88,11 @@ struct Opened {
 impl ReportFile {
     /// A file for a new report. With `is_followed` its [`content`](Self::content) is known.
     pub fn create(path: &Path, is_followed: bool) -> io::Result<Self> {
-        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         Self::new(file, Content::NONE, is_followed)
     }
 
@@ -85,27 +104,45 @@ impl ReportFile {
     /// A report's file to go on where it was. What came after that will come again.
     pub fn reopen(written: &Written) -> io::Result<Self> {
         let Some(content) = written.content else {
-            let file = Self::new(File::options().append(true).open(&written.path)?, Content::NONE, true)?;
+            let file = Self::new(
+                File::options().append(true).open(&written.path)?,
+                Content::NONE,
+                true,
+            )?;
             let was_none = "it is a file, and was none when the checkpoint was written; scan from the beginning";
-            return if file.0.is_regular { Err(io::Error::other(was_none)) } else { Ok(file) };
+            return if file.0.is_regular {
+                Err(io::Error::other(was_none))
+            } else {
+                Ok(file)
+            };
         };
         let file = open_regular(&written.path, File::options().read(true).write(true))?;
         let mut found = Content::NONE;
         io::copy(&mut (&file).take(content.bytes), &mut found)?;
         if found != content {
             let what = if found.bytes < content.bytes {
-                format!("it has {} bytes and had {} when the checkpoint was written", found.bytes, content.bytes)
+                format!(
+                    "it has {} bytes and had {} when the checkpoint was written",
+                    found.bytes, content.bytes
+                )
             } else {
                 "it begins differently than when the checkpoint was written".into()
             };
-            return Err(io::Error::other(what + "; put it back, or scan from the beginning"));
+            return Err(io::Error::other(
+                what + "; put it back, or scan from the beginning",
+            ));
         }
         Self::new(file, content, true)
     }
 
     fn new(file: File, content: Content, is_followed: bool) -> io::Result<Self> {
         let is_regular = file.metadata()?.is_file();
-        Ok(ReportFile(Rc::new(Opened { file, is_regular, content: content.into(), is_followed })))
+        Ok(ReportFile(Rc::new(Opened {
+            file,
+            is_regular,
+            content: content.into(),
+            is_followed,
+        })))
     }
 
     /// Whether it is on a disk, and not a pipe or a device.
@@ -115,7 +152,12 @@ impl ReportFile {
 
     /// Cuts off what is beyond what it keeps. Before the first is cut, all must have been opened.
     pub fn cut(&self) -> io::Result<()> {
-        let Opened { file, is_regular, content, .. } = &*self.0;
+        let Opened {
+            file,
+            is_regular,
+            content,
+            ..
+        } = &*self.0;
         if !is_regular {
             return Ok(());
         }
@@ -126,14 +168,28 @@ impl ReportFile {
 
     /// What is on the disk now, for certain; `None` if this is no regular file.
     pub fn content(&self) -> io::Result<Option<Content>> {
-        let Opened { file, is_regular, content, .. } = &*self.0;
-        if *is_regular { file.sync_data().map(|()| Some(content.get())) } else { Ok(None) }
+        let Opened {
+            file,
+            is_regular,
+            content,
+            ..
+        } = &*self.0;
+        if *is_regular {
+            file.sync_data().map(|()| Some(content.get()))
+        } else {
+            Ok(None)
+        }
     }
 }
 
 impl Write for ReportFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Opened { file, content, is_followed, .. } = &*self.0;
+        let Opened {
+            file,
+            content,
+            is_followed,
+            ..
+        } = &*self.0;
         let mut place: &File = file;
         let length = place.write(bytes)?;
         if *is_followed {
@@ -149,19 +205,25 @@ impl Write for ReportFile {
     }
 }
 
-/// Refuses reports' names that lead to one file, where each would write over the other, or to a file that is `taken`. Names of files
-/// that are not there yet may be links to one, so it is asked again when they were opened.
+/// Refuses reports' names that lead to one file, where each would write over the other, or to a
+/// file that is `taken`. Names of files that are not there yet may be links to one, so it is asked
+/// again when they were opened.
 pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure> {
     let is_file = |path: &&Path| path.as_os_str() != "-";
     let reports: Vec<&Path> = reports.iter().copied().filter(is_file).collect();
     for (i, path) in reports.iter().enumerate() {
         let is_same = |other: &&Path| is_same_file(path, other);
         if reports[..i].iter().any(is_same) {
-            return Err(Failure::Usage(format!("two reports cannot both go to {}; give each a file of its own", path.display())));
+            return Err(Failure::Usage(format!(
+                "two reports cannot both go to {}; give each a file of its own",
+                path.display()
+            )));
         }
         if let Some(other) = taken.iter().copied().filter(is_file).find(is_same) {
             let (path, other) = (path.display(), other.display());
-            return Err(Failure::Usage(format!("a report cannot go to {path}: {other} is in use already; give it a file of its own")));
+            return Err(Failure::Usage(format!(
+                "a report cannot go to {path}: {other} is in use already; give it a file of its own"
+            )));
         }
     }
     Ok(())
@@ -183,6 +245,9 @@ pub fn identity(data: &Metadata) -> (u64, u64) {
 
 /// Where a file will be.
 fn place(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Some(folder.canonicalize().ok()?.join(path.file_name()?))
 }

@@ -1,5 +1,5 @@
-//! Single keys from the terminal, without waiting for them: the terminal hands keys over one by one while this lives,
-//! and is as before afterwards.
+//! Single keys from the terminal, without waiting for them: the terminal hands keys over one by one
+//! while this lives, and is as before afterwards.
 
 use std::io::{self, IsTerminal};
 
@@ -14,10 +14,11 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Begins to listen, if all three standard streams are a terminal (a pager has the keys otherwise) and this process is
-    /// in its foreground.
+    /// Begins to listen, if all three standard streams are a terminal (a pager has the keys
+    /// otherwise) and this process is in its foreground.
     pub fn listen(wanted: bool) -> Option<Self> {
-        let all_terminals = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
+        let all_terminals =
+            io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
         if !wanted || !all_terminals || !in_foreground() {
             return None;
         }
@@ -30,7 +31,8 @@ impl Keys {
     /// Has keys handed over one by one, without echo. Ctrl-C and Ctrl-Z stay what they are.
     fn set_mode(&self) {
         let mut mode = self.before.clone();
-        mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        mode.local_modes
+            .remove(LocalModes::ICANON | LocalModes::ECHO);
         // A terminal that does not take the mode hands keys over at the end of a line.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &mode);
     }

@@ -1,5 +1,5 @@
-//! Where reports go: files and standard output, each with its name for the error that may come. One that fails does not
-//! take the others with it.
+//! Where reports go: files and standard output, each with its name for the error that may come. One
+//! that fails does not take the others with it.
 
 use std::cell::LazyCell;
 use std::fs::File;
@@ -58,7 +58,10 @@ pub struct Destination<'a> {
 
 /// The states that are listed one by one, if flags say which.
 pub fn show(args: &OutputArgs) -> Option<StateSet> {
-    let states = args.show.iter().flat_map(|shown| shown.states().iter().copied());
+    let states = args
+        .show
+        .iter()
+        .flat_map(|shown| shown.states().iter().copied());
     (!args.show.is_empty()).then(|| StateSet::states(states))
 }
 
@@ -73,30 +76,58 @@ impl Destination<'_> {
     }
 
     fn style(&self) -> Style {
-        let OutputArgs { open, verbose, quiet, .. } = *self.output;
-        Style { show: self.show(), listed_only: open, verbose: verbose > 0, quiet, color: false }
+        let OutputArgs {
+            open,
+            verbose,
+            quiet,
+            ..
+        } = *self.output;
+        Style {
+            show: self.show(),
+            listed_only: open,
+            verbose: verbose > 0,
+            quiet,
+            color: false,
+        }
     }
 }
 
-/// Opens everything that the flags name, before anything is sent. What the files have stays until the scan begins. With `resumed`,
-/// what the checkpoint says of the reports' files: they go on there.
-pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[Written]>) -> Result<Outputs<'a>, Failure> {
+/// Opens everything that the flags name, before anything is sent. What the files have stays until
+/// the scan begins. With `resumed`, what the checkpoint says of the reports' files: they go on
+/// there.
+pub fn open<'a>(
+    to: &Destination<'a>,
+    arguments: &[String],
+    resumed: Option<&[Written]>,
+) -> Result<Outputs<'a>, Failure> {
     let named = named(to, arguments);
     // Local time costs 300 KiB of memory, so only who asks for it has it; one time for all names.
     let now = LazyCell::new(Zoned::now);
     let paths: Vec<PathBuf> = match resumed {
         Some(outputs) => outputs.iter().map(|output| output.path.clone()).collect(),
-        None => named.iter().map(|(path, _)| dated(path, &|| now.clone())).collect(),
+        None => named
+            .iter()
+            .map(|(path, _)| dated(path, &|| now.clone()))
+            .collect(),
     };
     if paths.iter().any(|path| path.as_os_str().is_empty()) {
-        return Err(Failure::Usage("a report has no file name; write one, or - for standard output".into()));
+        return Err(Failure::Usage(
+            "a report has no file name; write one, or - for standard output".into(),
+        ));
     }
     let is_stdout = |path: &Path| path.as_os_str() == "-";
     if paths.iter().filter(|path| is_stdout(path)).count() > 1 {
-        return Err(Failure::Usage("two reports cannot both go to standard output; give one of them a file".into()));
+        return Err(Failure::Usage(
+            "two reports cannot both go to standard output; give one of them a file".into(),
+        ));
     }
     let reports: Vec<&Path> = paths.iter().map(PathBuf::as_path).chain(to.stats).collect();
-    let taken: Vec<&Path> = to.taken.iter().copied().chain([Path::new("/dev/stdout")]).collect();
+    let taken: Vec<&Path> = to
+        .taken
+        .iter()
+        .copied()
+        .chain([Path::new("/dev/stdout")])
+        .collect();
     check_distinct(&reports, &taken)?;
     let mut outputs = Outputs::default();
     // First, so that a descriptor's number cannot be one that we open ourselves.
@@ -114,7 +145,10 @@ pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[Wr
             (_, Some(resumed)) => Some(ReportFile::reopen(&resumed[at])),
             (_, None) => Some(ReportFile::create(path, to.is_kept)),
         };
-        let file = file.transpose().map_err(|error| Failure::Write { name: name.clone(), error })?;
+        let file = file.transpose().map_err(|error| Failure::Write {
+            name: name.clone(),
+            error,
+        })?;
         outputs.uncut.extend(file.clone().map(|file| (name, file)));
         outputs.files.push((path.clone(), file));
     }
@@ -127,7 +161,17 @@ pub fn open<'a>(to: &Destination<'a>, arguments: &[String], resumed: Option<&[Wr
         outputs.reports.push((name, make(writer)));
     }
     if !paths.iter().any(|path| is_stdout(path)) {
-        outputs.add(STDOUT, Text::new(to_stdout(to.bar), Style { color: super::wants_color(), ..to.style() }, to.services));
+        outputs.add(
+            STDOUT,
+            Text::new(
+                to_stdout(to.bar),
+                Style {
+                    color: super::wants_color(),
+                    ..to.style()
+                },
+                to.services,
+            ),
+        );
     }
     Ok(outputs)
 }
@@ -147,7 +191,11 @@ fn named<'a>(to: &Destination<'a>, arguments: &[String]) -> Vec<(PathBuf, Make<'
         Box::new(move |out| Box::new(MasscanList::new(out, services))),
         Box::new(|out| Box::new(OpenList::new(out))),
     ];
-    places(args).into_iter().zip(make).filter_map(|((_, path), make)| Some((path?, make))).collect()
+    places(args)
+        .into_iter()
+        .zip(make)
+        .filter_map(|((_, path), make)| Some((path?, make)))
+        .collect()
 }
 
 /// Each format's name, and where it goes if flags say so.
@@ -162,7 +210,10 @@ fn places(args: &OutputArgs) -> [(&'static str, Option<PathBuf>); 8] {
         ("JSON lines", args.output_json.clone()),
         ("text", args.output_text.clone().or(all(".nmap"))),
         ("XML", args.output_xml.clone().or(all(".xml"))),
-        ("grepable lines", args.output_grepable.clone().or(all(".gnmap"))),
+        (
+            "grepable lines",
+            args.output_grepable.clone().or(all(".gnmap")),
+        ),
         ("comma-separated values", args.output_csv.clone()),
         ("masscan's list", args.output_list.clone()),
         ("what is open", args.list_open.clone()),
@@ -171,23 +222,51 @@ fn places(args: &OutputArgs) -> [(&'static str, Option<PathBuf>); 8] {
 
 /// What is written, and where to, in words.
 pub fn described(args: &OutputArgs) -> String {
-    let name = |path: &Path| if path.as_os_str() == "-" { STDOUT.into() } else { path.display().to_string() };
-    let places = places(args).into_iter().filter_map(|(what, path)| Some((what, name(&path?)))).collect::<Vec<_>>();
-    let text = if places.iter().any(|(_, to)| to == STDOUT) { None } else { Some(format!("text to {STDOUT}")) };
-    text.into_iter().chain(places.into_iter().map(|(what, to)| format!("{what} to {to}"))).collect::<Vec<_>>().join(", ")
+    let name = |path: &Path| {
+        if path.as_os_str() == "-" {
+            STDOUT.into()
+        } else {
+            path.display().to_string()
+        }
+    };
+    let places = places(args)
+        .into_iter()
+        .filter_map(|(what, path)| Some((what, name(&path?))))
+        .collect::<Vec<_>>();
+    let text = if places.iter().any(|(_, to)| to == STDOUT) {
+        None
+    } else {
+        Some(format!("text to {STDOUT}"))
+    };
+    text.into_iter()
+        .chain(
+            places
+                .into_iter()
+                .map(|(what, to)| format!("{what} to {to}")),
+        )
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Makes a report that goes to a writer.
 type Make<'a> = Box<dyn FnOnce(Box<dyn Write>) -> Box<dyn Sink + 'a> + 'a>;
 
-/// A file's name with nmap's fields for the time, so that a scan each night has a file of its own: `%H %M %S %m %d %y %Y`, `%T` for
-/// `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for `%Y-%m-%d`; before anything else `%` stands for nothing.
+/// A file's name with nmap's fields for the time, so that a scan each night has a file of its own:
+/// `%H %M %S %m %d %y %Y`, `%T` for
+/// `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for `%Y-%m-%d`; before anything else `%`
+/// stands for nothing.
 fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
-    let Some(name) = path.to_str().filter(|name| name.contains('%')) else { return path.into() };
+    let Some(name) = path.to_str().filter(|name| name.contains('%')) else {
+        return path.into();
+    };
     let mut dated = String::new();
     let mut letters = name.chars();
     while let Some(letter) = letters.next() {
-        let field = if letter == '%' { letters.next() } else { Some(letter) };
+        let field = if letter == '%' {
+            letters.next()
+        } else {
+            Some(letter)
+        };
         let format = match field.filter(|_| letter == '%') {
             Some('T') => "%H%M%S",
             Some('R') => "%H%M",
@@ -210,13 +289,18 @@ fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     dated.into()
 }
 
-/// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: whoever reads a pipe too slowly
-/// must not slow the scan down. Opened again by its name, so that the flag is not set for all who share it. Whether it goes on behind
-/// what is there.
+/// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits:
+/// whoever reads a pipe too slowly must not slow the scan down. Opened again by its name, so that
+/// the flag is not set for all who share it. Whether it goes on behind what is there.
 fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool), Failure> {
-    let text = path.to_str().map(|text| if text == "-" { "1" } else { text });
+    let text = path
+        .to_str()
+        .map(|text| if text == "-" { "1" } else { text });
     let fd = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let name = fd.map_or_else(|| path.display().to_string(), |fd| format!("descriptor {fd}"));
+    let name = fd.map_or_else(
+        || path.display().to_string(),
+        |fd| format!("descriptor {fd}"),
+    );
     let mut options = File::options();
     options.custom_flags(OFlags::NONBLOCK.bits() as i32);
     let opened = match fd {
@@ -234,7 +318,9 @@ fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool
             Err(Failure::Write { name, error })
         }
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            let error = io::Error::other("it is a pipe that nobody reads, or a socket; start the reader first, or give a file");
+            let error = io::Error::other(
+                "it is a pipe that nobody reads, or a socket; start the reader first, or give a file",
+            );
             Err(Failure::Write { name, error })
         }
         Err(error) => Err(Failure::Write { name, error }),
@@ -250,7 +336,10 @@ impl<'a> Outputs<'a> {
     pub fn keep(&mut self, mut checkpoint: CheckpointFile, run: Run) {
         let mut files = std::mem::take(&mut self.files);
         // Whoever goes on follows no links.
-        for (path, _) in files.iter_mut().filter(|(_, file)| file.as_ref().is_some_and(ReportFile::is_regular)) {
+        for (path, _) in files
+            .iter_mut()
+            .filter(|(_, file)| file.as_ref().is_some_and(ReportFile::is_regular))
+        {
             *path = path.canonicalize().unwrap_or_else(|_| path.clone());
         }
         checkpoint.keep(run, files);
@@ -258,11 +347,25 @@ impl<'a> Outputs<'a> {
     }
 
     fn write_checkpoint(&mut self, now: Option<&Checkpoint>) -> io::Result<()> {
-        let Some(file) = &mut self.checkpoint else { return Ok(()) };
+        let Some(file) = &mut self.checkpoint else {
+            return Ok(());
+        };
         match file.write(now) {
             // The scan has them all: the next time will do.
-            Err(error) if [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error()) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), format!("the checkpoint {} cannot be written: {error}", file.path().display()))),
+            Err(error)
+                if [Errno::MFILE, Errno::NFILE]
+                    .map(|errno| Some(errno.raw_os_error()))
+                    .contains(&error.raw_os_error()) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!(
+                    "the checkpoint {} cannot be written: {error}",
+                    file.path().display()
+                ),
+            )),
             Ok(()) => Ok(()),
         }
     }
@@ -277,16 +380,27 @@ impl<'a> Outputs<'a> {
         self.reports.is_empty()
     }
 
-    /// Calls every report. One that fails is called no more; a reader that went away matters only if it was the last.
+    /// Calls every report. One that fails is called no more; a reader that went away matters only
+    /// if it was the last.
     fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
         let mut failed: Vec<io::Error> = Vec::new();
         self.reports.retain_mut(|(name, sink)| {
             let done = call(sink.as_mut());
-            failed
-                .extend(done.as_ref().err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe).map(|error| unwritten(name, error)));
+            failed.extend(
+                done.as_ref()
+                    .err()
+                    .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+                    .map(|error| unwritten(name, error)),
+            );
             done.is_ok()
         });
-        let all = || failed.iter().map(io::Error::to_string).collect::<Vec<_>>().join("; ");
+        let all = || {
+            failed
+                .iter()
+                .map(io::Error::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
         match failed.first() {
             Some(first) => Err(io::Error::new(first.kind(), all())),
             None if self.reports.is_empty() => Err(io::ErrorKind::BrokenPipe.into()),
@@ -297,7 +411,9 @@ impl<'a> Outputs<'a> {
 
 impl Sink for Outputs<'_> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        self.uncut.drain(..).try_for_each(|(name, file)| file.cut().map_err(|error| unwritten(&name, &error)))?;
+        self.uncut
+            .drain(..)
+            .try_for_each(|(name, file)| file.cut().map_err(|error| unwritten(&name, &error)))?;
         self.each(|sink| sink.begin(begin))
     }
 
@@ -306,7 +422,10 @@ impl Sink for Outputs<'_> {
     }
 
     fn wants_hosts(&self) -> Option<StateSet> {
-        self.reports.iter().filter_map(|(_, sink)| sink.wants_hosts()).reduce(StateSet::or)
+        self.reports
+            .iter()
+            .filter_map(|(_, sink)| sink.wants_hosts())
+            .reduce(StateSet::or)
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
@@ -325,11 +444,17 @@ impl Sink for Outputs<'_> {
         self.progress = None;
         self.each(|sink| sink.end(summary))?;
         // Broken off, it can go on from the last one.
-        if summary.stopped.is_none() { self.write_checkpoint(None) } else { Ok(()) }
+        if summary.stopped.is_none() {
+            self.write_checkpoint(None)
+        } else {
+            Ok(())
+        }
     }
 
     fn wants_checkpoint(&self, progress: &Progress) -> bool {
-        self.checkpoint.as_ref().is_some_and(|file| file.is_due(progress))
+        self.checkpoint
+            .as_ref()
+            .is_some_and(|file| file.is_due(progress))
     }
 
     fn checkpoint(&mut self, now: &Checkpoint) -> io::Result<()> {
@@ -376,7 +501,10 @@ mod tests {
 
     #[test]
     fn file_names_have_nmaps_fields() {
-        let now = jiff::civil::date(2026, 11, 22).at(9, 8, 7, 0).to_zoned(jiff::tz::TimeZone::UTC).expect("a time");
+        let now = jiff::civil::date(2026, 11, 22)
+            .at(9, 8, 7, 0)
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .expect("a time");
         for (name, expect) in [
             ("a.json", "a.json"),
             ("%Y-%m-%d.json", "2026-11-22.json"),

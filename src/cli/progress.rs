@@ -20,21 +20,40 @@ pub struct Line {
 
 /// A line on standard error, where that is a terminal; nothing elsewhere.
 pub fn bar(quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let target = if quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
     // The template is ours and without mistakes; its default would only look different.
-    let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(None, target).with_style(style)
 }
 
 impl Line {
-    pub fn new(bar: ProgressBar, signals: Signals, stop: StopHandle, throttle: Throttle, keys: Option<Keys>) -> Self {
-        Line { bar, signals, stop, throttle, keys }
+    pub fn new(
+        bar: ProgressBar,
+        signals: Signals,
+        stop: StopHandle,
+        throttle: Throttle,
+        keys: Option<Keys>,
+    ) -> Self {
+        Line {
+            bar,
+            signals,
+            stop,
+            throttle,
+            keys,
+        }
     }
 
-    /// Redraws the line, prints it for good if somebody asked, and changes the rate if somebody wants that.
+    /// Redraws the line, prints it for good if somebody asked, and changes the rate if somebody
+    /// wants that.
     pub fn show(&mut self, progress: &Progress) {
         if self.stop.is_stopped() {
-            // Give the terminal back at once: a second Ctrl-C ends the process without another word.
+            // Give the terminal back at once: a second Ctrl-C ends the process without another
+            // word.
             self.keys = None;
         }
         self.throttle.look(progress);
@@ -57,7 +76,8 @@ impl Line {
         let line = status(progress);
         self.bar.set_message(line.clone());
         said.extend(asked.then_some(line));
-        said.iter().for_each(|line| self.bar.suspend(|| super::tell(line)));
+        said.iter()
+            .for_each(|line| self.bar.suspend(|| super::tell(line)));
     }
 }
 
@@ -72,7 +92,11 @@ fn status(progress: &Progress) -> String {
     let stats = progress.stats;
     let (done, planned) = (stats.settled(), stats.planned);
     let per_s = done as f64 * 1e6 / progress.elapsed.us.max(1) as f64;
-    let left = if done > 0 { format!("{} left", about(((planned - done) as f64 / per_s) as u64)) } else { "no estimate yet".into() };
+    let left = if done > 0 {
+        format!("{} left", about(((planned - done) as f64 / per_s) as u64))
+    } else {
+        "no estimate yet".into()
+    };
     format!(
         "{} of {} ({:.0} %), {}/s, {} of {} in flight, {} open, {left}",
         grouped(done),

@@ -1,6 +1,7 @@
-//! Where options come from when they are not typed: the environment, a file, presets. All of it becomes words of the command line, so
-//! that each value is checked, explained and kept in one way. What is typed comes first, then the environment, then the file; within
-//! each the option itself comes before the preset (`-T`) that implies it.
+//! Where options come from when they are not typed: the environment, a file, presets. All of it
+//! becomes words of the command line, so that each value is checked, explained and kept in one way.
+//! What is typed comes first, then the environment, then the file; within each the option itself
+//! comes before the preset (`-T`) that implies it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -15,18 +16,25 @@ use toml::Value;
 use super::args::Args;
 use super::exit::Failure;
 
-/// The presets: what `-T0` to `-T5` stand for. From 3 on they are about patience, below about being gentle.
+/// The presets: what `-T0` to `-T5` stand for. From 3 on they are about patience, below about being
+/// gentle.
 pub const PRESETS: [&[(&str, &str)]; 6] = [
     &[("max-rate", "1"), ("max-fds", "1")],
     &[("max-rate", "10"), ("max-fds", "10")],
     &[("max-rate", "100"), ("max-fds", "100")],
     &[],
     &[("max-timeout", "1250ms"), ("max-retries", "6")],
-    &[("min-timeout", "50ms"), ("max-timeout", "300ms"), ("max-retries", "2")],
+    &[
+        ("min-timeout", "50ms"),
+        ("max-timeout", "300ms"),
+        ("max-retries", "2"),
+    ],
 ];
 
 /// Options that only make sense where they are typed.
-const TYPED_ONLY: [&str; 7] = ["config", "dry-run", "explain", "help", "version", "not-here", "reason"];
+const TYPED_ONLY: [&str; 7] = [
+    "config", "dry-run", "explain", "help", "version", "not-here", "reason",
+];
 
 const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
@@ -62,40 +70,81 @@ impl From<clap::Error> for Refusal {
 }
 
 /// Parses the words, the first of which is the program's name, and adds what is set elsewhere.
-pub fn parse(words: Vec<OsString>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Typed, Refusal> {
+pub fn parse(
+    words: Vec<OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Typed, Refusal> {
     let mut root = Args::command();
     let matches = root.try_get_matches_from_mut(&words)?;
     let (command, typed, at) = match (matches.subcommand(), root.find_subcommand(SUBCOMMAND)) {
         (None, _) => (&root, &matches, 1),
         (Some((SUBCOMMAND, typed)), Some(command)) => (command, typed, 2),
-        _ => return Ok(Typed { args: Args::from_arg_matches(&matches)?, words }),
+        _ => {
+            return Ok(Typed {
+                args: Args::from_arg_matches(&matches)?,
+                words,
+            });
+        }
     };
-    let mut layers = Layers { root: &root, command, given: given(command, typed), words: Vec::new() };
-    layers.preset(typed.get_one::<u8>("timing").copied()).map_err(Refusal::Setting)?;
-    layers.add(variables(command, environment)).map_err(Refusal::Setting)?;
-    let file = typed.get_one::<PathBuf>("config").cloned().or_else(|| environment("PORTREEVE_CONFIG").map(PathBuf::from));
-    layers.add(file_settings(file, environment).map_err(Refusal::Setting)?).map_err(Refusal::Setting)?;
+    let mut layers = Layers {
+        root: &root,
+        command,
+        given: given(command, typed),
+        words: Vec::new(),
+    };
+    layers
+        .preset(typed.get_one::<u8>("timing").copied())
+        .map_err(Refusal::Setting)?;
+    layers
+        .add(variables(command, environment))
+        .map_err(Refusal::Setting)?;
+    let file = typed
+        .get_one::<PathBuf>("config")
+        .cloned()
+        .or_else(|| environment("PORTREEVE_CONFIG").map(PathBuf::from));
+    layers
+        .add(file_settings(file, environment).map_err(Refusal::Setting)?)
+        .map_err(Refusal::Setting)?;
     if layers.words.is_empty() {
-        return Ok(Typed { args: Args::from_arg_matches(&matches)?, words });
+        return Ok(Typed {
+            args: Args::from_arg_matches(&matches)?,
+            words,
+        });
     }
     let mut all = words;
     all.splice(at..at, layers.words);
     let together = root.clone().try_get_matches_from(&all).map_err(|error| {
         let what = first_line(&error);
-        Refusal::Setting(Failure::Usage(format!("{what}; one of them comes from the settings (the file, the environment or a preset)")))
+        Refusal::Setting(Failure::Usage(format!(
+            "{what}; one of them comes from the settings (the file, the environment or a preset)"
+        )))
     })?;
-    Ok(Typed { args: Args::from_arg_matches(&together)?, words: all })
+    Ok(Typed {
+        args: Args::from_arg_matches(&together)?,
+        words: all,
+    })
 }
 
 /// What is wrong, without how to type it.
 fn first_line(error: &clap::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").into()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .into()
 }
 
 /// The options that were typed.
 fn given(command: &Command, matches: &ArgMatches) -> HashSet<Id> {
     let is_typed = |id: &Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    command.get_arguments().map(Arg::get_id).filter(|id| is_typed(id)).cloned().collect()
+    command
+        .get_arguments()
+        .map(Arg::get_id)
+        .filter(|id| is_typed(id))
+        .cloned()
+        .collect()
 }
 
 /// The options that are set so far.
@@ -107,7 +156,8 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Adds settings of one place, without those that are set already or do not go with what is; then what their preset implies.
+    /// Adds settings of one place, without those that are set already or do not go with what is;
+    /// then what their preset implies.
     fn add(&mut self, settings: Vec<Setting>) -> Result<(), Failure> {
         let (mut given, mut preset) = (Vec::new(), None);
         for setting in settings {
@@ -116,17 +166,29 @@ impl Layers<'_> {
                 return Err(wrong(unknown(self.root, &setting.key)));
             }
             // An experiment knows some of a scan's.
-            let Some(arg) = find(self.command, &setting.key).filter(|arg| !self.is_settled(arg)) else { continue };
+            let Some(arg) = find(self.command, &setting.key).filter(|arg| !self.is_settled(arg))
+            else {
+                continue;
+            };
             let words = spelled(arg, &setting).map_err(wrong)?;
             // On its own, for an error that names its place.
-            let alone = self.command.clone().no_binary_name(true).try_get_matches_from(&words);
+            let alone = self
+                .command
+                .clone()
+                .no_binary_name(true)
+                .try_get_matches_from(&words);
             if let Err(error) = &alone
-                && !matches!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument)
+                && !matches!(
+                    error.kind(),
+                    clap::error::ErrorKind::MissingRequiredArgument
+                )
             {
                 return Err(wrong(first_line(error)));
             }
             if setting.key == "timing" {
-                preset = alone.ok().and_then(|matches| matches.get_one::<u8>("timing").copied());
+                preset = alone
+                    .ok()
+                    .and_then(|matches| matches.get_one::<u8>("timing").copied());
             }
             given.push(arg.get_id().clone());
             self.words.extend(words);
@@ -138,14 +200,30 @@ impl Layers<'_> {
     /// Adds what a preset implies.
     fn preset(&mut self, number: Option<u8>) -> Result<(), Failure> {
         let Some(number) = number else { return Ok(()) };
-        let setting = |&(key, value): &(&str, &str)| Setting { key: key.into(), values: vec![value.into()], place: format!("-T{number}") };
+        let setting = |&(key, value): &(&str, &str)| Setting {
+            key: key.into(),
+            values: vec![value.into()],
+            place: format!("-T{number}"),
+        };
         self.add(PRESETS[usize::from(number)].iter().map(setting).collect())
     }
 
     /// Whether an option is set, or one that it cannot be used with.
     fn is_settled(&self, arg: &Arg) -> bool {
-        let conflicts = |arg: &Arg| self.command.get_arg_conflicts_with(arg).into_iter().map(Arg::get_id).cloned().collect::<Vec<_>>();
-        let excluded = || self.command.get_arguments().filter(|other| self.given.contains(other.get_id())).flat_map(conflicts);
+        let conflicts = |arg: &Arg| {
+            self.command
+                .get_arg_conflicts_with(arg)
+                .into_iter()
+                .map(Arg::get_id)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let excluded = || {
+            self.command
+                .get_arguments()
+                .filter(|other| self.given.contains(other.get_id()))
+                .flat_map(conflicts)
+        };
         self.given.contains(arg.get_id())
             || conflicts(arg).iter().any(|id| self.given.contains(id))
             || excluded().any(|id| id == *arg.get_id())
@@ -153,18 +231,24 @@ impl Layers<'_> {
 }
 
 fn find<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
-    command.get_arguments().find(|arg| !TYPED_ONLY.contains(&key) && arg.get_long() == Some(key))
+    command
+        .get_arguments()
+        .find(|arg| !TYPED_ONLY.contains(&key) && arg.get_long() == Some(key))
 }
 
 /// A key that no option has, and the one that may be meant.
 fn unknown(command: &Command, key: &str) -> String {
     let keys = || command.get_arguments().filter_map(Arg::get_long);
     let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
-    let near = keys().find(|other| plain(other) == plain(key)).or_else(|| keys().find(|other| plain(other).contains(&plain(key))));
+    let near = keys()
+        .find(|other| plain(other) == plain(key))
+        .or_else(|| keys().find(|other| plain(other).contains(&plain(key))));
     match near {
         _ if TYPED_ONLY.contains(&key) => format!("{key:?} can only be typed; leave it out"),
         Some(near) => format!("{key:?} is no option; {near:?} is one"),
-        None => format!("{key:?} is no option; the keys are those of `portreeve --help`, without the two hyphens"),
+        None => format!(
+            "{key:?} is no option; the keys are those of `portreeve --help`, without the two hyphens"
+        ),
     }
 }
 
@@ -172,36 +256,70 @@ fn unknown(command: &Command, key: &str) -> String {
 fn spelled(arg: &Arg, setting: &Setting) -> Result<Vec<OsString>, String> {
     let key = &setting.key;
     if arg.get_action().takes_values() {
-        return Ok(setting.values.iter().map(|value| format!("--{key}={value}").into()).collect());
+        return Ok(setting
+            .values
+            .iter()
+            .map(|value| format!("--{key}={value}").into())
+            .collect());
     }
-    let [value] = setting.values.as_slice() else { return Err(format!("{key:?} is yes or no; write {key} = true")) };
+    let [value] = setting.values.as_slice() else {
+        return Err(format!("{key:?} is yes or no; write {key} = true"));
+    };
     match (value.as_str(), value.parse::<u8>()) {
         ("true", _) => Ok(vec![format!("--{key}").into()]),
         ("false", _) => Ok(Vec::new()),
         // Such as verbose = 2.
-        (_, Ok(times)) if matches!(arg.get_action(), clap::ArgAction::Count) => Ok(vec![format!("--{key}").into(); times.into()]),
+        (_, Ok(times)) if matches!(arg.get_action(), clap::ArgAction::Count) => {
+            Ok(vec![format!("--{key}").into(); times.into()])
+        }
         _ => Err(format!("{key:?} cannot be {value:?}; write true or false")),
     }
 }
 
-/// What is set by variables, `PORTREEVE_MAX_RATE` for `--max-rate`. Others of that beginning mean nothing: Kubernetes makes some for
-/// every service.
+/// What is set by variables, `PORTREEVE_MAX_RATE` for `--max-rate`. Others of that beginning mean
+/// nothing: Kubernetes makes some for every service.
 fn variables(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) -> Vec<Setting> {
-    let keys = command.get_arguments().filter_map(Arg::get_long).filter(|key| !TYPED_ONLY.contains(key));
+    let keys = command
+        .get_arguments()
+        .filter_map(Arg::get_long)
+        .filter(|key| !TYPED_ONLY.contains(key));
     let setting = |key: &str| {
         let place = format!("PORTREEVE_{}", key.replace('-', "_").to_uppercase());
         let value = environment(&place).filter(|value| !value.is_empty())?;
-        Some(Setting { key: key.into(), values: vec![value.to_string_lossy().into_owned()], place: format!("the variable {place}") })
+        Some(Setting {
+            key: key.into(),
+            values: vec![value.to_string_lossy().into_owned()],
+            place: format!("the variable {place}"),
+        })
     };
     keys.filter_map(setting).collect()
 }
 
-/// What the file sets: the one that is named, or the one at its usual place (XDG Base Directory Specification) if there is one.
-fn file_settings(named: Option<PathBuf>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<Setting>, Failure> {
+/// What the file sets: the one that is named, or the one at its usual place (XDG Base Directory
+/// Specification) if there is one.
+fn file_settings(
+    named: Option<PathBuf>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Vec<Setting>, Failure> {
     let is_named = named.is_some();
-    let folder = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let usual = || Some(folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?.join("portreeve/config.toml"));
-    let Some(path) = named.or_else(usual).filter(|path| path.as_os_str() != "none") else { return Ok(Vec::new()) };
+    let folder = |name: &str| {
+        environment(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let usual = || {
+        Some(
+            folder("XDG_CONFIG_HOME")
+                .or_else(|| Some(folder("HOME")?.join(".config")))?
+                .join("portreeve/config.toml"),
+        )
+    };
+    let Some(path) = named
+        .or_else(usual)
+        .filter(|path| path.as_os_str() != "none")
+    else {
+        return Ok(Vec::new());
+    };
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
     let read = |file: File| -> io::Result<String> {
         let mut text = String::new();
@@ -213,18 +331,38 @@ fn file_settings(named: Option<PathBuf>, environment: &dyn Fn(&str) -> Option<Os
     };
     let text = match File::open(&path).and_then(read) {
         Ok(text) => text,
-        Err(error) if !is_named && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(error) => return Err(wrong(format!("the settings cannot be read: {error}; --config none does without them"))),
+        Err(error)
+            if !is_named
+                && matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => {
+            return Err(wrong(format!(
+                "the settings cannot be read: {error}; --config none does without them"
+            )));
+        }
     };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().into()))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().into()))?;
     let setting = |(key, value): (String, Value)| {
         let place = path.display().to_string();
         let values = match value {
-            Value::Array(values) => values.into_iter().map(plain).collect::<Option<Vec<String>>>(),
+            Value::Array(values) => values
+                .into_iter()
+                .map(plain)
+                .collect::<Option<Vec<String>>>(),
             value => plain(value).map(|value| vec![value]),
         };
-        let values =
-            values.ok_or_else(|| wrong(format!("{key:?} cannot be that; write text in quotes, a number, true, or a list of these")))?;
+        let values = values.ok_or_else(|| {
+            wrong(format!(
+                "{key:?} cannot be that; write text in quotes, a number, true, or a list of these"
+            ))
+        })?;
         Ok(Setting { key, values, place })
     };
     table.into_iter().map(setting).collect()
@@ -251,11 +389,22 @@ mod tests {
         std::fs::write(folder.path().join("portreeve/config.toml"), file).expect("a file");
         let environment = |name: &str| match name {
             "XDG_CONFIG_HOME" => Some(folder.path().into()),
-            name => variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()),
+            name => variables
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map(|(_, value)| value.into()),
         };
         match parse(typed.split(' ').map(OsString::from).collect(), &environment) {
-            Ok(typed) => Ok(typed.words.iter().skip(1).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")),
-            Err(Refusal::Setting(failure)) => Err(failure.to_string().replace(&folder.path().display().to_string(), "")),
+            Ok(typed) => Ok(typed
+                .words
+                .iter()
+                .skip(1)
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" ")),
+            Err(Refusal::Setting(failure)) => Err(failure
+                .to_string()
+                .replace(&folder.path().display().to_string(), "")),
             Err(Refusal::Clap(error)) => Err(error.to_string()),
         }
     }
@@ -263,22 +412,46 @@ mod tests {
     #[test]
     fn what_is_typed_comes_before_the_environment_and_that_before_the_file() {
         let file = "max-rate = 1\nmax-fds = 2\nmax-retries = 3\nbanner = true\nexclude = [\"10.0.0.1\", \"10.0.0.2\"]\n";
-        let variables = [("PORTREEVE_MAX_RATE", "10"), ("PORTREEVE_MAX_FDS", "20"), ("PORTREEVE_PORT", "tcp://10.0.0.1:80")];
+        let variables = [
+            ("PORTREEVE_MAX_RATE", "10"),
+            ("PORTREEVE_MAX_FDS", "20"),
+            ("PORTREEVE_PORT", "tcp://10.0.0.1:80"),
+        ];
         assert_eq!(
             words("x --max-rate 100 ::1", file, &variables).as_deref(),
-            Ok("--max-fds=20 --banner --exclude=10.0.0.1 --exclude=10.0.0.2 --max-retries=3 --max-rate 100 ::1")
+            Ok(
+                "--max-fds=20 --banner --exclude=10.0.0.1 --exclude=10.0.0.2 --max-retries=3 --max-rate 100 ::1"
+            )
         );
         // What is off by a variable is not turned on by the file.
-        assert_eq!(words("x ::1", "banner = true", &[("PORTREEVE_BANNER", "false")]).as_deref(), Ok("::1"));
-        assert_eq!(words("x -- ::1", "verbose = 2", &[]).as_deref(), Ok("--verbose --verbose -- ::1"));
-        assert_eq!(words("x --config none ::1", "rubbish", &[]).as_deref(), Ok("--config none ::1"));
+        assert_eq!(
+            words("x ::1", "banner = true", &[("PORTREEVE_BANNER", "false")]).as_deref(),
+            Ok("::1")
+        );
+        assert_eq!(
+            words("x -- ::1", "verbose = 2", &[]).as_deref(),
+            Ok("--verbose --verbose -- ::1")
+        );
+        assert_eq!(
+            words("x --config none ::1", "rubbish", &[]).as_deref(),
+            Ok("--config none ::1")
+        );
     }
 
     #[test]
     fn what_does_not_go_with_what_is_typed_is_left_out() {
-        assert_eq!(words("x -F ::1", "ports = 80\nmax-timeout = \"1s\"", &[]).as_deref(), Ok("--max-timeout=1s -F ::1"));
-        assert_eq!(words("x --timeout 1s ::1", "max-timeout = \"2s\"", &[]).as_deref(), Ok("--timeout 1s ::1"));
-        assert_eq!(words("x --max-timeout 1s ::1", "timeout = \"2s\"", &[]).as_deref(), Ok("--max-timeout 1s ::1"));
+        assert_eq!(
+            words("x -F ::1", "ports = 80\nmax-timeout = \"1s\"", &[]).as_deref(),
+            Ok("--max-timeout=1s -F ::1")
+        );
+        assert_eq!(
+            words("x --timeout 1s ::1", "max-timeout = \"2s\"", &[]).as_deref(),
+            Ok("--timeout 1s ::1")
+        );
+        assert_eq!(
+            words("x --max-timeout 1s ::1", "timeout = \"2s\"", &[]).as_deref(),
+            Ok("--max-timeout 1s ::1")
+        );
     }
 
     #[test]
@@ -287,18 +460,34 @@ mod tests {
             words("x -T4 --max-retries 1 ::1", "max-timeout = \"9s\"", &[]).as_deref(),
             Ok("--max-timeout=1250ms -T4 --max-retries 1 ::1")
         );
-        assert_eq!(words("x ::1", "timing = 2\nmax-rate = 7", &[]).as_deref(), Ok("--max-rate=7 --timing=2 --max-fds=100 ::1"));
-        assert_eq!(words("x -T3 ::1", "timing = 0", &[]).as_deref(), Ok("-T3 ::1"));
+        assert_eq!(
+            words("x ::1", "timing = 2\nmax-rate = 7", &[]).as_deref(),
+            Ok("--max-rate=7 --timing=2 --max-fds=100 ::1")
+        );
+        assert_eq!(
+            words("x -T3 ::1", "timing = 0", &[]).as_deref(),
+            Ok("-T3 ::1")
+        );
         for (number, options) in PRESETS.iter().enumerate() {
             let result = words(&format!("x -T{number} ::1"), "", &[]).expect("each can be used");
-            assert!(options.iter().all(|(key, value)| result.contains(&format!("--{key}={value}"))), "{result}");
+            assert!(
+                options
+                    .iter()
+                    .all(|(key, value)| result.contains(&format!("--{key}={value}"))),
+                "{result}"
+            );
         }
     }
 
     #[test]
     fn an_experiment_takes_what_it_knows() {
         assert_eq!(
-            words("x experiment --repeat 1", "list-open = \"x\"\nmax-rate = 7", &[]).as_deref(),
+            words(
+                "x experiment --repeat 1",
+                "list-open = \"x\"\nmax-rate = 7",
+                &[]
+            )
+            .as_deref(),
             Ok("experiment --max-rate=7 --repeat 1")
         );
         assert_eq!(words("x limits", "rubbish", &[]).as_deref(), Ok("limits"));
@@ -307,19 +496,67 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (file, variables, place, what) in [
-            ("max_rate = 1", [].as_slice(), "/portreeve/config.toml", "\"max-rate\" is one"),
-            ("colour = 1", &[], "/portreeve/config.toml", "\"colour\" is no option"),
-            ("sweep = 1", &[], "/portreeve/config.toml", "\"sweep\" is no option"),
-            ("config = \"x\"", &[], "/portreeve/config.toml", "can only be typed"),
-            ("max-rate = 0", &[], "/portreeve/config.toml", "\"0\" is no rate"),
-            ("banner = 3", &[], "/portreeve/config.toml", "write true or false"),
-            ("max-rate = { a = 1 }", &[], "/portreeve/config.toml", "cannot be that"),
+            (
+                "max_rate = 1",
+                [].as_slice(),
+                "/portreeve/config.toml",
+                "\"max-rate\" is one",
+            ),
+            (
+                "colour = 1",
+                &[],
+                "/portreeve/config.toml",
+                "\"colour\" is no option",
+            ),
+            (
+                "sweep = 1",
+                &[],
+                "/portreeve/config.toml",
+                "\"sweep\" is no option",
+            ),
+            (
+                "config = \"x\"",
+                &[],
+                "/portreeve/config.toml",
+                "can only be typed",
+            ),
+            (
+                "max-rate = 0",
+                &[],
+                "/portreeve/config.toml",
+                "\"0\" is no rate",
+            ),
+            (
+                "banner = 3",
+                &[],
+                "/portreeve/config.toml",
+                "write true or false",
+            ),
+            (
+                "max-rate = { a = 1 }",
+                &[],
+                "/portreeve/config.toml",
+                "cannot be that",
+            ),
             ("max-rate 1", &[], "/portreeve/config.toml", "line 1"),
-            ("", &[("PORTREEVE_MAX_RATE", "x")], "the variable PORTREEVE_MAX_RATE", "\"x\" is no rate"),
-            ("", &[("PORTREEVE_CONFIG", "/nowhere/x.toml")], "/nowhere/x.toml", "--config none"),
+            (
+                "",
+                &[("PORTREEVE_MAX_RATE", "x")],
+                "the variable PORTREEVE_MAX_RATE",
+                "\"x\" is no rate",
+            ),
+            (
+                "",
+                &[("PORTREEVE_CONFIG", "/nowhere/x.toml")],
+                "/nowhere/x.toml",
+                "--config none",
+            ),
         ] {
             let error = words("x ::1", file, variables).expect_err("it is wrong");
-            assert!(error.starts_with(place) && error.contains(what), "{file}: {error}");
+            assert!(
+                error.starts_with(place) && error.contains(what),
+                "{file}: {error}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `--shard`: which part of a plan is this process's, as it was written or as the engine that started it says.
+//! `--shard`: which part of a plan is this process's, as it was written or as the engine that
+//! started it says.
 
 use portreeve::plan::Shard;
 
@@ -15,7 +16,10 @@ const FORM: &str = "write it like 3/16 (the third of 16), auto/16 (of 16, this j
 
 /// `3/16`, `auto/16`, `auto`.
 pub fn parse(text: &str) -> Result<Wanted, String> {
-    let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{text:?} is no number; {FORM}"));
+    let number = |text: &str| {
+        text.parse::<u32>()
+            .map_err(|_| format!("{text:?} is no number; {FORM}"))
+    };
     let (which, of) = match text.split_once('/') {
         Some((which, of)) => (which, Some(number(of)?)),
         None => (text, None),
@@ -25,9 +29,9 @@ pub fn parse(text: &str) -> Result<Wanted, String> {
     }
     match (which, of) {
         ("auto", of) => Ok(Wanted::Auto(of)),
-        (which, Some(of)) => {
-            Shard::new(number(which)?, of).map(Wanted::Shard).ok_or_else(|| format!("{text:?}: shards are counted from 1 to {of}"))
-        }
+        (which, Some(of)) => Shard::new(number(which)?, of)
+            .map(Wanted::Shard)
+            .ok_or_else(|| format!("{text:?}: shards are counted from 1 to {of}")),
         _ => Err(format!("{text:?} is no shard; {FORM}")),
     }
 }
@@ -39,8 +43,12 @@ pub fn find(wanted: Wanted, variable: impl Fn(&str) -> Option<String>) -> Result
         Wanted::Auto(of) => of,
     };
     let number = |name: &str| -> Result<Option<u32>, String> {
-        let Some(text) = variable(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| format!("{name} is {text:?}, which is no number; write --shard 3/16"))
+        let Some(text) = variable(name) else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|_| format!("{name} is {text:?}, which is no number; write --shard 3/16"))
     };
     if let Some(task) = number("SLURM_ARRAY_TASK_ID")? {
         let (of, least, most) = match of {
@@ -48,7 +56,11 @@ pub fn find(wanted: Wanted, variable: impl Fn(&str) -> Option<String>) -> Result
             None => {
                 let missing = || "SLURM_ARRAY_TASK_COUNT is not set; write --shard auto/16, with the array's size";
                 let of = number("SLURM_ARRAY_TASK_COUNT")?.ok_or_else(missing)?;
-                (of, number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1), number("SLURM_ARRAY_TASK_MAX")?.unwrap_or(of))
+                (
+                    of,
+                    number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(1),
+                    number("SLURM_ARRAY_TASK_MAX")?.unwrap_or(of),
+                )
             }
         };
         // Part of an array, submitted again, would otherwise be taken for all of it.
@@ -75,14 +87,23 @@ mod tests {
     use super::*;
 
     fn found(text: &str, environment: &[(&str, &str)]) -> Result<String, String> {
-        let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        let variable = |name: &str| {
+            environment
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.to_string())
+        };
         find(parse(text)?, variable).map(|shard| shard.to_string())
     }
 
     #[test]
     fn a_shard_is_named_or_found() {
-        let slurm =
-            [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_COUNT", "16"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_MAX", "16")];
+        let slurm = [
+            ("SLURM_ARRAY_TASK_ID", "7"),
+            ("SLURM_ARRAY_TASK_COUNT", "16"),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_MAX", "16"),
+        ];
         let kubernetes = [("JOB_COMPLETION_INDEX", "0")];
         for (text, environment, shard) in [
             ("3/16", &[][..], "3/16"),
@@ -98,7 +119,12 @@ mod tests {
     #[test]
     fn a_shard_that_is_not_certain_is_refused() {
         let task = |id, count, min, max| {
-            [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", count), ("SLURM_ARRAY_TASK_MIN", min), ("SLURM_ARRAY_TASK_MAX", max)]
+            [
+                ("SLURM_ARRAY_TASK_ID", id),
+                ("SLURM_ARRAY_TASK_COUNT", count),
+                ("SLURM_ARRAY_TASK_MIN", min),
+                ("SLURM_ARRAY_TASK_MAX", max),
+            ]
         };
         for (text, environment, part) in [
             ("0/16", &[][..], "from 1 to 16"),

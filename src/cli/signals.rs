@@ -1,6 +1,6 @@
-//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, and one more after half a second ends the process; SIGUSR1
-//! asks for the progress, SIGUSR2 for a slower scan. What was to be ignored when the process began (nohup, a shell's background) is
-//! ignored.
+//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, and one more after half a
+//! second ends the process; SIGUSR1 asks for the progress, SIGUSR2 for a slower scan. What was to
+//! be ignored when the process began (nohup, a shell's background) is ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,10 @@ pub struct Signals {
 
 /// Listens to requests. Early: by default these signals would end the process.
 pub fn listen() -> io::Result<Signals> {
-    let signals = Signals { status: Arc::default(), slower: Arc::default() };
+    let signals = Signals {
+        status: Arc::default(),
+        slower: Arc::default(),
+    };
     flag::register(SIGUSR1, signals.status.clone())?;
     flag::register(SIGUSR2, signals.slower.clone())?;
     Ok(signals)

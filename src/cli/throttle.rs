@@ -1,5 +1,6 @@
-//! Slowing a running scan down and hurrying it, by a tenth at a time: of the rate that it was given, or where none holds
-//! towards all, of what it does. The limit towards public addresses holds beside that.
+//! Slowing a running scan down and hurrying it, by a tenth at a time: of the rate that it was
+//! given, or where none holds towards all, of what it does. The limit towards public addresses
+//! holds beside that.
 
 use std::num::NonZeroU32;
 
@@ -24,13 +25,23 @@ const FIRST_LOOK_US: u64 = 100_000;
 
 impl Throttle {
     pub fn new(handle: RateHandle, rate: Option<Rate>) -> Self {
-        let limit = |public_only| rate.filter(|rate| rate.public_only == public_only).map(|rate| rate.per_s.get());
-        Throttle { handle, public_per_s: limit(true), all_per_s: limit(false), before: (0, 0), does_per_s: 0 }
+        let limit = |public_only| {
+            rate.filter(|rate| rate.public_only == public_only)
+                .map(|rate| rate.per_s.get())
+        };
+        Throttle {
+            handle,
+            public_per_s: limit(true),
+            all_per_s: limit(false),
+            before: (0, 0),
+            does_per_s: 0,
+        }
     }
 
     /// Looks how fast the scan is.
     pub fn look(&mut self, progress: &Progress) {
-        let begun = progress.stats.attempts + progress.stats.voided + u64::from(progress.stats.in_flight);
+        let begun =
+            progress.stats.attempts + progress.stats.voided + u64::from(progress.stats.in_flight);
         let (begun_before, before_us) = self.before;
         let passed_us = progress.elapsed.us - before_us;
         let has_passed = passed_us >= SECOND_US;
@@ -62,13 +73,30 @@ impl Throttle {
     }
 
     fn set(&mut self, per_s: u64, public_only: bool) -> String {
-        let per_s = NonZeroU32::new(u32::try_from(per_s).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        let limit = if public_only { &mut self.public_per_s } else { &mut self.all_per_s };
+        let per_s =
+            NonZeroU32::new(u32::try_from(per_s).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+        let limit = if public_only {
+            &mut self.public_per_s
+        } else {
+            &mut self.all_per_s
+        };
         *limit = Some(per_s.get());
         self.handle.set(Rate { per_s, public_only });
-        let limit = |per_s: Option<u32>, whom: &str| per_s.map(|per_s| format!("{} attempts per second{whom}", grouped(per_s.into())));
-        let limits = [limit(self.all_per_s, ""), limit(self.public_per_s, " towards public addresses")];
-        format!("at most {} from now on", limits.into_iter().flatten().collect::<Vec<_>>().join(", and "))
+        let limit = |per_s: Option<u32>, whom: &str| {
+            per_s.map(|per_s| format!("{} attempts per second{whom}", grouped(per_s.into())))
+        };
+        let limits = [
+            limit(self.all_per_s, ""),
+            limit(self.public_per_s, " towards public addresses"),
+        ];
+        format!(
+            "at most {} from now on",
+            limits
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", and ")
+        )
     }
 }
 
@@ -77,8 +105,16 @@ mod tests {
     use super::*;
 
     fn throttle(rate: Option<(u32, bool)>, does_per_s: u64) -> Throttle {
-        let rate = rate.and_then(|(per_s, public_only)| Some(Rate { per_s: NonZeroU32::new(per_s)?, public_only }));
-        Throttle { does_per_s, ..Throttle::new(RateHandle::default(), rate) }
+        let rate = rate.and_then(|(per_s, public_only)| {
+            Some(Rate {
+                per_s: NonZeroU32::new(per_s)?,
+                public_only,
+            })
+        });
+        Throttle {
+            does_per_s,
+            ..Throttle::new(RateHandle::default(), rate)
+        }
     }
 
     #[test]
@@ -95,7 +131,11 @@ mod tests {
             let said = throttle.slower();
             assert_eq!(throttle.all_per_s, Some(then), "{said}");
             throttle.slower();
-            assert_eq!((throttle.all_per_s, throttle.public_per_s), (Some(after), public), "{rate:?} {does}");
+            assert_eq!(
+                (throttle.all_per_s, throttle.public_per_s),
+                (Some(after), public),
+                "{rate:?} {does}"
+            );
         }
         let mut idle = throttle(None, 0);
         idle.slower();
@@ -104,7 +144,11 @@ mod tests {
 
     #[test]
     fn faster_is_a_tenth_more_than_what_is_allowed() {
-        for (rate, all, public) in [(Some((1_000, false)), Some(1_100), None), (Some((3, true)), None, Some(4)), (None, None, None)] {
+        for (rate, all, public) in [
+            (Some((1_000, false)), Some(1_100), None),
+            (Some((3, true)), None, Some(4)),
+            (None, None, None),
+        ] {
             let mut throttle = throttle(rate, 10);
             throttle.faster();
             assert_eq!((throttle.all_per_s, throttle.public_per_s), (all, public));

@@ -1,31 +1,45 @@
-//! What this machine allows: descriptors, memory, and what is in use of them. It reads and raises limits; what follows
-//! from them is computed in `scan`.
+//! What this machine allows: descriptors, memory, and what is in use of them. It reads and raises
+//! limits; what follows from them is computed in `scan`.
 
 use std::io;
 
 use crate::scan::Limits;
 
-/// Raises this process's soft limit of open descriptors (RLIMIT_NOFILE) to its hard limit and returns what it is now;
-/// `u64::MAX` stands for no limit. It affects the whole process, which is why a library user calls it or leaves it.
+/// Raises this process's soft limit of open descriptors (RLIMIT_NOFILE) to its hard limit and
+/// returns what it is now;
+/// `u64::MAX` stands for no limit. It affects the whole process, which is why a library user calls
+/// it or leaves it.
 ///
 /// # Errors
 /// What getrlimit(2) says. A raise that fails is no error: the limit that is left is returned.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let limit = descriptor_limit()?;
-    let wanted = libc::rlimit { rlim_cur: highest_soft_limit(limit.rlim_max), rlim_max: limit.rlim_max };
-    // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
-    if wanted.rlim_cur > limit.rlim_cur && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) } == 0 {
-        return Ok(plain(wanted.rlim_cur));
+    let wanted = libc::rlimit {
+        rlim_cur: highest_soft_limit(limit.rlim_max),
+        rlim_max: limit.rlim_max,
+    };
+    if wanted.rlim_cur <= limit.rlim_cur {
+        return Ok(plain(limit.rlim_cur));
     }
-    Ok(plain(limit.rlim_cur))
+    // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
+    let is_raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) } == 0;
+    Ok(plain(if is_raised {
+        wanted.rlim_cur
+    } else {
+        limit.rlim_cur
+    }))
 }
 
-/// Lowers this process's soft limit of open descriptors, to see what that does; the hard limit stays.
+/// Lowers this process's soft limit of open descriptors, to see what that does; the hard limit
+/// stays.
 ///
 /// # Errors
 /// What setrlimit(2) says: for instance that it is above the hard limit.
 pub fn lower_descriptor_limit(soft: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: descriptor_limit()?.rlim_max };
+    let limit = libc::rlimit {
+        rlim_cur: soft as libc::rlim_t,
+        rlim_max: descriptor_limit()?.rlim_max,
+    };
     // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
     match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
         0 => Ok(()),
@@ -33,7 +47,8 @@ pub fn lower_descriptor_limit(soft: u64) -> io::Result<()> {
     }
 }
 
-/// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY; sys/syslimits.h). Never run.
+/// macOS says "unlimited" and refuses more than OPEN_MAX (setrlimit(2), COMPATIBILITY;
+/// sys/syslimits.h). Never run.
 #[cfg(target_vendor = "apple")]
 fn highest_soft_limit(hard: libc::rlim_t) -> libc::rlim_t {
     const OPEN_MAX: libc::rlim_t = 10_240;
@@ -55,7 +70,10 @@ pub fn nofile() -> io::Result<(u64, u64)> {
 }
 
 fn descriptor_limit() -> io::Result<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: getrlimit only writes the struct behind the pointer, which outlives the call.
     match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } {
         0 => Ok(limit),
@@ -65,7 +83,11 @@ fn descriptor_limit() -> io::Result<libc::rlimit> {
 
 #[allow(clippy::unnecessary_cast)] // rlim_t is signed on some systems
 fn plain(limit: libc::rlim_t) -> u64 {
-    if limit == libc::RLIM_INFINITY { u64::MAX } else { limit as u64 }
+    if limit == libc::RLIM_INFINITY {
+        u64::MAX
+    } else {
+        limit as u64
+    }
 }
 
 /// Reads what bears on the number of sockets. What the system does not tell stays `None`.
@@ -80,8 +102,8 @@ pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
     })
 }
 
-/// Memory that the kernel's TCP holds now, for all sockets of the machine: queued packets and their like, not the sockets
-/// themselves. `None` where the system does not tell.
+/// Memory that the kernel's TCP holds now, for all sockets of the machine: queued packets and their
+/// like, not the sockets themselves. `None` where the system does not tell.
 pub(super) fn tcp_used_bytes() -> Option<u64> {
     memory::tcp_used_bytes()
 }
@@ -92,16 +114,23 @@ pub(super) fn tcp_mem_bytes() -> Option<[u64; 3]> {
     memory::tcp_mem_bytes()
 }
 
-/// How many descriptors are open. The system's list of them is the quick way; where there is none, or no descriptor is
-/// left to read it with, each number is tried, up to a bound past which small programs hold nothing.
+/// How many descriptors are open. The system's list of them is the quick way; where there is none,
+/// or no descriptor is left to read it with, each number is tried, up to a bound past which small
+/// programs hold nothing.
 fn open_descriptors(nofile: u64) -> u64 {
-    const LIST: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    const LIST: &str = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
     if let Ok(list) = std::fs::read_dir(LIST) {
         // The list's own descriptor is among them.
         return (list.count() as u64).saturating_sub(1);
     }
     // SAFETY: F_GETFD reads a flag of a descriptor number and has no effect, whatever the number.
-    (0..nofile.min(4_096) as i32).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1).count() as u64
+    (0..nofile.min(4_096) as i32)
+        .filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } != -1)
+        .count() as u64
 }
 
 /// The size of a page of memory.
@@ -121,21 +150,42 @@ mod memory {
     /// MemAvailable of the machine (proc(5)), or less where a control group gives less.
     pub fn available_bytes() -> Option<u64> {
         let machine = field(&read_to_string("/proc/meminfo").ok()?, "MemAvailable:")? * 1024;
-        Some(control_groups().filter_map(|group| group_available(&group)).fold(machine, u64::min))
+        Some(
+            control_groups()
+                .filter_map(|group| group_available(&group))
+                .fold(machine, u64::min),
+        )
     }
 
-    /// This process's control group (cgroups(7), version 2) and those above it, up to the root that is visible here.
+    /// This process's control group (cgroups(7), version 2) and those above it, up to the root that
+    /// is visible here.
     fn control_groups() -> impl Iterator<Item = PathBuf> {
         let membership = read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let path = membership.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
+        let path = membership
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .unwrap_or_default()
+            .to_owned();
         let root = Path::new("/sys/fs/cgroup");
-        let groups: Vec<PathBuf> = root.join(path).ancestors().take_while(|at| at.starts_with(root)).map(Path::to_owned).collect();
+        let groups: Vec<PathBuf> = root
+            .join(path)
+            .ancestors()
+            .take_while(|at| at.starts_with(root))
+            .map(Path::to_owned)
+            .collect();
         groups.into_iter()
     }
 
-    /// What is left of the group's memory; cached file pages do not count as used, since the kernel gives them back.
+    /// What is left of the group's memory; cached file pages do not count as used, since the kernel
+    /// gives them back.
     fn group_available(group: &Path) -> Option<u64> {
-        let number = |name| read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        let number = |name| {
+            read_to_string(group.join(name))
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
         let cached = field(&read_to_string(group.join("memory.stat")).ok()?, "file ").unwrap_or(0);
         Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     }
@@ -145,18 +195,31 @@ mod memory {
         Some(tcp_mem_bytes()?[1].saturating_sub(tcp_used_bytes()?))
     }
 
-    /// TCP's marks (tcp(7), tcp_mem): all is well below the first, pressure from the second, nothing more from the third.
+    /// TCP's marks (tcp(7), tcp_mem): all is well below the first, pressure from the second,
+    /// nothing more from the third.
     pub fn tcp_mem_bytes() -> Option<[u64; 3]> {
         let text = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
-        let marks: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        Some(<[u64; 3]>::try_from(marks).ok()?.map(|pages| pages.saturating_mul(page_bytes())))
+        let marks: Vec<u64> = text
+            .split_whitespace()
+            .map_while(|word| word.parse().ok())
+            .collect();
+        Some(
+            <[u64; 3]>::try_from(marks)
+                .ok()?
+                .map(|pages| pages.saturating_mul(page_bytes())),
+        )
     }
 
     /// TCP's own account (/proc/net/sockstat).
     pub fn tcp_used_bytes() -> Option<u64> {
         let sockstat = read_to_string("/proc/net/sockstat").ok()?;
         let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
-        let pages: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
+        let pages: u64 = tcp
+            .split_whitespace()
+            .skip_while(|word| *word != "mem")
+            .nth(1)?
+            .parse()
+            .ok()?;
         Some(pages * page_bytes())
     }
 
@@ -200,9 +263,15 @@ mod tests {
 
     #[test]
     fn both_ways_of_counting_descriptors_work() {
-        let files: Vec<_> = (0..20).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let files: Vec<_> = (0..20)
+            .map(|_| std::fs::File::open("/dev/null").unwrap())
+            .collect();
         assert!(open_descriptors(20_000) > files.len() as u64);
-        assert_eq!(open_descriptors(0).min(1), 1, "the list does not need the limit");
+        assert_eq!(
+            open_descriptors(0).min(1),
+            1,
+            "the list does not need the limit"
+        );
     }
 
     #[test]

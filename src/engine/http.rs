@@ -1,6 +1,7 @@
-//! One page over HTTP, for a scraper: served by the loop's own thread and poll, so everything is bounded. Few connections at a
-//! time, the oldest of which gives way to a new one; few bytes of request; little time for each. Nothing here waits. It knows
-//! neither what the page says nor what the loop does otherwise.
+//! One page over HTTP, for a scraper: served by the loop's own thread and poll, so everything is
+//! bounded. Few connections at a time, the oldest of which gives way to a new one; few bytes of
+//! request; little time for each. Nothing here waits. It knows neither what the page says nor what
+//! the loop does otherwise.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -10,7 +11,8 @@ use mio::{Interest, Registry, Token};
 
 use crate::scan::Time;
 
-/// The listener's token and, behind it, the connections'; all others are slots, which never come so far.
+/// The listener's token and, behind it, the connections'; all others are slots, which never come so
+/// far.
 const FIRST_TOKEN: usize = 1 << 31;
 /// Connections at a time: a scraper, its next attempt, and somebody with a browser.
 pub(super) const CONNECTIONS: usize = 4;
@@ -50,7 +52,10 @@ impl Server {
     pub fn bind(address: SocketAddr, registry: &Registry) -> io::Result<Self> {
         let mut listener = TcpListener::bind(address)?;
         registry.register(&mut listener, Token(FIRST_TOKEN), Interest::READABLE)?;
-        Ok(Server { listener, connections: Default::default() })
+        Ok(Server {
+            listener,
+            connections: Default::default(),
+        })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -63,18 +68,32 @@ impl Server {
     }
 
     /// Something happened. `page` makes the page, if it is asked for.
-    pub fn handle(&mut self, token: Token, registry: &Registry, now: Time, page: impl FnOnce() -> String) {
-        let Some(place) = (token.0 - FIRST_TOKEN).checked_sub(1) else { return self.accept(registry, now) };
-        let Some(connection) = &mut self.connections[place] else { return };
+    pub fn handle(
+        &mut self,
+        token: Token,
+        registry: &Registry,
+        now: Time,
+        page: impl FnOnce() -> String,
+    ) {
+        let Some(place) = (token.0 - FIRST_TOKEN).checked_sub(1) else {
+            return self.accept(registry, now);
+        };
+        let Some(connection) = &mut self.connections[place] else {
+            return;
+        };
         if matches!(connection.go_on(page), Next::Close) {
             self.connections[place] = None;
         }
     }
 
-    /// Now and then: ends what takes too long, and looks whether somebody waits who could not be let in.
+    /// Now and then: ends what takes too long, and looks whether somebody waits who could not be
+    /// let in.
     pub fn look(&mut self, registry: &Registry, now: Time) {
         for place in &mut self.connections {
-            if place.as_ref().is_some_and(|connection| now.us_since(connection.since) > LONGEST_US) {
+            if place
+                .as_ref()
+                .is_some_and(|connection| now.us_since(connection.since) > LONGEST_US)
+            {
                 *place = None;
             }
         }
@@ -85,21 +104,37 @@ impl Server {
     fn accept(&mut self, registry: &Registry, now: Time) {
         for _ in 0..CONNECTIONS {
             // Nobody waits any more, or no descriptor is left.
-            let Ok((mut stream, _)) = self.listener.accept() else { return };
+            let Ok((mut stream, _)) = self.listener.accept() else {
+                return;
+            };
             let place = self.place();
             let token = Token(FIRST_TOKEN + 1 + place);
             self.connections[place] = None;
-            if registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_ok() {
-                self.connections[place] = Some(Connection { stream, since: now, request: Vec::new(), response: None, drained: 0 });
+            if registry
+                .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
+                .is_ok()
+            {
+                self.connections[place] = Some(Connection {
+                    stream,
+                    since: now,
+                    request: Vec::new(),
+                    response: None,
+                    drained: 0,
+                });
             }
         }
     }
 
     /// A free place, or the one of the oldest connection.
     fn place(&self) -> usize {
-        let since = |place: &usize| self.connections[*place].as_ref().map_or(Time::default(), |connection| connection.since);
+        let since = |place: &usize| {
+            self.connections[*place]
+                .as_ref()
+                .map_or(Time::default(), |connection| connection.since)
+        };
         let free = self.connections.iter().position(Option::is_none);
-        free.or_else(|| (0..CONNECTIONS).min_by_key(since)).unwrap_or(0)
+        free.or_else(|| (0..CONNECTIONS).min_by_key(since))
+            .unwrap_or(0)
     }
 }
 
@@ -133,7 +168,9 @@ impl Connection {
     }
 
     fn write(&mut self) -> Next {
-        let Some(response) = &mut self.response else { return Next::Wait };
+        let Some(response) = &mut self.response else {
+            return Next::Wait;
+        };
         while !response.is_empty() {
             match self.stream.write(response) {
                 Ok(0) => return Next::Close,
@@ -147,7 +184,8 @@ impl Connection {
         self.drain()
     }
 
-    /// Reads until the other side closes: what were left unread would have the system send a RST, which may overtake the page.
+    /// Reads until the other side closes: what were left unread would have the system send a RST,
+    /// which may overtake the page.
     fn drain(&mut self) -> Next {
         let mut part = [0; 4_096];
         while self.drained < MOST_DRAINED {
@@ -166,7 +204,10 @@ impl Connection {
 /// Whether nothing more need be read: the headers have ended, or can never be understood.
 fn is_whole(request: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    !matches!(httparse::Request::new(&mut headers).parse(request), Ok(httparse::Status::Partial))
+    !matches!(
+        httparse::Request::new(&mut headers).parse(request),
+        Ok(httparse::Status::Partial)
+    )
 }
 
 /// The whole response to a request.
@@ -174,13 +215,29 @@ fn respond(request: &[u8], page: impl FnOnce() -> String) -> String {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let is_complete = parsed.parse(request).map(|status| status.is_complete());
-    let path = parsed.path.map(|path| path.split('?').next().unwrap_or_default());
+    let path = parsed
+        .path
+        .map(|path| path.split('?').next().unwrap_or_default());
     match (is_complete, parsed.method, path) {
         (Err(_), ..) => response("400 Bad Request", "", "this is no HTTP request\n", true),
-        (Ok(false), ..) => response("431 Request Header Fields Too Large", "", "the request is too long\n", true),
-        (_, Some(method @ ("GET" | "HEAD")), Some("/metrics")) => response("200 OK", "", &page(), method == "GET"),
-        (_, Some("GET" | "HEAD"), _) => response("404 Not Found", "", "there is only /metrics\n", true),
-        _ => response("405 Method Not Allowed", "Allow: GET, HEAD\r\n", "only GET and HEAD are understood\n", true),
+        (Ok(false), ..) => response(
+            "431 Request Header Fields Too Large",
+            "",
+            "the request is too long\n",
+            true,
+        ),
+        (_, Some(method @ ("GET" | "HEAD")), Some("/metrics")) => {
+            response("200 OK", "", &page(), method == "GET")
+        }
+        (_, Some("GET" | "HEAD"), _) => {
+            response("404 Not Found", "", "there is only /metrics\n", true)
+        }
+        _ => response(
+            "405 Method Not Allowed",
+            "Allow: GET, HEAD\r\n",
+            "only GET and HEAD are understood\n",
+            true,
+        ),
     }
 }
 
@@ -188,7 +245,9 @@ fn response(status: &str, header: &str, body: &str, has_body: bool) -> String {
     let length = body.len();
     let body = if has_body { body } else { "" };
     let kind = "Content-Type: text/plain; version=0.0.4; charset=utf-8";
-    format!("HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {length}\r\n{header}Connection: close\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {length}\r\n{header}Connection: close\r\n\r\n{body}"
+    )
 }
 
 #[cfg(test)]
@@ -196,7 +255,11 @@ mod tests {
     use super::*;
 
     fn status(request: &str) -> String {
-        respond(request.as_bytes(), || "page\n".into()).lines().next().unwrap_or_default().to_owned()
+        respond(request.as_bytes(), || "page\n".into())
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     #[test]
@@ -207,19 +270,28 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
             ("\u{1}\u{2}\r\n\r\n", "400 Bad Request"),
-            ("GET /metrics HTTP/1.1\r\nHost: a\r\n", "431 Request Header Fields Too Large"),
+            (
+                "GET /metrics HTTP/1.1\r\nHost: a\r\n",
+                "431 Request Header Fields Too Large",
+            ),
         ] {
             assert_eq!(status(request), format!("HTTP/1.1 {expect}"), "{request:?}");
         }
         assert!(
-            respond(b"GET /metrics HTTP/1.1\r\n\r\n", || "page\n".into()).ends_with("Content-Length: 5\r\nConnection: close\r\n\r\npage\n")
+            respond(b"GET /metrics HTTP/1.1\r\n\r\n", || "page\n".into())
+                .ends_with("Content-Length: 5\r\nConnection: close\r\n\r\npage\n")
         );
-        assert!(respond(b"HEAD /metrics HTTP/1.1\r\n\r\n", || "page\n".into()).ends_with("Content-Length: 5\r\nConnection: close\r\n\r\n"));
+        assert!(
+            respond(b"HEAD /metrics HTTP/1.1\r\n\r\n", || "page\n".into())
+                .ends_with("Content-Length: 5\r\nConnection: close\r\n\r\n")
+        );
     }
 
     #[test]
     fn a_request_is_read_no_further_than_it_matters() {
-        assert!(!is_whole(b"") && !is_whole(b"GET /met") && !is_whole(b"GET / HTTP/1.1\r\nHost: a\r\n"));
+        assert!(
+            !is_whole(b"") && !is_whole(b"GET /met") && !is_whole(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        );
         assert!(
             is_whole(b"GET / HTTP/1.1\r\n\r\n")
                 && is_whole(b"\0")

@@ -1,5 +1,6 @@
-//! Who said no, and how: ICMP errors from a socket's error queue, as an ordinary user (Linux >= 5.8).
-//! It reads one queue and names what it finds; it decides nothing about a probe. Elsewhere the queue is always empty.
+//! Who said no, and how: ICMP errors from a socket's error queue, as an ordinary user (Linux >=
+//! 5.8). It reads one queue and names what it finds; it decides nothing about a probe. Elsewhere
+//! the queue is always empty.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,8 @@ pub(super) struct IcmpError {
     pub by: Option<IpAddr>,
 }
 
-/// The reason for an ICMP type and code (RFC 792, RFC 1812 5.2.7.1). `None`: not an answer about the endpoint.
+/// The reason for an ICMP type and code (RFC 792, RFC 1812 5.2.7.1). `None`: not an answer about
+/// the endpoint.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn reason_v4(kind: u8, code: u8) -> Option<Reason> {
     Some(match (kind, code) {
@@ -62,32 +64,43 @@ mod linux {
     use super::super::socket::turn_on;
     use super::{IcmpError, reason_v4, reason_v6};
 
-    /// Has the kernel keep ICMP errors for this socket. Linux queues them for a connecting TCP socket even without it
-    /// (IPv4, 6.18); the option is what ip(7) and ipv6(7) promise.
+    /// Has the kernel keep ICMP errors for this socket. Linux queues them for a connecting TCP
+    /// socket even without it (IPv4, 6.18); the option is what ip(7) and ipv6(7) promise.
     pub fn ask_for_errors(socket: &Socket, v6: bool) {
-        let (level, option) = if v6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
+        let (level, option) = if v6 {
+            (libc::SOL_IPV6, libc::IPV6_RECVERR)
+        } else {
+            (libc::SOL_IP, libc::IP_RECVERR)
+        };
         // A failure leaves the queue empty, which every reader of it has to handle anyway.
         let _ = turn_on(socket, level, option);
     }
 
-    /// Aligned for the control messages that the kernel writes into it; far more than the two addresses and the error need.
+    /// Aligned for the control messages that the kernel writes into it; far more than the two
+    /// addresses and the error need.
     #[repr(align(8))]
     struct Control([u8; 512]);
 
-    /// The next ICMP error in the queue that says something about `endpoint`; those before it are dropped. A kept socket
-    /// may hold an error of an attempt that ran out of time, so the destination that the error quotes has to be this one.
+    /// The next ICMP error in the queue that says something about `endpoint`; those before it are
+    /// dropped. A kept socket may hold an error of an attempt that ran out of time, so the
+    /// destination that the error quotes has to be this one.
     pub fn take_error(socket: &impl AsRawFd, endpoint: SocketAddr) -> Option<IcmpError> {
         // Bounded: a hostile network could keep one socket's queue filled.
         let entries = (0..16).map_while(|_| receive(socket));
-        entries.filter(|(destination, _)| destination.is_none_or(|quoted| concerns(quoted, endpoint))).find_map(|(_, error)| error)
+        entries
+            .filter(|(destination, _)| destination.is_none_or(|quoted| concerns(quoted, endpoint)))
+            .find_map(|(_, error)| error)
     }
 
-    /// Whether an error about `quoted` is one about `endpoint`. The unspecified address stands for this machine's own.
+    /// Whether an error about `quoted` is one about `endpoint`. The unspecified address stands for
+    /// this machine's own.
     fn concerns(quoted: SocketAddr, endpoint: SocketAddr) -> bool {
-        quoted.port() == endpoint.port() && (quoted.ip() == endpoint.ip() || endpoint.ip().is_unspecified())
+        quoted.port() == endpoint.port()
+            && (quoted.ip() == endpoint.ip() || endpoint.ip().is_unspecified())
     }
 
-    /// One entry of the queue: the destination of the packet it is about, and what it means if it means something.
+    /// One entry of the queue: the destination of the packet it is about, and what it means if it
+    /// means something.
     fn receive(socket: &impl AsRawFd) -> Option<(Option<SocketAddr>, Option<IcmpError>)> {
         let mut control = Control([0; 512]);
         let mut name = [0u8; size_of::<libc::sockaddr_in6>()];
@@ -97,22 +110,37 @@ mod linux {
         message.msg_namelen = name.len() as libc::socklen_t;
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = control.0.len();
-        // SAFETY: `message` points at `name` and `control`, with their lengths; all outlive the call. There is no data
-        // buffer.
-        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+        // SAFETY: `message` points at `name` and `control`, with their lengths; all outlive the
+        // call. There is no data buffer.
+        let received = unsafe {
+            libc::recvmsg(
+                socket.as_raw_fd(),
+                &mut message,
+                libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
+            )
+        };
         if received < 0 {
             return None;
         }
-        // SAFETY: the kernel filled `control` and set msg_controllen; CMSG_FIRSTHDR and CMSG_NXTHDR stay within it.
+        // SAFETY: the kernel filled `control` and set msg_controllen; CMSG_FIRSTHDR and CMSG_NXTHDR
+        // stay within it.
         let mut header = unsafe { libc::CMSG_FIRSTHDR(&message) };
         while !header.is_null() {
-            // SAFETY: the kernel wrote a whole, aligned cmsghdr at each place that those macros yield.
+            // SAFETY: the kernel wrote a whole, aligned cmsghdr at each place that those macros
+            // yield.
             let cmsg = unsafe { &*header };
-            if matches!((cmsg.cmsg_level, cmsg.cmsg_type), (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)) {
+            if matches!(
+                (cmsg.cmsg_level, cmsg.cmsg_type),
+                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+            ) {
                 // SAFETY: CMSG_DATA is inside the message, and its length counts the header.
                 let data = unsafe {
                     let start = libc::CMSG_DATA(header);
-                    std::slice::from_raw_parts(start, cmsg.cmsg_len.saturating_sub(start.offset_from(header.cast()) as usize))
+                    std::slice::from_raw_parts(
+                        start,
+                        cmsg.cmsg_len
+                            .saturating_sub(start.offset_from(header.cast()) as usize),
+                    )
                 };
                 return Some((address(&name), parse(data)));
             }
@@ -122,8 +150,8 @@ mod linux {
         Some((None, None))
     }
 
-    /// A `sock_extended_err` (errqueue.h: errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32) and behind
-    /// it the offender's address.
+    /// A `sock_extended_err` (errqueue.h: errno u32, origin u8, type u8, code u8, pad u8, info u32,
+    /// data u32) and behind it the offender's address.
     fn parse(data: &[u8]) -> Option<IcmpError> {
         const ERROR_BYTES: usize = size_of::<libc::sock_extended_err>();
         let (&origin, &kind, &code) = (data.get(4)?, data.get(5)?, data.get(6)?);
@@ -132,7 +160,10 @@ mod linux {
             libc::SO_EE_ORIGIN_ICMP6 => reason_v6(kind, code),
             _ => None,
         }?;
-        Some(IcmpError { reason, by: data.get(ERROR_BYTES..).and_then(address).map(|by| by.ip()) })
+        Some(IcmpError {
+            reason,
+            by: data.get(ERROR_BYTES..).and_then(address).map(|by| by.ip()),
+        })
     }
 
     /// The address in the bytes of a sockaddr_in or sockaddr_in6.
@@ -141,7 +172,9 @@ mod linux {
         let port = u16::from_be_bytes(*sockaddr.get(2..)?.first_chunk()?);
         let ip: IpAddr = match i32::from(family) {
             libc::AF_INET => Ipv4Addr::from(*sockaddr.get(4..)?.first_chunk::<4>()?).into(),
-            libc::AF_INET6 => Ipv6Addr::from(*sockaddr.get(8..)?.first_chunk::<16>()?).to_canonical(),
+            libc::AF_INET6 => {
+                Ipv6Addr::from(*sockaddr.get(8..)?.first_chunk::<16>()?).to_canonical()
+            }
             _ => return None,
         };
         Some(SocketAddr::new(ip, port))
@@ -155,17 +188,39 @@ mod linux {
         #[test]
         fn an_error_about_another_attempt_does_not_count() {
             let endpoint: SocketAddr = "192.0.2.1:80".parse().unwrap();
-            assert!(concerns(endpoint, endpoint) && concerns(endpoint, "0.0.0.0:80".parse().unwrap()));
+            assert!(
+                concerns(endpoint, endpoint) && concerns(endpoint, "0.0.0.0:80".parse().unwrap())
+            );
             assert!(!concerns("192.0.2.1:81".parse().unwrap(), endpoint));
             assert!(!concerns("192.0.2.2:80".parse().unwrap(), endpoint));
         }
 
         #[test]
         fn a_queue_entry_is_read_and_a_short_one_is_no_panic() {
-            let mut entry = vec![113, 0, 0, 0, libc::SO_EE_ORIGIN_ICMP, 3, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let mut entry = vec![
+                113,
+                0,
+                0,
+                0,
+                libc::SO_EE_ORIGIN_ICMP,
+                3,
+                13,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ];
             entry.extend((libc::AF_INET as u16).to_ne_bytes());
             entry.extend([0, 0, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-            let expect = IcmpError { reason: Reason::AdminProhibited, by: Some("192.0.2.1".parse().unwrap()) };
+            let expect = IcmpError {
+                reason: Reason::AdminProhibited,
+                by: Some("192.0.2.1".parse().unwrap()),
+            };
             assert_eq!(parse(&entry), Some(expect));
             for length in 0..entry.len() {
                 let _ = parse(&entry[..length]);
@@ -194,10 +249,16 @@ mod tests {
     fn every_unreachable_code_is_filtered_and_none_is_closed() {
         use crate::scan::State::Filtered;
         for code in (0..=255).filter(|&code| code != 4) {
-            assert!(reason_v4(3, code).is_some_and(|reason| reason.state() == Filtered), "3/{code}");
+            assert!(
+                reason_v4(3, code).is_some_and(|reason| reason.state() == Filtered),
+                "3/{code}"
+            );
         }
         for code in 0..=255 {
-            assert!(reason_v6(1, code).is_some_and(|reason| reason.state() == Filtered), "1/{code}");
+            assert!(
+                reason_v6(1, code).is_some_and(|reason| reason.state() == Filtered),
+                "1/{code}"
+            );
         }
         assert_eq!(reason_v4(3, 4), None);
         assert_eq!(reason_v4(5, 1), None, "a redirect is no answer");

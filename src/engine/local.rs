@@ -1,5 +1,5 @@
-//! What listens on this machine, as the kernel lists it, beside what the scan has found there. It reads /proc (proc(5)) and asks for
-//! routes; it sends nothing.
+//! What listens on this machine, as the kernel lists it, beside what the scan has found there. It
+//! reads /proc (proc(5)) and asks for routes; it sends nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -26,13 +26,21 @@ impl Local {
     pub fn begin() -> io::Result<Self> {
         let before = Listeners::read()?;
         let ports = before.0.keys().map(|at| at.port()).collect();
-        Ok(Local { before, ports, open: Vec::new(), not_open: Vec::new(), untold: 0 })
+        Ok(Local {
+            before,
+            ports,
+            open: Vec::new(),
+            not_open: Vec::new(),
+            untold: 0,
+        })
     }
 
     pub fn finding(&mut self, finding: &Finding) {
         let is_open = finding.state() == State::Open;
         // Of what was not probed to an end nothing is known.
-        if finding.state() == State::Unscanned || !(is_open || self.ports.contains(&finding.endpoint.port())) {
+        if finding.state() == State::Unscanned
+            || !(is_open || self.ports.contains(&finding.endpoint.port()))
+        {
             return;
         }
         if !socket::is_own(finding.endpoint) || !(is_open || self.before.has(finding.endpoint)) {
@@ -45,19 +53,35 @@ impl Local {
         }
     }
 
-    /// What came of it. Whatever began to listen during the scan, or ceased to, is no contradiction.
+    /// What came of it. Whatever began to listen during the scan, or ceased to, is no
+    /// contradiction.
     pub fn check(&self) -> io::Result<LocalCheck> {
         let after = Listeners::read()?;
         let owners = after.owners();
         let listener = |at: SocketAddr| after.inode(at).or_else(|| self.before.inode(at));
         let owner = |at: SocketAddr| listener(at).and_then(|inode| owners.get(&inode).cloned());
-        let port =
-            |endpoint: SocketAddr, reason| LocalPort { endpoint, reason, listens: listener(endpoint).is_some(), owner: owner(endpoint) };
-        let open = self.open.iter().map(|&endpoint| port(endpoint, crate::scan::Reason::SynAck));
-        let not_open = self.not_open.iter().filter(|finding| after.has(finding.endpoint));
-        let mut ports: Vec<LocalPort> = open.chain(not_open.map(|finding| port(finding.endpoint, finding.reason))).collect();
+        let port = |endpoint: SocketAddr, reason| LocalPort {
+            endpoint,
+            reason,
+            listens: listener(endpoint).is_some(),
+            owner: owner(endpoint),
+        };
+        let open = self
+            .open
+            .iter()
+            .map(|&endpoint| port(endpoint, crate::scan::Reason::SynAck));
+        let not_open = self
+            .not_open
+            .iter()
+            .filter(|finding| after.has(finding.endpoint));
+        let mut ports: Vec<LocalPort> = open
+            .chain(not_open.map(|finding| port(finding.endpoint, finding.reason)))
+            .collect();
         ports.sort_unstable_by_key(|port| port.endpoint);
-        Ok(LocalCheck { ports, untold: self.untold })
+        Ok(LocalCheck {
+            ports,
+            untold: self.untold,
+        })
     }
 }
 
@@ -88,19 +112,26 @@ impl Listeners {
         ))
     }
 
-    /// The socket that takes connections to `at`, surely: one of its family, at its address or at all.
+    /// The socket that takes connections to `at`, surely: one of its family, at its address or at
+    /// all.
     fn has(&self, at: SocketAddr) -> bool {
         let any = unspecified(at.is_ipv6(), at.port());
         self.0.contains_key(&plain(at)) || self.0.contains_key(&any)
     }
 
-    /// The socket that may take connections to `at`: the kernel's list does not say which sockets of IPv6 take IPv4, too.
+    /// The socket that may take connections to `at`: the kernel's list does not say which sockets
+    /// of IPv6 take IPv4, too.
     fn inode(&self, at: SocketAddr) -> Option<u64> {
         let mapped = match at.ip() {
             IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), at.port()),
             IpAddr::V6(_) => plain(at),
         };
-        let places = [plain(at), unspecified(at.is_ipv6(), at.port()), mapped, unspecified(true, at.port())];
+        let places = [
+            plain(at),
+            unspecified(at.is_ipv6(), at.port()),
+            mapped,
+            unspecified(true, at.port()),
+        ];
         places.iter().find_map(|place| self.0.get(place).copied())
     }
 
@@ -109,13 +140,27 @@ impl Listeners {
         let wanted: HashSet<u64> = self.0.values().copied().collect();
         let mut owners = HashMap::new();
         for process in entries("/proc") {
-            let Some(id) = process.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
+            let Some(id) = process
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<u32>().ok())
+            else {
+                continue;
+            };
             for descriptor in entries(process.join("fd")) {
-                let Ok(target) = std::fs::read_link(descriptor) else { continue };
-                let inode = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+                let Ok(target) = std::fs::read_link(descriptor) else {
+                    continue;
+                };
+                let inode = target.to_str().and_then(|text| {
+                    text.strip_prefix("socket:[")?
+                        .strip_suffix(']')?
+                        .parse()
+                        .ok()
+                });
                 if let Some(inode) = inode.filter(|inode| wanted.contains(inode)) {
                     let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-                    owners.entry(inode).or_insert_with(|| format!("{} ({id})", name.trim_end()));
+                    owners
+                        .entry(inode)
+                        .or_insert_with(|| format!("{} ({id})", name.trim_end()));
                 }
             }
         }
@@ -123,9 +168,14 @@ impl Listeners {
     }
 }
 
-/// What is in a folder, as far as it may be read: processes end while they are looked at, and others belong to somebody else.
+/// What is in a folder, as far as it may be read: processes end while they are looked at, and
+/// others belong to somebody else.
 fn entries(folder: impl AsRef<std::path::Path>) -> impl Iterator<Item = std::path::PathBuf> {
-    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+    std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
 }
 
 /// Without a zone, which the kernel's list does not have.
@@ -134,23 +184,35 @@ fn plain(at: SocketAddr) -> SocketAddr {
 }
 
 fn unspecified(v6: bool, port: u16) -> SocketAddr {
-    if v6 { ([0u16; 8], port).into() } else { ([0u8; 4], port).into() }
+    if v6 {
+        ([0u16; 8], port).into()
+    } else {
+        ([0u8; 4], port).into()
+    }
 }
 
-/// A line of /proc/net/tcp or tcp6, if it is of a socket that listens (state 0A): its address and its inode.
+/// A line of /proc/net/tcp or tcp6, if it is of a socket that listens (state 0A): its address and
+/// its inode.
 fn listener(line: &str) -> Option<(SocketAddr, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (ip, port) = fields.next()?.split_once(':')?;
     let is_listening = fields.nth(1)? == "0A";
     let inode = fields.nth(5)?.parse().ok()?;
     // Words of 32 bits, each as this machine keeps numbers.
-    let words = ip.as_bytes().chunks(8).map(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(u32::to_ne_bytes));
+    let words = ip.as_bytes().chunks(8).map(|digits| {
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16)
+            .ok()
+            .map(u32::to_ne_bytes)
+    });
     let bytes = words.collect::<Option<Vec<[u8; 4]>>>()?.concat();
     let ip: IpAddr = match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok()?.into(),
         _ => <[u8; 16]>::try_from(bytes).ok()?.into(),
     };
-    is_listening.then_some((SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode))
+    is_listening.then_some((
+        SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?),
+        inode,
+    ))
 }
 
 #[cfg(all(test, target_endian = "little"))]
@@ -160,10 +222,16 @@ mod tests {
     #[test]
     fn the_kernels_lines_are_read() {
         let v4 = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0";
-        assert_eq!(listener(v4), Some(("127.0.0.1:8080".parse().unwrap(), 4711)));
+        assert_eq!(
+            listener(v4),
+            Some(("127.0.0.1:8080".parse().unwrap(), 4711))
+        );
         assert_eq!(listener(&v4.replace(" 0A ", " 01 ")), None, "a connection");
         let v6 = v4.replace("0100007F:1F90", "B80D0120000000000000000007000000:0016");
-        assert_eq!(listener(&v6), Some(("[2001:db8::7]:22".parse().unwrap(), 4711)));
+        assert_eq!(
+            listener(&v6),
+            Some(("[2001:db8::7]:22".parse().unwrap(), 4711))
+        );
         for text in [
             "",
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
@@ -176,11 +244,29 @@ mod tests {
     #[test]
     fn a_listener_takes_what_is_sent_to_all_addresses() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let listeners = Listeners([(at("0.0.0.0:22"), 1), (at("[::]:80"), 2), (at("127.0.0.1:53"), 3)].into());
-        assert!(listeners.has(at("127.0.0.1:22")) && listeners.has(at("[::1]:80")) && listeners.has(at("127.0.0.1:53")));
+        let listeners = Listeners(
+            [
+                (at("0.0.0.0:22"), 1),
+                (at("[::]:80"), 2),
+                (at("127.0.0.1:53"), 3),
+            ]
+            .into(),
+        );
+        assert!(
+            listeners.has(at("127.0.0.1:22"))
+                && listeners.has(at("[::1]:80"))
+                && listeners.has(at("127.0.0.1:53"))
+        );
         assert!(!listeners.has(at("[::1]:22")) && !listeners.has(at("127.0.0.2:53")));
-        assert!(!listeners.has(at("127.0.0.1:80")), "it may be of IPv6 alone");
-        assert_eq!(listeners.inode(at("127.0.0.1:80")), Some(2), "and it may not");
+        assert!(
+            !listeners.has(at("127.0.0.1:80")),
+            "it may be of IPv6 alone"
+        );
+        assert_eq!(
+            listeners.inode(at("127.0.0.1:80")),
+            Some(2),
+            "and it may not"
+        );
         assert_eq!(listeners.inode(at("127.0.0.2:53")), None);
     }
 }

@@ -1,4 +1,5 @@
-//! What this machine allows besides what the cap follows from, for people who want to know. It only reads.
+//! What this machine allows besides what the cap follows from, for people who want to know. It only
+//! reads.
 
 use std::fs::read_to_string;
 use std::io;
@@ -6,31 +7,41 @@ use std::io;
 use super::fdlimit;
 use crate::report::limits::Machine;
 
-/// Reads the machine's limits, after [`raise_descriptor_limit`](super::raise_descriptor_limit) where the caller wants that:
+/// Reads the machine's limits, after [`raise_descriptor_limit`](super::raise_descriptor_limit)
+/// where the caller wants that:
 /// `found` is RLIMIT_NOFILE before it, soft and hard.
 ///
 /// # Errors
-/// What getrlimit(2) says. What the system does not tell, or does not let us read, is `None` and no error.
+/// What getrlimit(2) says. What the system does not tell, or does not let us read, is `None` and no
+/// error.
 pub fn machine(found: (u64, u64), max_fds: Option<u32>) -> io::Result<Machine> {
     Ok(Machine {
         limits: fdlimit::limits(max_fds)?,
         nofile: found,
-        files: numbers("fs/file-nr").and_then(|numbers| Some((*numbers.first()?, *numbers.get(2)?))),
-        source_ports: numbers("net/ipv4/ip_local_port_range")
-            .and_then(|numbers| Some((u16::try_from(*numbers.first()?).ok()?, u16::try_from(*numbers.get(1)?).ok()?))),
+        files: numbers("fs/file-nr")
+            .and_then(|numbers| Some((*numbers.first()?, *numbers.get(2)?))),
+        source_ports: numbers("net/ipv4/ip_local_port_range").and_then(|numbers| {
+            Some((
+                u16::try_from(*numbers.first()?).ok()?,
+                u16::try_from(*numbers.get(1)?).ok()?,
+            ))
+        }),
         tcp_mem_bytes: fdlimit::tcp_mem_bytes(),
         tcp_used_bytes: fdlimit::tcp_used_bytes(),
         tracked: numbers("net/netfilter/nf_conntrack_count")
             .zip(numbers("net/netfilter/nf_conntrack_max"))
             .and_then(|(count, most)| Some((*count.first()?, *most.first()?))),
-        epoll_watches: numbers("fs/epoll/max_user_watches").and_then(|numbers| numbers.first().copied()),
+        epoll_watches: numbers("fs/epoll/max_user_watches")
+            .and_then(|numbers| numbers.first().copied()),
     })
 }
 
 /// The numbers in a file below /proc/sys (proc_sys(5)); other systems have no such file.
 fn numbers(name: &str) -> Option<Vec<u64>> {
     let text = read_to_string(format!("/proc/sys/{name}")).ok()?;
-    text.split_whitespace().map(|word| word.parse().ok()).collect()
+    text.split_whitespace()
+        .map(|word| word.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -49,7 +60,14 @@ mod tests {
         assert_eq!(machine.limits.cap().0, 5);
         let (first, last) = machine.source_ports.expect("a range");
         assert!(first < last);
-        assert!(machine.files.is_some_and(|(open, most)| open <= most) && machine.epoll_watches > Some(0));
-        assert!(machine.tcp_mem_bytes.is_some_and(|[low, pressure, high]| low <= pressure && pressure <= high));
+        assert!(
+            machine.files.is_some_and(|(open, most)| open <= most)
+                && machine.epoll_watches > Some(0)
+        );
+        assert!(
+            machine
+                .tcp_mem_bytes
+                .is_some_and(|[low, pressure, high]| low <= pressure && pressure <= high)
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The loop: one thread, one poll, one socket per attempt. The only place with sockets and a clock.
 //!
-//! One turn is `expire -> open -> tell -> wait -> settle`. Settling never begins an attempt, so a slot is never given to another
-//! probe inside one batch of events, and the slot alone can be the poll's token. What to do is decided in
-//! [`scan`](crate::scan); here it is done.
+//! One turn is `expire -> open -> tell -> wait -> settle`. Settling never begins an attempt, so a
+//! slot is never given to another probe inside one batch of events, and the slot alone can be the
+//! poll's token. What to do is decided in [`scan`](crate::scan); here it is done.
 
 mod fdlimit;
 mod http;
@@ -31,7 +31,8 @@ use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
 use crate::scan::{
-    Connect, Event, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings, Slot, State, TICK_US, Time,
+    Connect, Event, Finding, Histogram, Limits, Outcome, Pace, Rate, Reason, Scan, SetBy, Settings,
+    Slot, State, TICK_US, Time,
 };
 use crate::trace;
 
@@ -61,16 +62,19 @@ pub struct Options {
     pub device: Option<String>,
     /// Close open connections with FIN instead of RST. Costs a TIME_WAIT each.
     pub polite_close: bool,
-    /// Sent on each connection that opens, and as a datagram where [`Settings::sends_datagrams`] says so; of more than
-    /// [`NOTICE_BYTES`] the first. Connections then close with FIN, so that it is not lost.
+    /// Sent on each connection that opens, and as a datagram where [`Settings::sends_datagrams`]
+    /// says so; of more than [`NOTICE_BYTES`] the first. Connections then close with FIN, so that
+    /// it is not lost.
     pub notice: Option<Box<[u8]>>,
     /// Open a new socket for each attempt, where the system could use one again.
     pub fresh_sockets: bool,
     /// Measure how long each phase of the loop takes: five more readings of the clock a turn.
     pub profile: bool,
-    /// Compare what is found on this machine's own addresses with what listens there by the kernel's list (Linux).
+    /// Compare what is found on this machine's own addresses with what listens there by the
+    /// kernel's list (Linux).
     pub verify_local: bool,
-    /// Serve the counters in Prometheus's text format here, at `/metrics`, while the scan runs. Whoever can connect may read them.
+    /// Serve the counters in Prometheus's text format here, at `/metrics`, while the scan runs.
+    /// Whoever can connect may read them.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -84,7 +88,9 @@ pub enum Error {
     #[error("the descriptor limit could not be read: {0}")]
     Limits(#[source] io::Error),
     /// There is a source address, but none of the family that some targets have.
-    #[error("targets are {family} too, and no {family} source address is given; add one with -S, or leave out these targets with {flag}")]
+    #[error(
+        "targets are {family} too, and no {family} source address is given; add one with -S, or leave out these targets with {flag}"
+    )]
     SourceFamily {
         /// `IPv4` or `IPv6`.
         family: &'static str,
@@ -95,10 +101,14 @@ pub enum Error {
     #[error("what listens on this machine cannot be found out: {0}")]
     Listeners(#[source] io::Error),
     /// Two source addresses of one family.
-    #[error("{0} is a second source address of its family; give one for IPv4 and one for IPv6 at most")]
+    #[error(
+        "{0} is a second source address of its family; give one for IPv4 and one for IPv6 at most"
+    )]
     TwoSources(IpAddr),
     /// No socket can be made with the source address or device that was asked for.
-    #[error("no socket can be opened from {what}: {error}; give an address or a device that this machine has (`ip address` lists them)")]
+    #[error(
+        "no socket can be opened from {what}: {error}; give an address or a device that this machine has (`ip address` lists them)"
+    )]
     Source {
         /// The address or device.
         what: String,
@@ -142,7 +152,8 @@ impl SocketCounts {
 struct Turn {
     opened: u32,
     expired: u32,
-    /// What the wheel's time, the cap, the pace and the end of a wait for a rate were when that was last traced.
+    /// What the wheel's time, the cap, the pace and the end of a wait for a rate were when that was
+    /// last traced.
     at: Time,
     cap: u32,
     pace: Pace,
@@ -156,7 +167,8 @@ struct TcpMemory {
     peak_bytes: u64,
 }
 
-/// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop sees within 100 ms.
+/// Stops a scan from another thread or from a signal handler: it only sets a flag, which the loop
+/// sees within 100 ms.
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Arc<StopFlags>);
 
@@ -184,13 +196,14 @@ impl StopHandle {
     }
 }
 
-/// Changes how fast a running scan may begin attempts, from another thread or while it tells of its progress.
+/// Changes how fast a running scan may begin attempts, from another thread or while it tells of its
+/// progress.
 #[derive(Clone, Debug, Default)]
 pub struct RateHandle(Arc<Mutex<Option<Rate>>>);
 
 impl RateHandle {
-    /// At most so fast from now on, towards public addresses or towards all; the other limit, if there is one, holds beside
-    /// it. The loop sees it within 100 ms.
+    /// At most so fast from now on, towards public addresses or towards all; the other limit, if
+    /// there is one, holds beside it. The loop sees it within 100 ms.
     pub fn set(&self, rate: Rate) {
         *self.wanted() = Some(rate);
     }
@@ -202,22 +215,28 @@ impl RateHandle {
 }
 
 /// For closing a connection of which no more is known.
-const CONNECTED: Outcome = Outcome::Connected { rtt_us: None, syn_sent_again: false };
+const CONNECTED: Outcome = Outcome::Connected {
+    rtt_us: None,
+    syn_sent_again: false,
+};
 /// The longest wait: a stop or a report's progress is never further away.
 const LONGEST_WAIT_US: u64 = 100_000;
-/// Waking up so much later than planned means that this process was stopped or starved: answers that came in the meantime
-/// are taken before anything is given up.
+/// Waking up so much later than planned means that this process was stopped or starved: answers
+/// that came in the meantime are taken before anything is given up.
 const OVERSLEPT_US: u64 = 5_000;
 /// And so much later that attempts may have run out of time without anybody looking.
 const GAP_US: u64 = 500_000;
 /// A call that does not wait is hardly ever interrupted, and never so often in a row.
 const INTERRUPTED_MOST: u32 = 100;
-/// Attempts begun before the clock is read and events are settled again: a fraction of a millisecond's work, so that
-/// start times stay true. From 4 to 128 the CPU time of a loopback scan is the same.
+/// Attempts begun before the clock is read and events are settled again: a fraction of a
+/// millisecond's work, so that start times stay true. From 4 to 128 the CPU time of a loopback scan
+/// is the same.
 const OPENS_PER_TURN: usize = 32;
-/// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be told at most.
+/// Events taken from the kernel at once, and attempts given up at once: so many findings wait to be
+/// told at most.
 const SETTLED_PER_TURN: usize = 256;
-/// Findings told before the loop turns on, so that a stop's long list leaves room for a second thought.
+/// Findings told before the loop turns on, so that a stop's long list leaves room for a second
+/// thought.
 const TOLD_PER_TURN: usize = 4_096;
 
 /// A scan with its sockets. [`run`](Self::run) it with a sink, or iterate over its findings.
@@ -283,9 +302,13 @@ impl Scanner {
         trace::register();
         let poll = Poll::new().map_err(Error::Poll)?;
         let socket_options = socket_options(&plan, &options)?;
-        let serve = |address| http::Server::bind(address, poll.registry()).map_err(|error| Error::Metrics { address, error });
+        let serve = |address| {
+            http::Server::bind(address, poll.registry())
+                .map_err(|error| Error::Metrics { address, error })
+        };
         let server = options.metrics.map(serve).transpose()?;
-        let mut limits = fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
+        let mut limits =
+            fdlimit::limits(options.max_fds.map(|max| max.max(1))).map_err(Error::Limits)?;
         if server.is_some() {
             // Its connections will be.
             limits.already_open += http::CONNECTIONS as u64;
@@ -293,17 +316,36 @@ impl Scanner {
         if options.settings.sends_datagrams {
             limits.already_open += talk::DATAGRAM_SOCKETS;
         }
-        let notice = options.notice.as_deref().map(|text| text[..text.len().min(NOTICE_BYTES)].into());
+        let notice = options
+            .notice
+            .as_deref()
+            .map(|text| text[..text.len().min(NOTICE_BYTES)].into());
         let cap = limits.cap();
         let scan = match &resumed {
-            Some(from) => {
-                Scan::resume(plan, options.settings, cap.0, &from.snapshot, from.summary.stats.clone()).ok_or(Error::OtherPlan)?
-            }
+            Some(from) => Scan::resume(
+                plan,
+                options.settings,
+                cap.0,
+                &from.snapshot,
+                from.summary.stats.clone(),
+            )
+            .ok_or(Error::OtherPlan)?,
             None => Scan::new(plan, options.settings, cap.0),
         };
-        let local = options.verify_local.then(Local::begin).transpose().map_err(Error::Listeners)?;
+        let local = options
+            .verify_local
+            .then(Local::begin)
+            .transpose()
+            .map_err(Error::Listeners)?;
         Ok(Scanner {
-            turn: Turn { opened: 0, expired: 0, at: Time::default(), cap: cap.0, pace: scan.pace(), held_until: None },
+            turn: Turn {
+                opened: 0,
+                expired: 0,
+                at: Time::default(),
+                cap: cap.0,
+                pace: scan.pace(),
+                held_until: None,
+            },
             scan,
             server,
             poll,
@@ -326,14 +368,19 @@ impl Scanner {
             late: Histogram::default(),
             stopwatch: None,
             stale_events: 0,
-            tcp_memory: fdlimit::tcp_used_bytes().map(|bytes| TcpMemory { before_bytes: bytes, peak_bytes: bytes }),
+            tcp_memory: fdlimit::tcp_used_bytes().map(|bytes| TcpMemory {
+                before_bytes: bytes,
+                peak_bytes: bytes,
+            }),
             next_look: Time::default(),
             is_progress_due: false,
             more_to_do: false,
             more_to_settle: false,
             overslept: false,
             report_failed: false,
-            local_error: resumed.as_ref().and_then(|from| from.summary.local_error.clone()),
+            local_error: resumed
+                .as_ref()
+                .and_then(|from| from.summary.local_error.clone()),
             talk: Talk::new(notice),
             local,
             by_host: None,
@@ -375,7 +422,11 @@ impl Scanner {
             limits: self.limits,
             cap: self.cap.0,
             cap_set_by: self.cap.1,
-            origin: if self.resumed.is_some() { Origin::Resumed } else { Origin::Scan },
+            origin: if self.resumed.is_some() {
+                Origin::Resumed
+            } else {
+                Origin::Scan
+            },
         }
     }
 
@@ -411,9 +462,14 @@ impl Scanner {
             stopped: self.scan.stopped(),
             cap,
             cap_set_by,
-            peak_sockets: self.counts.peak.max(before.map_or(0, |before| before.peak_sockets)),
+            peak_sockets: self
+                .counts
+                .peak
+                .max(before.map_or(0, |before| before.peak_sockets)),
             sockets_opened: with(self.counts.total, |before| before.sockets_opened),
-            tcp_memory_growth_bytes: self.tcp_memory.map(|memory| memory.peak_bytes - memory.before_bytes),
+            tcp_memory_growth_bytes: self
+                .tcp_memory
+                .map(|memory| memory.peak_bytes - memory.before_bytes),
             turns: with(self.turns, |before| before.turns),
             events: with(self.events_taken, |before| before.events),
             late: self.late.clone(),
@@ -421,17 +477,24 @@ impl Scanner {
             stale_events: with(self.stale_events, |before| before.stale_events),
             local_error: self.local_error.clone(),
             local: None,
-            notices: before.map_or(Notices::default(), |before| before.notices).plus(self.talk.notices),
+            notices: before
+                .map_or(Notices::default(), |before| before.notices)
+                .plus(self.talk.notices),
         }
     }
 
-    /// Since the scan began, without the time between two runs of it. The scan itself counts from its own start.
+    /// Since the scan began, without the time between two runs of it. The scan itself counts from
+    /// its own start.
     fn elapsed(&self) -> Time {
         self.reported(self.now)
     }
 
     fn reported(&self, at: Time) -> Time {
-        at.plus_us(self.resumed.as_ref().map_or(0, |from| from.summary.elapsed.us))
+        at.plus_us(
+            self.resumed
+                .as_ref()
+                .map_or(0, |from| from.summary.elapsed.us),
+        )
     }
 
     /// Scans to the end, telling `sink`.
@@ -453,7 +516,14 @@ impl Scanner {
         loop {
             if let Some(error) = &failed {
                 let by_report = matches!(error, Error::Report(_));
-                self.scan.handle_stop(if by_report { Reason::Interrupted } else { Reason::LocalError }, self.now);
+                self.scan.handle_stop(
+                    if by_report {
+                        Reason::Interrupted
+                    } else {
+                        Reason::LocalError
+                    },
+                    self.now,
+                );
             } else if self.is_to_stop() {
                 failed = self.keep_checkpoint(sink).map_err(Error::Report).err();
             }
@@ -475,7 +545,12 @@ impl Scanner {
         }
         self.report_failed = matches!(failed, Some(Error::Report(_)));
         let mut summary = self.summary();
-        let checked = self.local.as_ref().map(Local::check).transpose().map_err(Error::Listeners);
+        let checked = self
+            .local
+            .as_ref()
+            .map(Local::check)
+            .transpose()
+            .map_err(Error::Listeners);
         let unchecked = checked.map(|local| summary.local = local).err();
         let ended = sink.end(&summary).map_err(Error::Report).err();
         failed.or(ended).or(unchecked).map_or(Ok(summary), Err)
@@ -492,7 +567,9 @@ impl Scanner {
     /// Tells what was found, up to a turn's worth, and now and then how far it is.
     fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         for count in 1.. {
-            let Some(news) = self.scan.poll_event() else { break };
+            let Some(news) = self.scan.poll_event() else {
+                break;
+            };
             self.emit(news, sink)?;
             if count == TOLD_PER_TURN {
                 self.more_to_do = true;
@@ -533,7 +610,11 @@ impl Scanner {
 
     /// What the scan has found, with what only the engine knows.
     fn complete(&mut self, finding: Finding) -> Finding {
-        Finding { at: self.reported(finding.at), banner: self.talk.take(finding.endpoint), ..finding }
+        Finding {
+            at: self.reported(finding.at),
+            banner: self.talk.take(finding.endpoint),
+            ..finding
+        }
     }
 
     /// Tells all that is known before a stop, and what is needed to go on after it.
@@ -542,16 +623,30 @@ impl Scanner {
             self.emit(news, sink)?;
         }
         sink.progress(&self.progress())?;
-        self.checkpoint().map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
+        self.checkpoint()
+            .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
     }
 
     fn checkpoint(&self) -> Option<Checkpoint> {
-        let hosts = self.by_host.iter().flat_map(ByHost::hosts).cloned().collect();
-        Some(Checkpoint { snapshot: self.scan.snapshot()?, summary: self.summary(), hosts })
+        let hosts = self
+            .by_host
+            .iter()
+            .flat_map(ByHost::hosts)
+            .cloned()
+            .collect();
+        Some(Checkpoint {
+            snapshot: self.scan.snapshot()?,
+            summary: self.summary(),
+            hosts,
+        })
     }
 
     fn progress(&self) -> Progress<'_> {
-        Progress { stats: self.scan.stats(), elapsed: self.elapsed(), pace: self.scan.pace() }
+        Progress {
+            stats: self.scan.stats(),
+            elapsed: self.elapsed(),
+            pace: self.scan.pace(),
+        }
     }
 
     fn is_to_stop(&self) -> bool {
@@ -620,7 +715,13 @@ impl Scanner {
         if let Some(until) = held_until.filter(|_| held_until != self.turn.held_until) {
             trace::rate_wait(until.us_since(self.now));
         }
-        self.turn = Turn { at: self.now, cap, pace, held_until, ..self.turn };
+        self.turn = Turn {
+            at: self.now,
+            cap,
+            pace,
+            held_until,
+            ..self.turn
+        };
     }
 
     /// Gives up attempts whose time is over, up to a turn's worth; says whether that was the bound.
@@ -630,12 +731,17 @@ impl Scanner {
             return false;
         }
         for _ in 0..SETTLED_PER_TURN {
-            let Some(slot) = self.scan.poll_expired(self.now) else { return false };
+            let Some(slot) = self.scan.poll_expired(self.now) else {
+                return false;
+            };
             if self.scan.is_listening(slot) {
                 self.hang_up(slot);
                 continue;
             }
-            let kept = self.may_keep() && self.sockets[slot as usize].as_ref().is_some_and(Socket::give_up);
+            let kept = self.may_keep()
+                && self.sockets[slot as usize]
+                    .as_ref()
+                    .is_some_and(Socket::give_up);
             if !kept {
                 self.release(slot);
             }
@@ -648,17 +754,21 @@ impl Scanner {
     /// Begins as many attempts as may begin, up to a turn's worth; says whether that was the bound.
     fn open(&mut self) -> bool {
         for _ in 0..OPENS_PER_TURN {
-            let Some(connect) = self.scan.poll_connect(self.now) else { return false };
+            let Some(connect) = self.scan.poll_connect(self.now) else {
+                return false;
+            };
             self.turn.opened += 1;
             if connect.datagram {
-                self.talk.send_datagram(connect.endpoint, &self.socket_options);
+                self.talk
+                    .send_datagram(connect.endpoint, &self.socket_options);
             }
             if let Err((outcome, error)) = self.begin(connect) {
                 self.release(connect.slot);
                 let wants_idle = match outcome {
                     // What idle sockets hold is what is missing, unless it is a source port.
                     Outcome::TransientLocal(error) => error.reason() != Reason::NoSourcePort,
-                    // They are bound to a device that may be gone, or have been made anew under its name.
+                    // They are bound to a device that may be gone, or have been made anew under its
+                    // name.
                     Outcome::PermanentLocal(Reason::NoLocalRoute) => self.options.device.is_some(),
                     _ => false,
                 };
@@ -671,7 +781,15 @@ impl Scanner {
         true
     }
 
-    fn begin(&mut self, Connect { slot, endpoint, avoid_self, .. }: Connect) -> Result<(), (Outcome, io::Error)> {
+    fn begin(
+        &mut self,
+        Connect {
+            slot,
+            endpoint,
+            avoid_self,
+            ..
+        }: Connect,
+    ) -> Result<(), (Outcome, io::Error)> {
         let made = self.provide_socket(slot, endpoint, avoid_self);
         let socket = self.sockets[slot as usize].as_ref();
         let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
@@ -681,7 +799,12 @@ impl Scanner {
     }
 
     /// Sees to it that a slot has a socket for an attempt at `endpoint`.
-    fn provide_socket(&mut self, slot: Slot, endpoint: SocketAddr, avoid_self: u8) -> io::Result<()> {
+    fn provide_socket(
+        &mut self,
+        slot: Slot,
+        endpoint: SocketAddr,
+        avoid_self: u8,
+    ) -> io::Result<()> {
         let at = slot as usize;
         if at >= self.sockets.len() {
             self.sockets.resize_with(at + 1, || None);
@@ -699,7 +822,11 @@ impl Scanner {
             self.release_idle();
         }
         let mut socket = Socket::open(endpoint, &self.socket_options, avoid_self)?;
-        socket.register(self.poll.registry(), Token(at), self.options.settings.banner_wait_us.is_some())?;
+        socket.register(
+            self.poll.registry(),
+            Token(at),
+            self.options.settings.banner_wait_us.is_some(),
+        )?;
         trace::socket_opened(socket.fd(), slot);
         self.sockets[at] = Some(socket);
         self.counts.opened();
@@ -728,11 +855,17 @@ impl Scanner {
         }
     }
 
-    /// Waits for events until something else is due, and reads the clock: the only time in a turn, unless somebody measures.
-    /// Returns how many nanoseconds it waited, if the loop is built to be traced.
+    /// Waits for events until something else is due, and reads the clock: the only time in a turn,
+    /// unless somebody measures. Returns how many nanoseconds it waited, if the loop is built to be
+    /// traced.
     fn wait(&mut self) -> Result<u64, Error> {
-        let longest = self.now.plus_us(if self.more_to_do { 0 } else { LONGEST_WAIT_US });
-        let until = self.scan.poll_timeout().map_or(longest, |next| next.clamp(self.now, longest));
+        let longest = self
+            .now
+            .plus_us(if self.more_to_do { 0 } else { LONGEST_WAIT_US });
+        let until = self
+            .scan
+            .poll_timeout()
+            .map_or(longest, |next| next.clamp(self.now, longest));
         let timeout = Duration::from_micros(until.us_since(self.now));
         let began = cfg!(feature = "usdt").then(Instant::now);
         self.poll(timeout)?;
@@ -750,8 +883,8 @@ impl Scanner {
         Ok(waited_ns)
     }
 
-    /// Takes events. After a signal once more, without waiting: whoever handles it may have set the stop flag, and answers that are there
-    /// must be taken before anything expires.
+    /// Takes events. After a signal once more, without waiting: whoever handles it may have set the
+    /// stop flag, and answers that are there must be taken before anything expires.
     fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
         let mut result = self.poll.poll(&mut self.events, Some(timeout));
         for _ in 0..INTERRUPTED_MOST {
@@ -789,9 +922,16 @@ impl Scanner {
                 self.stale_events += 1;
                 continue;
             };
-            let Some(socket) = &self.sockets[slot as usize] else { continue };
-            let Some(mut answer) = socket.answer(endpoint, self.keeps) else { continue };
-            if answer.own_source.is_some_and(|local| self.scan.may_have_met(local)) {
+            let Some(socket) = &self.sockets[slot as usize] else {
+                continue;
+            };
+            let Some(mut answer) = socket.answer(endpoint, self.keeps) else {
+                continue;
+            };
+            if answer
+                .own_source
+                .is_some_and(|local| self.scan.may_have_met(local))
+            {
                 answer.outcome = Outcome::SelfConnected;
             }
             if matches!(answer.outcome, Outcome::Connected { .. }) {
@@ -813,14 +953,19 @@ impl Scanner {
 
     fn serve(&mut self, token: Token) {
         if let Some(mut server) = self.server.take() {
-            server.handle(token, self.poll.registry(), self.now, || metrics(&self.progress()));
+            server.handle(token, self.poll.registry(), self.now, || {
+                metrics(&self.progress())
+            });
             self.server = Some(server);
         }
     }
 
-    /// A slot's port is open: takes what it has said, if anybody wants to hear it, and closes the connection when that is all.
+    /// A slot's port is open: takes what it has said, if anybody wants to hear it, and closes the
+    /// connection when that is all.
     fn listen(&mut self, slot: Slot) {
-        let (Some(endpoint), Some(socket)) = (self.scan.listens_to(slot), &self.sockets[slot as usize]) else {
+        let (Some(endpoint), Some(socket)) =
+            (self.scan.listens_to(slot), &self.sockets[slot as usize])
+        else {
             return self.close(slot, CONNECTED);
         };
         match self.talk.listen(endpoint, socket) {
@@ -855,16 +1000,35 @@ impl Scanner {
         }
     }
 
-    /// Panics where the scan would sleep for ever, or its books do not balance with the sockets that are held.
+    /// Panics where the scan would sleep for ever, or its books do not balance with the sockets
+    /// that are held.
     fn check_before_wait(&self) {
         if !self.more_to_do && !self.more_to_settle {
             self.scan.check_before_wait(self.now);
         }
-        let slots = || self.sockets.iter().enumerate().filter(|(_, socket)| socket.is_some());
-        let in_flight = slots().filter(|&(slot, _)| self.scan.holds_socket(slot as Slot)).count();
-        assert_eq!(in_flight, self.scan.stats().in_flight as usize, "an attempt has no socket");
-        assert_eq!(slots().count(), self.counts.held as usize, "held sockets are miscounted");
-        assert!(self.keeps || in_flight == slots().count(), "a socket was not closed");
+        let slots = || {
+            self.sockets
+                .iter()
+                .enumerate()
+                .filter(|(_, socket)| socket.is_some())
+        };
+        let in_flight = slots()
+            .filter(|&(slot, _)| self.scan.holds_socket(slot as Slot))
+            .count();
+        assert_eq!(
+            in_flight,
+            self.scan.stats().in_flight as usize,
+            "an attempt has no socket"
+        );
+        assert_eq!(
+            slots().count(),
+            self.counts.held as usize,
+            "held sockets are miscounted"
+        );
+        assert!(
+            self.keeps || in_flight == slots().count(),
+            "a socket was not closed"
+        );
         assert!(self.counts.peak <= self.cap.0, "more sockets than the cap");
     }
 
@@ -896,8 +1060,17 @@ impl Scanner {
             Outcome::TransientLocal(_) | Outcome::PermanentLocal(_) => (0, -1),
         };
         let errno = error.and_then(io::Error::raw_os_error).unwrap_or(errno);
-        let endpoint = self.scan.endpoint(slot).unwrap_or_else(|| ([0u8; 4], 0).into());
-        trace::Ended { endpoint, number, slot, errno, rtt_us }
+        let endpoint = self
+            .scan
+            .endpoint(slot)
+            .unwrap_or_else(|| ([0u8; 4], 0).into());
+        trace::Ended {
+            endpoint,
+            number,
+            slot,
+            errno,
+            rtt_us,
+        }
     }
 }
 
@@ -929,7 +1102,10 @@ impl Iterator for Scanner {
 
 /// Checks once, before anything is sent, that sockets can be made as asked.
 fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error> {
-    let mut socket_options = SocketOptions { device: options.device.clone(), ..SocketOptions::default() };
+    let mut socket_options = SocketOptions {
+        device: options.device.clone(),
+        ..SocketOptions::default()
+    };
     for source in options.sources.iter().map(IpAddr::to_canonical) {
         let family_is_taken = match source {
             IpAddr::V4(source) => socket_options.source_v4.replace(source).is_some(),
@@ -940,24 +1116,40 @@ fn socket_options(plan: &Plan, options: &Options) -> Result<SocketOptions, Error
         }
     }
     for (v6, family, flag) in [(false, "IPv4", "-6"), (true, "IPv6", "-4")] {
-        let has_source = if v6 { socket_options.source_v6.is_some() } else { socket_options.source_v4.is_some() };
+        let has_source = if v6 {
+            socket_options.source_v6.is_some()
+        } else {
+            socket_options.source_v4.is_some()
+        };
         if !plan.has_family(v6) || (options.sources.is_empty() && options.device.is_none()) {
             continue;
         }
         if !options.sources.is_empty() && !has_source {
             return Err(Error::SourceFamily { family, flag });
         }
-        let anywhere: SocketAddr = if v6 { ([0u16; 8], 0).into() } else { ([0u8; 4], 0).into() };
+        let anywhere: SocketAddr = if v6 {
+            ([0u16; 8], 0).into()
+        } else {
+            ([0u8; 4], 0).into()
+        };
         socket::unconnected(anywhere, &socket_options, 0).map_err(|error| {
-            let what = options.sources.iter().map(ToString::to_string).chain(options.device.clone());
-            Error::Source { what: what.collect::<Vec<_>>().join(" on "), error }
+            let what = options
+                .sources
+                .iter()
+                .map(ToString::to_string)
+                .chain(options.device.clone());
+            Error::Source {
+                what: what.collect::<Vec<_>>().join(" on "),
+                error,
+            }
         })?;
     }
     Ok(socket_options)
 }
 
-/// Asks the system for a host's addresses, the preferred one first (getaddrinfo(3): files, DNS, whatever is set up).
-/// Takes IPv6 addresses with a zone, too. Blocks as long as the system's resolver does.
+/// Asks the system for a host's addresses, the preferred one first (getaddrinfo(3): files, DNS,
+/// whatever is set up). Takes IPv6 addresses with a zone, too. Blocks as long as the system's
+/// resolver does.
 ///
 /// # Errors
 /// What the system's resolver says.

@@ -1,5 +1,5 @@
-//! How long each phase of the loop takes. Reading the clock costs, so it is done only for who asks. It knows nothing of what
-//! the phases do.
+//! How long each phase of the loop takes. Reading the clock costs, so it is done only for who asks.
+//! It knows nothing of what the phases do.
 
 use std::time::Instant;
 
@@ -14,7 +14,10 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     pub fn start() -> Self {
-        Stopwatch { since: Instant::now(), profile: Profile::default() }
+        Stopwatch {
+            since: Instant::now(),
+            profile: Profile::default(),
+        }
     }
 
     /// A phase is over: the time since the last one belongs to it.

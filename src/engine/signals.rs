@@ -1,8 +1,8 @@
-//! Stop signals. The first one asks the scan to end with its report; a later one that a person must have meant ends the process.
-//! It knows nothing of scans: it sets the flags of a [`StopHandle`].
+//! Stop signals. The first one asks the scan to end with its report; a later one that a person must
+//! have meant ends the process. It knows nothing of scans: it sets the flags of a [`StopHandle`].
 //!
-//! Signals come in pairs that nobody meant: GNU timeout signals its child and then the whole group, a terminal that closes hangs up
-//! twice. So a second one within half a second is the same request.
+//! Signals come in pairs that nobody meant: GNU timeout signals its child and then the whole group,
+//! a terminal that closes hangs up twice. So a second one within half a second is the same request.
 
 use std::io;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use super::StopHandle;
 
 /// A person does not press Ctrl-C twice within this time; two programs that mean the same do.
 const SAME_REQUEST_MS: u64 = 500;
-/// A loop that has not seen the first signal by then hangs in a write to a pipe that nobody reads: the second one ends it.
+/// A loop that has not seen the first signal by then hangs in a write to a pipe that nobody reads:
+/// the second one ends it.
 const HANGS_MS: u64 = 2_000;
 
-/// Has each of these signals stop the scan. One more, at least half a second later, ends the process with this exit code: whatever
-/// the scan had to report is lost then.
+/// Has each of these signals stop the scan. One more, at least half a second later, ends the
+/// process with this exit code: whatever the scan had to report is lost then.
 ///
 /// # Errors
 /// What sigaction(2) says.
@@ -28,11 +29,14 @@ pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result
             let now_ms = monotonic_ms();
             match first_ms.compare_exchange(NONE, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => stop.stop(),
-                Err(first_ms) if is_meant(now_ms.saturating_sub(first_ms), stop.is_seen()) => signal_hook::low_level::exit(exit_code),
+                Err(first_ms) if is_meant(now_ms.saturating_sub(first_ms), stop.is_seen()) => {
+                    signal_hook::low_level::exit(exit_code)
+                }
                 Err(_) => {}
             }
         };
-        // SAFETY: the handler reads a clock, sets atomics and calls _exit(2), all async-signal-safe; it does not allocate or panic.
+        // SAFETY: the handler reads a clock, sets atomics and calls _exit(2), all
+        // async-signal-safe; it does not allocate or panic.
         unsafe { signal_hook::low_level::register(signal, handle) }?;
     }
     Ok(())
@@ -47,7 +51,10 @@ fn is_meant(after_ms: u64, is_seen: bool) -> bool {
 }
 
 fn monotonic_ms() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: clock_gettime(2) only writes the struct behind the pointer, which outlives the call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
@@ -59,10 +66,19 @@ mod tests {
 
     #[test]
     fn a_pair_of_signals_is_one_request() {
-        for (after_ms, is_seen, meant) in
-            [(0, true, false), (20, true, false), (499, true, false), (500, true, true), (500, false, false), (2_000, false, true)]
-        {
-            assert_eq!(is_meant(after_ms, is_seen), meant, "after {after_ms} ms, seen: {is_seen}");
+        for (after_ms, is_seen, meant) in [
+            (0, true, false),
+            (20, true, false),
+            (499, true, false),
+            (500, true, true),
+            (500, false, false),
+            (2_000, false, true),
+        ] {
+            assert_eq!(
+                is_meant(after_ms, is_seen),
+                meant,
+                "after {after_ms} ms, seen: {is_seen}"
+            );
         }
     }
 }

@@ -1,10 +1,12 @@
-//! A socket's life: how it is opened, what the kernel says of an attempt, how it is used again or closed. With `icmp.rs`
-//! and `fdlimit.rs` every system call of the scan is here; it knows nothing of retries, windows or plans.
+//! A socket's life: how it is opened, what the kernel says of an attempt, how it is used again or
+//! closed. With `icmp.rs` and `fdlimit.rs` every system call of the scan is here; it knows nothing
+//! of retries, windows or plans.
 //!
-//! The contract with the kernel: any event is only a cue to look. Success is never SO_ERROR 0 alone, because an ICMP
-//! error wakes epoll before it sets the socket's error. A RST leaves the error queue empty, an ICMP error does not, so
-//! the queue tells a firewall's reject from a host's refusal. A socket that was refused or disconnected can connect
-//! again on Linux, still registered with the poll; what the poll says of it while it is idle means nothing.
+//! The contract with the kernel: any event is only a cue to look. Success is never SO_ERROR 0
+//! alone, because an ICMP error wakes epoll before it sets the socket's error. A RST leaves the
+//! error queue empty, an ICMP error does not, so the queue tells a firewall's reject from a host's
+//! refusal. A socket that was refused or disconnected can connect again on Linux, still registered
+//! with the poll; what the poll says of it while it is idle means nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,8 +32,8 @@ pub(super) struct SocketOptions {
 pub(super) struct Socket {
     stream: TcpStream,
     is_v6: bool,
-    /// For one attempt only: it has a source port of its own, or the device that its endpoint's zone bound it to, which
-    /// the kernel does not take off it again.
+    /// For one attempt only: it has a source port of its own, or the device that its endpoint's
+    /// zone bound it to, which the kernel does not take off it again.
     is_single: bool,
     has_chosen_port: bool,
 }
@@ -41,8 +43,9 @@ pub(super) struct Answer {
     pub outcome: Outcome,
     /// The errno behind it.
     pub error: Option<io::Error>,
-    /// The source of a connection within this machine, unless we chose it: the other end may be another attempt of ours,
-    /// each the other's destination (TCP's simultaneous open, RFC 9293 3.5).
+    /// The source of a connection within this machine, unless we chose it: the other end may be
+    /// another attempt of ours, each the other's destination (TCP's simultaneous open, RFC 9293
+    /// 3.5).
     pub own_source: Option<SocketAddr>,
     /// The kernel has forgotten the attempt already.
     is_reset: bool,
@@ -50,12 +53,17 @@ pub(super) struct Answer {
 
 impl Answer {
     fn of(outcome: Outcome) -> Self {
-        Answer { outcome, error: None, own_source: None, is_reset: false }
+        Answer {
+            outcome,
+            error: None,
+            own_source: None,
+            is_reset: false,
+        }
     }
 }
 
-/// Linux connects a socket again after a refusal or a disconnect; POSIX does not promise it, so others get a new socket
-/// for each attempt.
+/// Linux connects a socket again after a refusal or a disconnect; POSIX does not promise it, so
+/// others get a new socket for each attempt.
 pub(super) const CAN_KEEP: bool = cfg!(target_os = "linux");
 
 impl Socket {
@@ -65,12 +73,21 @@ impl Socket {
         let has_chosen_port = avoid_self > 0;
         let stream = TcpStream::from_std(socket.into());
         let is_single = has_chosen_port || has_zone(endpoint);
-        Ok(Socket { stream, is_v6: endpoint.is_ipv6(), is_single, has_chosen_port })
+        Ok(Socket {
+            stream,
+            is_v6: endpoint.is_ipv6(),
+            is_single,
+            has_chosen_port,
+        })
     }
 
     /// Has the poll tell what happens to it; with `listens` also that something came.
     pub fn register(&mut self, registry: &Registry, token: Token, listens: bool) -> io::Result<()> {
-        let interest = if listens { Interest::WRITABLE | Interest::READABLE } else { Interest::WRITABLE };
+        let interest = if listens {
+            Interest::WRITABLE | Interest::READABLE
+        } else {
+            Interest::WRITABLE
+        };
         registry.register(&mut self.stream, token, interest)
     }
 
@@ -92,7 +109,10 @@ impl Socket {
 
     /// Whether the next attempt may have this socket.
     pub fn fits(&self, endpoint: SocketAddr, avoid_self: u8) -> bool {
-        self.is_v6 == endpoint.is_ipv6() && !self.is_single && avoid_self == 0 && !has_zone(endpoint)
+        self.is_v6 == endpoint.is_ipv6()
+            && !self.is_single
+            && avoid_self == 0
+            && !has_zone(endpoint)
     }
 
     /// Begins an attempt. An error is its outcome, together with the errno behind it.
@@ -110,10 +130,15 @@ impl Socket {
 
     /// What became of the attempt at `endpoint`, now that something happened; `None` for not yet.
     ///
-    /// With `by_connecting` (Linux) connecting once more tells: 0 for connected, EALREADY for not yet, and otherwise the
-    /// failure, after which the socket is as new. One call does the work of SO_ERROR, getpeername() and a disconnect.
+    /// With `by_connecting` (Linux) connecting once more tells: 0 for connected, EALREADY for not
+    /// yet, and otherwise the failure, after which the socket is as new. One call does the work of
+    /// SO_ERROR, getpeername() and a disconnect.
     pub fn answer(&self, endpoint: SocketAddr, by_connecting: bool) -> Option<Answer> {
-        let error = match if by_connecting { self.connect_once_more(endpoint) } else { self.take_error() } {
+        let error = match if by_connecting {
+            self.connect_once_more(endpoint)
+        } else {
+            self.take_error()
+        } {
             Ok(true) => return Some(self.connected(endpoint)),
             // An ICMP error may be in the queue before it is the socket's error.
             Ok(false) => return self.unreachable(endpoint).map(Answer::of),
@@ -121,19 +146,31 @@ impl Socket {
         };
         let outcome = self.failure(endpoint, &error, by_connecting);
         let is_reset = by_connecting && !matches!(outcome, Outcome::PermanentLocal(_));
-        Some(Answer { error: Some(error), is_reset, ..Answer::of(outcome) })
+        Some(Answer {
+            error: Some(error),
+            is_reset,
+            ..Answer::of(outcome)
+        })
     }
 
     /// Whether it is connected, or why it failed.
     fn connect_once_more(&self, endpoint: SocketAddr) -> io::Result<bool> {
         match SockRef::from(&self.stream).connect(&endpoint.into()) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EALREADY | libc::EINPROGRESS | libc::EINTR)) => Ok(false),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EALREADY | libc::EINPROGRESS | libc::EINTR)
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) if error.raw_os_error() == Some(libc::EISCONN) => Ok(true),
             other => other.map(|()| true),
         }
     }
 
-    /// The same, in the way that every system has: SO_ERROR for failures, a peer's address for success.
+    /// The same, in the way that every system has: SO_ERROR for failures, a peer's address for
+    /// success.
     fn take_error(&self) -> io::Result<bool> {
         match self.stream.take_error()? {
             Some(error) => Err(error),
@@ -145,20 +182,32 @@ impl Socket {
         match (self.stream.local_addr(), self.stream.peer_addr()) {
             (Ok(local), Ok(peer)) if local == peer => Answer::of(Outcome::SelfConnected),
             (Ok(local), Ok(peer)) => {
-                let own_source = (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local);
-                Answer { own_source, ..Answer::of(handshake(&self.stream)) }
+                let own_source =
+                    (local.ip() == peer.ip() && !self.has_chosen_port).then_some(local);
+                Answer {
+                    own_source,
+                    ..Answer::of(handshake(&self.stream))
+                }
             }
             // Reset since we asked.
             _ => Answer::of(self.reset_after_handshake(endpoint)),
         }
     }
 
-    /// A RST after the handshake: the port was open, its owner just did not want us (tcp_reset() gives ECONNREFUSED only
-    /// to a connection that was still asking). On this machine it may also be an attempt of ours that was closed when it
-    /// was seen through; on a source port that we chose it is not.
+    /// A RST after the handshake: the port was open, its owner just did not want us (tcp_reset()
+    /// gives ECONNREFUSED only to a connection that was still asking). On this machine it may also
+    /// be an attempt of ours that was closed when it was seen through; on a source port that we
+    /// chose it is not.
     fn reset_after_handshake(&self, endpoint: SocketAddr) -> Outcome {
         let may_be_ours = !self.has_chosen_port && is_own(endpoint);
-        if may_be_ours { Outcome::SelfConnected } else { Outcome::Connected { rtt_us: None, syn_sent_again: false } }
+        if may_be_ours {
+            Outcome::SelfConnected
+        } else {
+            Outcome::Connected {
+                rtt_us: None,
+                syn_sent_again: false,
+            }
+        }
     }
 
     /// The meaning of an attempt's failure, one errno an arm.
@@ -178,8 +227,11 @@ impl Socket {
         }
         let reason = match error.raw_os_error().unwrap_or(0) {
             libc::ECONNREFUSED => return Outcome::Refused,
-            // The call itself failed, before it looked at the attempt: an ICMP error would have been in the queue.
-            libc::ENETUNREACH | libc::EACCES | libc::EPERM if by_connecting => return failure_to_begin(error),
+            // The call itself failed, before it looked at the attempt: an ICMP error would have
+            // been in the queue.
+            libc::ENETUNREACH | libc::EACCES | libc::EPERM if by_connecting => {
+                return failure_to_begin(error);
+            }
             libc::ENETUNREACH => Reason::NetUnreach,
             libc::EHOSTUNREACH => Reason::HostUnreach,
             libc::ENOPROTOOPT => Reason::ProtoUnreach,
@@ -194,12 +246,18 @@ impl Socket {
     }
 
     fn unreachable(&self, endpoint: SocketAddr) -> Option<Outcome> {
-        icmp::take_error(&self.stream, endpoint).map(|icmp| Outcome::Unreachable { reason: icmp.reason, by: icmp.by })
+        icmp::take_error(&self.stream, endpoint).map(|icmp| Outcome::Unreachable {
+            reason: icmp.reason,
+            by: icmp.by,
+        })
     }
 
     /// Makes the socket ready for another attempt after this answer, if it may be used again.
     pub fn reuse_after(&self, answer: &Answer) -> bool {
-        let was_open = matches!(answer.outcome, Outcome::Connected { .. } | Outcome::SelfConnected);
+        let was_open = matches!(
+            answer.outcome,
+            Outcome::Connected { .. } | Outcome::SelfConnected
+        );
         !was_open && !self.is_single && (answer.is_reset || self.disconnect())
     }
 
@@ -212,7 +270,10 @@ impl Socket {
     #[cfg(target_os = "linux")]
     fn disconnect(&self) -> bool {
         use std::os::fd::AsRawFd;
-        let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        let nobody = libc::sockaddr {
+            sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+            sa_data: [0; 14],
+        };
         let length = size_of::<libc::sockaddr>() as libc::socklen_t;
         // SAFETY: the pointer and the length describe `nobody`, which outlives the call.
         unsafe { libc::connect(self.stream.as_raw_fd(), &nobody, length) == 0 }
@@ -223,10 +284,13 @@ impl Socket {
         false
     }
 
-    /// Closes the socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or politely with a FIN; one to
-    /// ourselves never politely: its TIME_WAIT would take a port away from this machine.
+    /// Closes the socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or
+    /// politely with a FIN; one to ourselves never politely: its TIME_WAIT would take a port away
+    /// from this machine.
     pub fn close_after(self, outcome: Outcome, polite: bool) {
-        if outcome == Outcome::SelfConnected || (matches!(outcome, Outcome::Connected { .. }) && (!polite || self.has_chosen_port)) {
+        if outcome == Outcome::SelfConnected
+            || (matches!(outcome, Outcome::Connected { .. }) && (!polite || self.has_chosen_port))
+        {
             // Failing to set it only costs a TIME_WAIT.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
@@ -237,22 +301,29 @@ fn has_zone(endpoint: SocketAddr) -> bool {
     matches!(endpoint, SocketAddr::V6(v6) if v6.scope_id() != 0)
 }
 
-/// How the system would send to `endpoint`: connecting a UDP socket chooses a route and a source and sends nothing.
+/// How the system would send to `endpoint`: connecting a UDP socket chooses a route and a source
+/// and sends nothing.
 fn route_to(endpoint: SocketAddr) -> io::Result<IpAddr> {
     let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
     socket.connect(&endpoint.into())?;
-    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    let local = socket
+        .local_addr()?
+        .as_socket()
+        .ok_or(io::ErrorKind::InvalidData)?;
     Ok(local.ip())
 }
 
-/// Whether `endpoint` is on this machine: then it is its own source address. Where that cannot be found out it may be.
+/// Whether `endpoint` is on this machine: then it is its own source address. Where that cannot be
+/// found out it may be.
 pub(super) fn is_own(endpoint: SocketAddr) -> bool {
     let ip = endpoint.ip();
-    ip.is_loopback() || ip.is_unspecified() || route_to(endpoint).map_or(true, |source| source == ip)
+    ip.is_loopback()
+        || ip.is_unspecified()
+        || route_to(endpoint).map_or(true, |source| source == ip)
 }
 
-/// Whether TCP cannot connect to `endpoint` because it is many hosts: sending there takes a permission that only
-/// datagrams have a use for.
+/// Whether TCP cannot connect to `endpoint` because it is many hosts: sending there takes a
+/// permission that only datagrams have a use for.
 fn is_many(endpoint: SocketAddr) -> bool {
     let to_many = || -> io::Result<()> {
         let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
@@ -260,27 +331,39 @@ fn is_many(endpoint: SocketAddr) -> bool {
         socket.connect(&endpoint.into())
     };
     let is_broadcast = matches!(endpoint.ip(), IpAddr::V4(ip) if ip.is_broadcast());
-    let is_denied = || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES));
+    let is_denied =
+        || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES));
     endpoint.ip().is_multicast() || is_broadcast || (is_denied() && to_many().is_ok())
 }
 
-/// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it is ambiguous.
+/// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it
+/// is ambiguous.
 fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
-    let lacks_source = || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
+    let lacks_source =
+        || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     match error.raw_os_error().unwrap_or(0) {
         // A source address is missing, not a port: IPv6 is turned off, for instance.
         libc::EADDRNOTAVAIL if lacks_source() => Outcome::PermanentLocal(Reason::NoLocalRoute),
-        libc::ENETUNREACH | libc::EACCES if is_many(endpoint) => Outcome::PermanentLocal(Reason::NotAHost),
+        libc::ENETUNREACH | libc::EACCES if is_many(endpoint) => {
+            Outcome::PermanentLocal(Reason::NotAHost)
+        }
         _ => failure_to_begin(error),
     }
 }
 
 fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
-    if endpoint.is_ipv4() { options.source_v4.map(IpAddr::V4) } else { options.source_v6.map(IpAddr::V6) }
+    if endpoint.is_ipv4() {
+        options.source_v4.map(IpAddr::V4)
+    } else {
+        options.source_v6.map(IpAddr::V6)
+    }
 }
 
 /// A socket that datagrams to addresses like `to` are sent from.
-pub(super) fn for_datagrams(to: SocketAddr, options: &SocketOptions) -> io::Result<socket2::Socket> {
+pub(super) fn for_datagrams(
+    to: SocketAddr,
+    options: &SocketOptions,
+) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if let Some(device) = &options.device {
@@ -292,8 +375,13 @@ pub(super) fn for_datagrams(to: SocketAddr, options: &SocketOptions) -> io::Resu
     Ok(socket)
 }
 
-/// A non-blocking socket with the scan's source and device; with `avoid_self` above 0 on a source port of our choice.
-pub(super) fn unconnected(endpoint: SocketAddr, options: &SocketOptions, avoid_self: u8) -> io::Result<socket2::Socket> {
+/// A non-blocking socket with the scan's source and device; with `avoid_self` above 0 on a source
+/// port of our choice.
+pub(super) fn unconnected(
+    endpoint: SocketAddr,
+    options: &SocketOptions,
+    avoid_self: u8,
+) -> io::Result<socket2::Socket> {
     let socket = nonblocking(Domain::for_address(endpoint))?;
     icmp::ask_for_errors(&socket, endpoint.is_ipv6());
     if let Some(device) = &options.device {
@@ -320,8 +408,9 @@ fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Binds the source address and leaves the port to `connect()`: a port taken here would be taken for all destinations,
-/// and a range of 28,232 would not last for 65,535 probes (ip(7), IP_BIND_ADDRESS_NO_PORT).
+/// Binds the source address and leaves the port to `connect()`: a port taken here would be taken
+/// for all destinations, and a range of 28,232 would not last for 65,535 probes (ip(7),
+/// IP_BIND_ADDRESS_NO_PORT).
 fn bind_without_port(socket: &socket2::Socket, source: IpAddr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     turn_on(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
@@ -330,20 +419,41 @@ fn bind_without_port(socket: &socket2::Socket, source: IpAddr) -> io::Result<()>
 
 /// Sets an option that is an int to 1.
 #[cfg(target_os = "linux")]
-pub(super) fn turn_on(socket: &socket2::Socket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+pub(super) fn turn_on(
+    socket: &socket2::Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let on: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the pointer and the length describe `on`, which outlives the call.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(&on).cast(), length) } {
+    match unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(&on).cast(),
+            length,
+        )
+    } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Binds a source port that is not the endpoint's, so that the socket cannot meet itself.
-fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option<IpAddr>, choice: u8) -> io::Result<()> {
-    let any: IpAddr = if endpoint.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+fn bind_away_from(
+    socket: &socket2::Socket,
+    endpoint: SocketAddr,
+    source: Option<IpAddr>,
+    choice: u8,
+) -> io::Result<()> {
+    let any: IpAddr = if endpoint.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let source = source.unwrap_or(any);
     // A port that an earlier connection left in TIME_WAIT will do.
     socket.set_reuse_address(true)?;
@@ -352,7 +462,8 @@ fn bind_away_from(socket: &socket2::Socket, endpoint: SocketAddr, source: Option
         IpAddr::V4(ip) => u32::from(ip),
         IpAddr::V6(ip) => u128::from(ip) as u32,
     };
-    // Sixty-four places for each choice, a prime apart, above the ports that need privileges; elsewhere for each host.
+    // Sixty-four places for each choice, a prime apart, above the ports that need privileges;
+    // elsewhere for each host.
     for step in (u32::from(choice) * 64..).take(64) {
         let place = u64::from(host) * 613 + u64::from(endpoint.port()) + u64::from(step) * 997;
         let port = 1_024 + (place % 64_512) as u16;
@@ -381,12 +492,19 @@ fn bind_device(socket: &socket2::Socket, device: &str, v6: bool) -> io::Result<(
     if index.is_none() {
         return Err(io::Error::last_os_error());
     }
-    if v6 { socket.bind_device_by_index_v6(index) } else { socket.bind_device_by_index_v4(index) }
+    if v6 {
+        socket.bind_device_by_index_v6(index)
+    } else {
+        socket.bind_device_by_index_v4(index)
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 fn bind_device(_: &socket2::Socket, _: &str, _: bool) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this system cannot bind a socket to a device; use -S with the device's address"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this system cannot bind a socket to a device; use -S with the device's address",
+    ))
 }
 
 /// The meaning of an error that our own side raised: none of them is an answer about the target.
@@ -403,7 +521,13 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
         libc::EADDRINUSE => OwnError::SourcePortTaken,
         libc::EPERM | libc::EACCES => return Outcome::PermanentLocal(Reason::LocalFirewall),
         // EINVAL is what a link-local IPv6 address without a zone gets.
-        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT | libc::EINVAL | libc::ENODEV | libc::ENXIO => {
+        libc::ENETUNREACH
+        | libc::EHOSTUNREACH
+        | libc::ENETDOWN
+        | libc::EAFNOSUPPORT
+        | libc::EINVAL
+        | libc::ENODEV
+        | libc::ENXIO => {
             return Outcome::PermanentLocal(Reason::NoLocalRoute);
         }
         _ => return Outcome::PermanentLocal(Reason::LocalError),
@@ -411,25 +535,38 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     Outcome::TransientLocal(own)
 }
 
-/// What the kernel knows of the handshake (tcp(7), TCP_INFO): its own measure of the time, free of our loop's delay, and
-/// whether it had to ask twice.
+/// What the kernel knows of the handshake (tcp(7), TCP_INFO): its own measure of the time, free of
+/// our loop's delay, and whether it had to ask twice.
 #[cfg(target_os = "linux")]
 fn handshake(stream: &TcpStream) -> Outcome {
     use std::os::fd::AsRawFd;
     // SAFETY: tcp_info is plain data, for which all zeroes is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the pointer and the length describe `info`; the kernel writes no more than the length.
+    // SAFETY: the pointer and the length describe `info`; the kernel writes no more than the
+    // length.
     let result = unsafe {
-        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, std::ptr::from_mut(&mut info).cast(), &mut length)
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            std::ptr::from_mut(&mut info).cast(),
+            &mut length,
+        )
     };
     let is_told = result == 0 && info.tcpi_rtt > 0;
-    Outcome::Connected { rtt_us: is_told.then_some(info.tcpi_rtt), syn_sent_again: is_told && info.tcpi_total_retrans > 0 }
+    Outcome::Connected {
+        rtt_us: is_told.then_some(info.tcpi_rtt),
+        syn_sent_again: is_told && info.tcpi_total_retrans > 0,
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn handshake(_: &TcpStream) -> Outcome {
-    Outcome::Connected { rtt_us: None, syn_sent_again: false }
+    Outcome::Connected {
+        rtt_us: None,
+        syn_sent_again: false,
+    }
 }
 
 #[cfg(test)]
@@ -444,28 +581,46 @@ mod tests {
     fn own_trouble_is_never_an_answer() {
         for errno in 1..134 {
             assert!(
-                matches!(begin(errno), Outcome::TransientLocal(_) | Outcome::PermanentLocal(_)),
+                matches!(
+                    begin(errno),
+                    Outcome::TransientLocal(_) | Outcome::PermanentLocal(_)
+                ),
                 "errno {errno} became {:?}",
                 begin(errno)
             );
         }
-        assert_eq!(begin(libc::EMFILE), Outcome::TransientLocal(OwnError::ProcessDescriptors));
-        assert_eq!(begin(libc::EPERM), Outcome::PermanentLocal(Reason::LocalFirewall));
+        assert_eq!(
+            begin(libc::EMFILE),
+            Outcome::TransientLocal(OwnError::ProcessDescriptors)
+        );
+        assert_eq!(
+            begin(libc::EPERM),
+            Outcome::PermanentLocal(Reason::LocalFirewall)
+        );
     }
 
     #[test]
     fn a_kept_socket_costs_eight_bytes() {
         // mio remembers more of a socket in debug builds.
-        assert_eq!(size_of::<Option<Socket>>(), if cfg!(debug_assertions) { 24 } else { 8 });
+        assert_eq!(
+            size_of::<Option<Socket>>(),
+            if cfg!(debug_assertions) { 24 } else { 8 }
+        );
     }
 
     #[test]
     fn a_source_port_away_from_the_endpoint_is_found() {
         for port in [1, 1_024, 40_000, 65_535] {
             let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let options = SocketOptions { source_v4: Some(Ipv4Addr::LOCALHOST), ..SocketOptions::default() };
+            let options = SocketOptions {
+                source_v4: Some(Ipv4Addr::LOCALHOST),
+                ..SocketOptions::default()
+            };
             let socket = unconnected(endpoint, &options, 1).unwrap();
-            assert_ne!(socket.local_addr().unwrap().as_socket().unwrap().port(), port);
+            assert_ne!(
+                socket.local_addr().unwrap().as_socket().unwrap().port(),
+                port
+            );
         }
     }
 }

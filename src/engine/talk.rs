@@ -1,5 +1,5 @@
-//! What is said where a port is open: our notice, and the port's first words. It knows sockets and bytes, and neither decides how
-//! long to listen nor shows what was heard.
+//! What is said where a port is open: our notice, and the port's first words. It knows sockets and
+//! bytes, and neither decides how long to listen nor shows what was heard.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,8 @@ use socket2::SockAddr;
 use super::socket::{self, Socket, SocketOptions};
 use crate::report::{BANNER_BYTES, Notices};
 
-/// The longest notice: it fits into one packet of any path (RFC 8200: 1,280 bytes), and into a new connection's buffer at once.
+/// The longest notice: it fits into one packet of any path (RFC 8200: 1,280 bytes), and into a new
+/// connection's buffer at once.
 pub const NOTICE_BYTES: usize = 512;
 /// Descriptors for datagrams: one for each family.
 pub(super) const DATAGRAM_SOCKETS: u64 = 2;
@@ -28,7 +29,10 @@ pub(super) struct Talk {
 
 impl Talk {
     pub fn new(notice: Option<Box<[u8]>>) -> Self {
-        Talk { notice: notice.unwrap_or_default(), ..Talk::default() }
+        Talk {
+            notice: notice.unwrap_or_default(),
+            ..Talk::default()
+        }
     }
 
     pub fn has_notice(&self) -> bool {
@@ -38,8 +42,13 @@ impl Talk {
     /// Tells the other end of a new connection who is there.
     pub fn greet(&mut self, socket: &Socket) {
         if self.has_notice() {
-            let is_sent = matches!(socket.send(&self.notice), Ok(length) if length == self.notice.len());
-            let count = if is_sent { &mut self.notices.connections } else { &mut self.notices.failed };
+            let is_sent =
+                matches!(socket.send(&self.notice), Ok(length) if length == self.notice.len());
+            let count = if is_sent {
+                &mut self.notices.connections
+            } else {
+                &mut self.notices.failed
+            };
             *count += 1;
         }
     }
@@ -47,7 +56,11 @@ impl Talk {
     /// Sends the notice to a port as a datagram. That is tried once: nothing depends on it.
     pub fn send_datagram(&mut self, to: SocketAddr, options: &SocketOptions) {
         let is_sent = self.try_datagram(to, options).is_ok();
-        let count = if is_sent { &mut self.notices.datagrams } else { &mut self.notices.failed };
+        let count = if is_sent {
+            &mut self.notices.datagrams
+        } else {
+            &mut self.notices.failed
+        };
         *count += 1;
     }
 
@@ -60,7 +73,8 @@ impl Talk {
         socket.send_to(&self.notice, &SockAddr::from(to))
     }
 
-    /// Takes what the port at `endpoint` has said. Whether there was anything, and whether that is all.
+    /// Takes what the port at `endpoint` has said. Whether there was anything, and whether that is
+    /// all.
     pub fn listen(&mut self, endpoint: SocketAddr, socket: &Socket) -> (bool, bool) {
         let mut buffer = [0; BANNER_BYTES];
         let mut length = self.heard.get(&endpoint).map_or(0, Vec::len);
@@ -69,7 +83,10 @@ impl Talk {
             match socket.receive(&mut buffer[..BANNER_BYTES - length]) {
                 Ok(0) => break true,
                 Ok(more) => {
-                    self.heard.entry(endpoint).or_default().extend_from_slice(&buffer[..more]);
+                    self.heard
+                        .entry(endpoint)
+                        .or_default()
+                        .extend_from_slice(&buffer[..more]);
                     length += more;
                     if length == BANNER_BYTES {
                         break true;
@@ -87,6 +104,10 @@ impl Talk {
     /// What the port at `endpoint` has said.
     pub fn take(&mut self, endpoint: SocketAddr) -> Option<Box<[u8]>> {
         // Nearly always there is nothing to look for.
-        if self.heard.is_empty() { None } else { self.heard.remove(&endpoint).map(Vec::into_boxed_slice) }
+        if self.heard.is_empty() {
+            None
+        } else {
+            self.heard.remove(&endpoint).map(Vec::into_boxed_slice)
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! A target for experiments on this machine itself: some ports that are open, many that are closed and, on Linux, some that
-//! are silent. Nothing outside can reach it, and nothing has to be installed or permitted. It knows nothing of scans.
+//! A target for experiments on this machine itself: some ports that are open, many that are closed
+//! and, on Linux, some that are silent. Nothing outside can reach it, and nothing has to be
+//! installed or permitted. It knows nothing of scans.
 //!
-//! A listener whose queue of connections is full answers no SYN (listen(2), tcp_abort_on_overflow(7) being off): a silent port,
-//! without a firewall and without a network namespace. Bound to all addresses of the loopback device it is silent at each of
-//! them, and one listener makes as many silent endpoints as there are addresses.
+//! A listener whose queue of connections is full answers no SYN (listen(2),
+//! tcp_abort_on_overflow(7) being off): a silent port, without a firewall and without a network
+//! namespace. Bound to all addresses of the loopback device it is silent at each of them, and one
+//! listener makes as many silent endpoints as there are addresses.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -27,10 +29,12 @@ pub struct LoopbackTestbed {
 const ADDRESSES: u32 = if cfg!(target_os = "linux") { 128 } else { 1 };
 const SILENT_PORTS: usize = if cfg!(target_os = "linux") { 2 } else { 0 };
 const CLOSED_PORTS: usize = if cfg!(target_os = "linux") { 13 } else { 63 };
-/// Ports are looked for from here on: below those that systems give to outgoing connections, so that no attempt can meet itself.
+/// Ports are looked for from here on: below those that systems give to outgoing connections, so
+/// that no attempt can meet itself.
 const FIRST_PORT: u16 = 4_000;
 const LAST_PORT: u16 = 9_999;
-/// Open ports wait here to be accepted: one for each address, and some room. Linux cuts it to net.core.somaxconn.
+/// Open ports wait here to be accepted: one for each address, and some room. Linux cuts it to
+/// net.core.somaxconn.
 const BACKLOG: i32 = 1_024;
 /// A full listener is silent: longer than this machine would take to answer.
 const SILENCE: Duration = Duration::from_millis(20);
@@ -49,19 +53,40 @@ impl LoopbackTestbed {
         let mut free = FIRST_PORT..=LAST_PORT;
         let open = next_listener(&mut free, BACKLOG)?;
         open.set_nonblocking(true)?;
-        let _silent = (0..SILENT_PORTS).map(|_| full_listener(&mut free)).collect::<io::Result<Vec<_>>>()?;
-        let silent = _silent.iter().map(|(listener, _)| port(listener)).collect::<io::Result<_>>()?;
-        let _closed = (0..CLOSED_PORTS).map(|_| next_port(&mut free)).collect::<io::Result<Vec<_>>>()?;
-        let closed = _closed.iter().map(|socket| Ok(socket.local_addr()?.as_socket().map_or(0, |address| address.port())));
+        let _silent = (0..SILENT_PORTS)
+            .map(|_| full_listener(&mut free))
+            .collect::<io::Result<Vec<_>>>()?;
+        let silent = _silent
+            .iter()
+            .map(|(listener, _)| port(listener))
+            .collect::<io::Result<_>>()?;
+        let _closed = (0..CLOSED_PORTS)
+            .map(|_| next_port(&mut free))
+            .collect::<io::Result<Vec<_>>>()?;
+        let closed = _closed.iter().map(|socket| {
+            Ok(socket
+                .local_addr()?
+                .as_socket()
+                .map_or(0, |address| address.port()))
+        });
         let closed = closed.collect::<io::Result<_>>()?;
-        Ok(LoopbackTestbed { open, _silent, silent, _closed, closed })
+        Ok(LoopbackTestbed {
+            open,
+            _silent,
+            silent,
+            _closed,
+            closed,
+        })
     }
 
     /// The addresses: an inclusive range.
     pub fn addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
         match ADDRESSES {
             1 => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST),
-            count => (Ipv4Addr::new(127, 77, 0, 0), Ipv4Addr::from_bits(Ipv4Addr::new(127, 77, 0, 0).to_bits() + count - 1)),
+            count => (
+                Ipv4Addr::new(127, 77, 0, 0),
+                Ipv4Addr::from_bits(Ipv4Addr::new(127, 77, 0, 0).to_bits() + count - 1),
+            ),
         }
     }
 
@@ -87,7 +112,11 @@ fn port(listener: &TcpListener) -> io::Result<u16> {
 
 /// How many connections may wait to be accepted, where the system tells.
 fn most_waiting() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// A listener at the next port that is free.
@@ -105,7 +134,9 @@ fn next_port(free: &mut impl Iterator<Item = u16>) -> io::Result<Socket> {
             other => return other,
         }
     }
-    Err(io::Error::other(format!("no port from {FIRST_PORT} to {LAST_PORT} is free")))
+    Err(io::Error::other(format!(
+        "no port from {FIRST_PORT} to {LAST_PORT} is free"
+    )))
 }
 
 fn bound(port: u16) -> io::Result<Socket> {
@@ -130,7 +161,9 @@ fn full_listener(free: &mut impl Iterator<Item = u16>) -> io::Result<(TcpListene
     match TcpStream::connect_timeout(&here, SILENCE) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok((listener, filler)),
         Err(error) => Err(error),
-        Ok(_) => Err(io::Error::other("a full listener answers on this system, so no port can be made silent")),
+        Ok(_) => Err(io::Error::other(
+            "a full listener answers on this system, so no port can be made silent",
+        )),
     }
 }
 
@@ -144,13 +177,23 @@ mod tests {
         let ground = LoopbackTestbed::new().unwrap();
         let ports = ground.ports().unwrap();
         assert_eq!(ports.len(), 1 + SILENT_PORTS + CLOSED_PORTS);
-        let answer =
-            |address: Ipv4Addr, port: u16| TcpStream::connect_timeout(&(address, port).into(), SILENCE).map_err(|error| error.kind());
+        let answer = |address: Ipv4Addr, port: u16| {
+            TcpStream::connect_timeout(&(address, port).into(), SILENCE)
+                .map_err(|error| error.kind())
+        };
         let (first, last) = ground.addresses();
         for address in [first, last] {
             assert!(answer(address, ports[0]).is_ok(), "{address}");
-            assert_eq!(answer(address, ports[1]).err(), Some(io::ErrorKind::TimedOut), "{address}");
-            assert_eq!(answer(address, ports[SILENT_PORTS + 1]).err(), Some(io::ErrorKind::ConnectionRefused), "{address}");
+            assert_eq!(
+                answer(address, ports[1]).err(),
+                Some(io::ErrorKind::TimedOut),
+                "{address}"
+            );
+            assert_eq!(
+                answer(address, ports[SILENT_PORTS + 1]).err(),
+                Some(io::ErrorKind::ConnectionRefused),
+                "{address}"
+            );
         }
         ground.drain();
     }

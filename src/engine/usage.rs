@@ -1,4 +1,5 @@
-//! What this process has used of the machine, processor time and memory, and what it was born with. It knows nothing of scans.
+//! What this process has used of the machine, processor time and memory, and what it was born with.
+//! It knows nothing of scans.
 
 use std::time::Duration;
 
@@ -13,20 +14,25 @@ pub struct CpuTime {
 
 /// Processor time used so far (getrusage(2)).
 pub fn cpu_time() -> CpuTime {
-    // SAFETY: an all-zero rusage is a valid one, and getrusage only writes the struct behind the pointer, which outlives the call.
+    // SAFETY: an all-zero rusage is a valid one, and getrusage only writes the struct behind the
+    // pointer, which outlives the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
         usage
     };
-    CpuTime { user: duration(usage.ru_utime), system: duration(usage.ru_stime) }
+    CpuTime {
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+    }
 }
 
 fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
 }
 
-/// Memory of this process that is resident now, in bytes (proc(5), statm); `None` where the system does not tell.
+/// Memory of this process that is resident now, in bytes (proc(5), statm); `None` where the system
+/// does not tell.
 #[cfg(target_os = "linux")]
 pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -40,14 +46,16 @@ pub fn resident_bytes() -> Option<u64> {
     None
 }
 
-/// Whether a signal was ignored when this process began, as nohup(1) has it for SIGHUP and a shell without job control for SIGINT of
-/// what it runs in the background. To be asked before anything is done about that signal (sigaction(2)).
+/// Whether a signal was ignored when this process began, as nohup(1) has it for SIGHUP and a shell
+/// without job control for SIGINT of what it runs in the background. To be asked before anything is
+/// done about that signal (sigaction(2)).
 pub fn ignores(signal: i32) -> bool {
-    // SAFETY: an all-zero sigaction is a valid one; without a new action, sigaction only writes the struct behind the pointer, which
-    // outlives the call.
+    // SAFETY: an all-zero sigaction is a valid one; without a new action, sigaction only writes the
+    // struct behind the pointer, which outlives the call.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
     }
 }
 
@@ -64,10 +72,16 @@ mod tests {
     #[test]
     fn work_takes_time_and_memory() {
         let before = cpu_time();
-        let memory: Vec<u64> = (0..4_000_000u64).map(|n| n.wrapping_mul(n ^ 0x9E37)).collect();
+        let memory: Vec<u64> = (0..4_000_000u64)
+            .map(|n| n.wrapping_mul(n ^ 0x9E37))
+            .collect();
         assert!(memory.iter().fold(0, |all, n| all ^ n) != 1);
         let after = cpu_time();
         assert!(after.user + after.system > before.user + before.system);
-        assert!(cfg!(not(target_os = "linux")) || resident_bytes() > Some(32_000_000), "{:?}", resident_bytes());
+        assert!(
+            cfg!(not(target_os = "linux")) || resident_bytes() > Some(32_000_000),
+            "{:?}",
+            resident_bytes()
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! A number that stands for what it was made of: two plans, or two texts, with the same number are the same. It knows numbers
-//! only.
+//! A number that stands for what it was made of: two plans, or two texts, with the same number are
+//! the same. It knows numbers only.
 
 use super::mix;
 
-/// Collects 64 bits that tell accidental differences apart, the same on every machine. Whoever wants to can make two that agree.
+/// Collects 64 bits that tell accidental differences apart, the same on every machine. Whoever
+/// wants to can make two that agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 

@@ -1,11 +1,13 @@
 //! A seeded bijection over `0..len`: the order in which a plan is walked, without storing it.
 //! It knows numbers only, nothing of addresses or ports.
 
-/// A permutation of `0..len` that takes no memory: the i-th element is computed from `i` and the seed.
+/// A permutation of `0..len` that takes no memory: the i-th element is computed from `i` and the
+/// seed.
 ///
-/// A Feistel network over the smallest even-or-odd number of bits that holds `len`, with values past the end walked
-/// on until they fall inside (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). Fewer than two walks
-/// are needed on average, because the domain is less than twice `len`. It scatters well; it is not meant to be secret.
+/// A Feistel network over the smallest even-or-odd number of bits that holds `len`, with values
+/// past the end walked on until they fall inside (Black and Rogaway, "Ciphers with Arbitrary Finite
+/// Domains", 2002). Fewer than two walks are needed on average, because the domain is less than
+/// twice `len`. It scatters well; it is not meant to be secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     len: u64,
@@ -14,7 +16,8 @@ pub struct Permutation {
     keys: [u64; ROUNDS],
 }
 
-/// Six half-rounds: with four, neighbours in a small domain still showed in the tests' count of ascending steps.
+/// Six half-rounds: with four, neighbours in a small domain still showed in the tests' count of
+/// ascending steps.
 const ROUNDS: usize = 6;
 
 impl Permutation {
@@ -26,12 +29,21 @@ impl Permutation {
             state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
             mix(state)
         });
-        Permutation { len, left_bits: bits / 2, right_bits: bits - bits / 2, keys }
+        Permutation {
+            len,
+            left_bits: bits / 2,
+            right_bits: bits - bits / 2,
+            keys,
+        }
     }
 
     /// Where `index` goes. `index` must be below `len`: the walk ends only inside the domain.
     pub fn apply(&self, index: u64) -> u64 {
-        debug_assert!(index < self.len, "index {index} is outside of 0..{}", self.len);
+        debug_assert!(
+            index < self.len,
+            "index {index} is outside of 0..{}",
+            self.len
+        );
         let mut at = index;
         loop {
             at = self.shuffle(at);
@@ -98,12 +110,19 @@ mod tests {
     #[test]
     fn seeds_differ_and_order_is_scattered() {
         let (one, two) = (Permutation::new(10_000, 1), Permutation::new(10_000, 2));
-        let same = (0..10_000).filter(|&i| one.apply(i) == two.apply(i)).count();
+        let same = (0..10_000)
+            .filter(|&i| one.apply(i) == two.apply(i))
+            .count();
         assert!(same < 20, "{same} of 10,000 places agree between two seeds");
         for seed in 0..20 {
             let order = Permutation::new(1_000, seed);
-            let ascending = (1..1_000).filter(|&i| order.apply(i) > order.apply(i - 1)).count();
-            assert!((400..600).contains(&ascending), "{ascending} ascending steps of 999 with seed {seed}");
+            let ascending = (1..1_000)
+                .filter(|&i| order.apply(i) > order.apply(i - 1))
+                .count();
+            assert!(
+                (400..600).contains(&ascending),
+                "{ascending} ascending steps of 999 with seed {seed}"
+            );
         }
     }
 }

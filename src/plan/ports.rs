@@ -16,7 +16,8 @@ use super::top_ports::TOP_PORTS;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSet {
-    /// Neither touching nor overlapping: all ports are one run of some bytes, where a list of them would be 128 KiB.
+    /// Neither touching nor overlapping: all ports are one run of some bytes, where a list of them
+    /// would be 128 KiB.
     runs: Box<[Run]>,
     len: u32,
 }
@@ -34,7 +35,9 @@ struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
     /// Nothing between two commas, or nothing at all.
-    #[error("port list {0:?} has an empty entry; write numbers, ranges or names with commas between, such as 22,80,8000-8100")]
+    #[error(
+        "port list {0:?} has an empty entry; write numbers, ranges or names with commas between, such as 22,80,8000-8100"
+    )]
     Empty(String),
     /// A number beyond 65535.
     #[error("port {0} does not exist; ports go from 0 to 65535")]
@@ -51,13 +54,19 @@ pub enum PortError {
     #[error("no TCP service is called {0:?}; give the port's number, or a mask such as http*")]
     UnknownName(String),
     /// Neither number, range nor name.
-    #[error("{0:?} is no port; write a number, a range such as 1-1024 (or - for all), or a service name")]
+    #[error(
+        "{0:?} is no port; write a number, a range such as 1-1024 (or - for all), or a service name"
+    )]
     NotAPort(String),
     /// Brackets that do not pair up.
-    #[error("brackets in {0:?} do not pair up; [1-1024] takes the ports of that range that have a service name")]
+    #[error(
+        "brackets in {0:?} do not pair up; [1-1024] takes the ports of that range that have a service name"
+    )]
     Brackets(String),
     /// A protocol that is not TCP.
-    #[error("{0:?} asks for a protocol other than TCP; portreeve scans TCP only, so leave that part out")]
+    #[error(
+        "{0:?} asks for a protocol other than TCP; portreeve scans TCP only, so leave that part out"
+    )]
     NotTcp(String),
     /// More top ports than the ranking has, or none.
     #[error("--top-ports {0}: the ranking has 1000 ports; write 1 to 1000, or -p - for all 65535")]
@@ -65,9 +74,9 @@ pub enum PortError {
 }
 
 impl PortSet {
-    /// Parses nmap's port grammar: `22`, `1000-2000`, `-100` (1-100), `60000-` (to 65535), `-` (1-65535), service
-    /// names with `*` and `?`, `[…]` for only the ports that have a service name, and `T:` before any of it.
-    /// Port 0 is in the set only when it is written.
+    /// Parses nmap's port grammar: `22`, `1000-2000`, `-100` (1-100), `60000-` (to 65535), `-`
+    /// (1-65535), service names with `*` and `?`, `[…]` for only the ports that have a service
+    /// name, and `T:` before any of it. Port 0 is in the set only when it is written.
     ///
     /// # Errors
     /// [`PortError`] with the offending part.
@@ -113,16 +122,29 @@ impl PortSet {
     fn entry(part: &str, services: &Services) -> Result<Vec<u16>, PortError> {
         if part.starts_with(|c: char| c.is_ascii_alphabetic()) {
             let ports: Vec<u16> = services.matching(part).collect();
-            return if ports.is_empty() { Err(PortError::UnknownName(part.into())) } else { Ok(ports) };
+            return if ports.is_empty() {
+                Err(PortError::UnknownName(part.into()))
+            } else {
+                Ok(ports)
+            };
         }
         let (first, last) = match part.split_once('-') {
             None => {
                 let port = number(part, part)?;
                 (port, port)
             }
-            Some((first, last)) => {
-                (if first.is_empty() { 1 } else { number(first, part)? }, if last.is_empty() { u16::MAX } else { number(last, part)? })
-            }
+            Some((first, last)) => (
+                if first.is_empty() {
+                    1
+                } else {
+                    number(first, part)?
+                },
+                if last.is_empty() {
+                    u16::MAX
+                } else {
+                    number(last, part)?
+                },
+            ),
         };
         if first > last {
             return Err(PortError::Backwards { first, last });
@@ -130,7 +152,8 @@ impl PortSet {
         Ok((first..=last).collect())
     }
 
-    /// The `count` ports most often found open, 1 to 1000, without those in `except`: the next in rank take their place.
+    /// The `count` ports most often found open, 1 to 1000, without those in `except`: the next in
+    /// rank take their place.
     ///
     /// # Errors
     /// [`PortError::TopPorts`] when `count` is 0 or above 1000.
@@ -138,12 +161,20 @@ impl PortSet {
         if !(1..=TOP_PORTS.len()).contains(&count) {
             return Err(PortError::TopPorts(count));
         }
-        Ok(TOP_PORTS.iter().copied().filter(|&port| !except.contains(port)).take(count).collect())
+        Ok(TOP_PORTS
+            .iter()
+            .copied()
+            .filter(|&port| !except.contains(port))
+            .take(count)
+            .collect())
     }
 
     /// No port at all.
     pub fn none() -> Self {
-        PortSet { runs: Box::new([]), len: 0 }
+        PortSet {
+            runs: Box::new([]),
+            len: 0,
+        }
     }
 
     /// These ports less those of `except`.
@@ -174,7 +205,9 @@ impl PortSet {
 
     /// The `index`-th smallest port; `index` must be below [`len`](Self::len).
     pub(super) fn nth(&self, index: usize) -> u16 {
-        let after = self.runs.partition_point(|run| run.before as usize <= index);
+        let after = self
+            .runs
+            .partition_point(|run| run.before as usize <= index);
         let run = &self.runs[after - 1];
         run.first + (index - run.before as usize) as u16
     }
@@ -228,13 +261,23 @@ impl From<Bits> for PortSet {
         let has = |port: &u16| bits.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1;
         let (mut runs, mut len): (Vec<Run>, u32) = (Vec::new(), 0);
         for port in (0..=u16::MAX).filter(has) {
-            match runs.last_mut().filter(|run| run.last.checked_add(1) == Some(port)) {
+            match runs
+                .last_mut()
+                .filter(|run| run.last.checked_add(1) == Some(port))
+            {
                 Some(run) => run.last = port,
-                None => runs.push(Run { first: port, last: port, before: len }),
+                None => runs.push(Run {
+                    first: port,
+                    last: port,
+                    before: len,
+                }),
             }
             len += 1;
         }
-        PortSet { runs: runs.into(), len }
+        PortSet {
+            runs: runs.into(),
+            len,
+        }
     }
 }
 
@@ -249,7 +292,11 @@ mod tests {
             Err(error) => format!("error: {error}"),
         };
         assert!(
-            if expect.starts_with("error") { got.contains(&expect[7..]) && got.starts_with("error") } else { got == expect },
+            if expect.starts_with("error") {
+                got.contains(&expect[7..]) && got.starts_with("error")
+            } else {
+                got == expect
+            },
             "{input:?} gave {got:?}"
         );
     }
@@ -274,7 +321,10 @@ mod tests {
     fn mistakes_are_named() {
         check("20-10", "error: port range 20-10 is backwards; write 10-20");
         check("70000", "error: port 70000 does not exist");
-        check("99999999999999999999", "error: port 99999999999999999999 does not exist");
+        check(
+            "99999999999999999999",
+            "error: port 99999999999999999999 does not exist",
+        );
         check("", "error: has an empty entry");
         check("1,,2", "error: has an empty entry");
         check("2 - 3", "error: is no port");

@@ -88,8 +88,8 @@ impl Services {
         Self::with_system("")
     }
 
-    /// The names of a services(5) text, with the built-in table for ports that it does not name. Lines that do not
-    /// parse are passed over, as the C library does.
+    /// The names of a services(5) text, with the built-in table for ports that it does not name.
+    /// Lines that do not parse are passed over, as the C library does.
     pub fn with_system(text: &str) -> Self {
         let mut services = Services::default();
         for line in text.lines().chain(BUILT_IN.lines()) {
@@ -99,16 +99,25 @@ impl Services {
     }
 
     fn add_line(&mut self, line: &str) {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let (Some(name), Some(place)) = (words.next(), words.next()) else { return };
-        let Some((port, "tcp")) = place.split_once('/') else { return };
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let (Some(name), Some(place)) = (words.next(), words.next()) else {
+            return;
+        };
+        let Some((port, "tcp")) = place.split_once('/') else {
+            return;
+        };
         let Ok(port) = port.parse() else { return };
         // A name is printed as it stands: one that could drive a terminal is not a name.
         if !name.chars().all(|c| c.is_ascii_graphic()) {
             return;
         }
         self.by_port.entry(port).or_insert_with(|| name.into());
-        self.aliases.extend(words.chain([name]).map(|word| (word.into(), port)));
+        self.aliases
+            .extend(words.chain([name]).map(|word| (word.into(), port)));
     }
 
     /// The service's name, if the port has one.
@@ -116,15 +125,19 @@ impl Services {
         self.by_port.get(&port).map(AsRef::as_ref)
     }
 
-    /// The ports whose name or alias matches `mask` (`*` any run of characters, `?` any one), case ignored.
+    /// The ports whose name or alias matches `mask` (`*` any run of characters, `?` any one), case
+    /// ignored.
     pub fn matching<'a>(&'a self, mask: &'a str) -> impl Iterator<Item = u16> + 'a {
         let mask = mask.to_ascii_lowercase();
-        self.aliases.iter().filter(move |(name, _)| glob(mask.as_bytes(), name.to_ascii_lowercase().as_bytes())).map(|&(_, port)| port)
+        self.aliases
+            .iter()
+            .filter(move |(name, _)| glob(mask.as_bytes(), name.to_ascii_lowercase().as_bytes()))
+            .map(|&(_, port)| port)
     }
 }
 
-/// Whether `text` matches `mask`. One star is remembered at a time, so a hostile mask costs at most the product of
-/// both lengths.
+/// Whether `text` matches `mask`. One star is remembered at a time, so a hostile mask costs at most
+/// the product of both lengths.
 fn glob(mask: &[u8], text: &[u8]) -> bool {
     let (mut m, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -157,9 +170,14 @@ mod tests {
 
     #[test]
     fn system_names_come_first_and_the_table_fills_in() {
-        let services = Services::with_system("web\t80/tcp www # the web\nssh 22/udp\nbroken\nbad 99999/tcp\n");
+        let services =
+            Services::with_system("web\t80/tcp www # the web\nssh 22/udp\nbroken\nbad 99999/tcp\n");
         assert_eq!(services.name(80), Some("web"));
-        assert_eq!(services.name(22), Some("ssh"), "the udp line does not count, the built-in name does");
+        assert_eq!(
+            services.name(22),
+            Some("ssh"),
+            "the udp line does not count, the built-in name does"
+        );
         assert_eq!(services.name(4), None);
         assert_eq!(services.matching("WWW").collect::<Vec<_>>(), [80]);
         assert!(services.matching("http*").eq([80, 443, 8080, 8443]));
@@ -167,7 +185,10 @@ mod tests {
 
     #[test]
     fn names_that_drive_a_terminal_are_no_names() {
-        assert_eq!(Services::with_system("\x1b[31mred 7777/tcp").name(7777), None);
+        assert_eq!(
+            Services::with_system("\x1b[31mred 7777/tcp").name(7777),
+            None
+        );
     }
 
     #[test]
@@ -182,7 +203,11 @@ mod tests {
             ("*a*b", "aba", false),
             ("", "x", false),
         ] {
-            assert_eq!(glob(mask.as_bytes(), text.as_bytes()), matches, "{mask} on {text}");
+            assert_eq!(
+                glob(mask.as_bytes(), text.as_bytes()),
+                matches,
+                "{mask} on {text}"
+            );
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Which part of a plan is whose, where several machines share it. It knows numbers only: endpoints counted from 0 through
-//! the whole plan.
+//! Which part of a plan is whose, where several machines share it. It knows numbers only: endpoints
+//! counted from 0 through the whole plan.
 
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// One of `of` parts of a plan. Of any run of `of` endpoints each part has one, so the parts are disjoint, together they are
-/// the plan, and no two differ by more than one endpoint.
+/// One of `of` parts of a plan. Of any run of `of` endpoints each part has one, so the parts are
+/// disjoint, together they are the plan, and no two differ by more than one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     number: u32,
@@ -14,12 +14,17 @@ pub struct Shard {
 
 impl Shard {
     /// The whole plan.
-    pub const WHOLE: Shard = Shard { number: 1, of: NonZeroU32::MIN };
+    pub const WHOLE: Shard = Shard {
+        number: 1,
+        of: NonZeroU32::MIN,
+    };
 
     /// The part with this number, counted from 1; none where there are fewer.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         let of = NonZeroU32::new(of)?;
-        (1..=of.get()).contains(&number).then_some(Shard { number, of })
+        (1..=of.get())
+            .contains(&number)
+            .then_some(Shard { number, of })
     }
 
     /// Which part it is, counted from 1.
@@ -79,11 +84,17 @@ mod tests {
                 if of <= 1_000 {
                     assert_eq!(counts.iter().sum::<u64>(), len);
                 }
-                assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{of}: {counts:?}");
+                assert!(
+                    counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1,
+                    "{of}: {counts:?}"
+                );
             }
         }
         assert_eq!(Shard::new(3, 4).unwrap().first(2), 0);
         assert_eq!(Shard::new(3, 4).unwrap().first(3), 3);
-        assert_eq!((Shard::new(0, 4), Shard::new(5, 4), Shard::new(1, 0)), (None, None, None));
+        assert_eq!(
+            (Shard::new(0, 4), Shard::new(5, 4), Shard::new(1, 0)),
+            (None, None, None)
+        );
     }
 }

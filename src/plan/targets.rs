@@ -1,5 +1,6 @@
 //! What a user may name as a target, and the sorted address ranges it becomes.
-//! It parses and counts; it resolves nothing, opens nothing, and knows no ports but the one in a URL.
+//! It parses and counts; it resolves nothing, opens nothing, and knows no ports but the one in a
+//! URL.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,7 +19,8 @@ pub enum Target {
     },
     /// nmap's octet ranges: `10.0-1.1,3.*`.
     V4Octets(Box<[OctetSet; 4]>),
-    /// An IPv6 address or block, with a zone where the address is link-local: `2001:db8::/120`, `fe80::1%eth0`.
+    /// An IPv6 address or block, with a zone where the address is link-local: `2001:db8::/120`,
+    /// `fe80::1%eth0`.
     V6Block {
         /// Any address of the block.
         address: Ipv6Addr,
@@ -64,7 +66,9 @@ pub enum TargetError {
         longest: u8,
     },
     /// Not four octets.
-    #[error("{0:?} is no IPv4 address; write four parts of 0-255, such as 10.0.0.1, 10.0.0.1-20 or 10.0.*.1, with spaces between targets")]
+    #[error(
+        "{0:?} is no IPv4 address; write four parts of 0-255, such as 10.0.0.1, 10.0.0.1-20 or 10.0.*.1, with spaces between targets"
+    )]
     NotV4(String),
     /// An octet range that runs down.
     #[error("octet range {part} in {text:?} is backwards; write {turned}")]
@@ -77,7 +81,9 @@ pub enum TargetError {
         turned: String,
     },
     /// Not an IPv6 address.
-    #[error("{0:?} is no IPv6 address; write it like 2001:db8::1, 2001:db8::/120 or fe80::1%eth0 (one port of a host: -p PORT HOST)")]
+    #[error(
+        "{0:?} is no IPv6 address; write it like 2001:db8::1, 2001:db8::/120 or fe80::1%eth0 (one port of a host: -p PORT HOST)"
+    )]
     NotV6(String),
     /// A port behind a host.
     #[error("{host}:{port} is not a target: to scan one port of a host, write -p {port} {host}")]
@@ -88,7 +94,9 @@ pub enum TargetError {
         port: String,
     },
     /// Not a host name.
-    #[error("{0:?} is neither an address nor a host name; names have letters, digits, - and . (others in their xn-- form)")]
+    #[error(
+        "{0:?} is neither an address nor a host name; names have letters, digits, - and . (others in their xn-- form)"
+    )]
     NotAName(String),
     /// A URL without a host or with a port that does not exist.
     #[error("{0:?} is a URL without a usable host and port; write it like http://host:8080/")]
@@ -119,18 +127,31 @@ impl Target {
             Some((host, prefix)) => (host, Some(prefix)),
             None => (text, None),
         };
-        if let Some((name, port)) = host.split_once(':').filter(|(_, port)| port.parse::<u16>().is_ok() && !port.contains(':'))
+        if let Some((name, port)) = host
+            .split_once(':')
+            .filter(|(_, port)| port.parse::<u16>().is_ok() && !port.contains(':'))
             && !name.is_empty()
         {
-            Err(TargetError::HostPort { host: name.into(), port: port.into() })
+            Err(TargetError::HostPort {
+                host: name.into(),
+                port: port.into(),
+            })
         } else if host.contains(':') {
             Self::parse_v6(text, host, prefix)
-        } else if host.bytes().all(|b| b.is_ascii_digit() || b".*,-".contains(&b)) {
+        } else if host
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b".*,-".contains(&b))
+        {
             Self::parse_v4(text, host, prefix)
         } else {
-            is_name(host).then_some(()).ok_or_else(|| TargetError::NotAName(text.into()))?;
+            is_name(host)
+                .then_some(())
+                .ok_or_else(|| TargetError::NotAName(text.into()))?;
             let prefix = prefix.map(|p| parse_prefix(text, p, 128)).transpose()?;
-            Ok(Target::Name { name: host.into(), prefix })
+            Ok(Target::Name {
+                name: host.into(),
+                prefix,
+            })
         }
     }
 
@@ -147,8 +168,13 @@ impl Target {
         match (parts.next(), prefix) {
             // `10.0.0.7-7` is an address in another spelling.
             (None, None) if octets.iter().all(|octet| octet.single().is_some()) => {
-                let address = octets.map(|octet| octet.single().unwrap_or_default()).into();
-                Ok(Target::V4Block { address, prefix: 32 })
+                let address = octets
+                    .map(|octet| octet.single().unwrap_or_default())
+                    .into();
+                Ok(Target::V4Block {
+                    address,
+                    prefix: 32,
+                })
             }
             (None, None) => Ok(Target::V4Octets(octets)),
             _ => Err(TargetError::NotV4(text.into())),
@@ -160,7 +186,11 @@ impl Target {
             Some((address, zone)) => (address, Some(zone)),
             None => (host, None),
         };
-        let plain_zone = |z: &str| !z.is_empty() && z.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let plain_zone = |z: &str| {
+            !z.is_empty()
+                && z.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
         let not_v6 = || TargetError::NotV6(text.into());
         let address: Ipv6Addr = address.parse().map_err(|_| not_v6())?;
         if zone.is_some_and(|z| !plain_zone(z)) {
@@ -169,8 +199,15 @@ impl Target {
         let prefix = prefix.map_or(Ok(128), |p| parse_prefix(text, p, 128))?;
         // An IPv4 address in IPv6 clothes is the same host: scanned, and counted, as IPv4.
         match address.to_ipv4_mapped() {
-            Some(address) if prefix >= 96 && zone.is_none() => Ok(Target::V4Block { address, prefix: prefix - 96 }),
-            _ => Ok(Target::V6Block { address, prefix, zone: zone.map(Into::into) }),
+            Some(address) if prefix >= 96 && zone.is_none() => Ok(Target::V4Block {
+                address,
+                prefix: prefix - 96,
+            }),
+            _ => Ok(Target::V6Block {
+                address,
+                prefix,
+                zone: zone.map(Into::into),
+            }),
         }
     }
 
@@ -178,65 +215,104 @@ impl Target {
         let not_a_url = || TargetError::NotAUrl(text.into());
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host_port = authority.rsplit('@').next().unwrap_or_default();
-        let (host, port) = match host_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let (host, port) = match host_port
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+        {
             Some((host, after)) => (host, after),
             None => host_port.split_at(host_port.find(':').unwrap_or(host_port.len())),
         };
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             Some("") => None,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().map_err(|_| not_a_url())?),
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(digits.parse().map_err(|_| not_a_url())?)
+            }
             _ => return Err(not_a_url()),
         };
-        if host.is_empty() || scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+        if host.is_empty()
+            || scheme.is_empty()
+            || !scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        {
             return Err(not_a_url());
         }
         let host = match Self::parse(host)? {
             octets @ Target::V4Octets(_) => return Err(TargetError::NotV4(octets.to_string())),
             host => Box::new(host),
         };
-        Ok(Target::Url { scheme: scheme.to_ascii_lowercase(), host, port })
+        Ok(Target::Url {
+            scheme: scheme.to_ascii_lowercase(),
+            host,
+            port,
+        })
     }
 }
 
 fn parse_prefix(text: &str, prefix: &str, longest: u8) -> Result<u8, TargetError> {
     let digits = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
-    prefix.parse().ok().filter(|&n| digits && n <= longest).ok_or_else(|| TargetError::Prefix {
-        text: text.into(),
-        prefix: prefix.into(),
-        family: if longest == 32 { "IPv4" } else { "IPv6" },
-        longest,
-    })
+    prefix
+        .parse()
+        .ok()
+        .filter(|&n| digits && n <= longest)
+        .ok_or_else(|| TargetError::Prefix {
+            text: text.into(),
+            prefix: prefix.into(),
+            family: if longest == 32 { "IPv4" } else { "IPv6" },
+            longest,
+        })
 }
 
-/// What may be asked of a resolver without surprises (RFC 1123, and the underscore that real names have).
+/// What may be asked of a resolver without surprises (RFC 1123, and the underscore that real names
+/// have).
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) && !label.starts_with('-')
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !label.starts_with('-')
     };
     let text = text.strip_suffix('.').unwrap_or(text);
     // A resolver takes 0x7f.1 for an address; no top-level domain is a number (RFC 3696 section 2).
     let last = text.rsplit('.').next().unwrap_or_default();
-    let is_number = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || last.starts_with("0x")
+        || last.starts_with("0X");
     text.len() <= 253 && !is_number && text.split('.').all(label)
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::V4Block { address, prefix: 32 } => write!(f, "{address}"),
+            Target::V4Block {
+                address,
+                prefix: 32,
+            } => write!(f, "{address}"),
             Target::V4Block { address, prefix } => write!(f, "{address}/{prefix}"),
             Target::V4Octets(octets) => {
                 let [a, b, c, d] = &**octets;
                 write!(f, "{a}.{b}.{c}.{d}")
             }
-            Target::V6Block { address, prefix, zone } => {
+            Target::V6Block {
+                address,
+                prefix,
+                zone,
+            } => {
                 write!(f, "{address}")?;
                 zone.iter().try_for_each(|zone| write!(f, "%{zone}"))?;
-                if *prefix == 128 { Ok(()) } else { write!(f, "/{prefix}") }
+                if *prefix == 128 {
+                    Ok(())
+                } else {
+                    write!(f, "/{prefix}")
+                }
             }
             Target::Name { name, prefix: None } => write!(f, "{name}"),
-            Target::Name { name, prefix: Some(prefix) } => write!(f, "{name}/{prefix}"),
+            Target::Name {
+                name,
+                prefix: Some(prefix),
+            } => write!(f, "{name}/{prefix}"),
             Target::Url { scheme, host, port } => {
                 match **host {
                     Target::V6Block { .. } => write!(f, "{scheme}://[{host}]")?,
@@ -270,7 +346,11 @@ impl OctetSet {
                 Some((first, last)) => (number(first, 0)?, number(last, 255)?),
             };
             if first > last {
-                return Err(TargetError::Backwards { text: text.into(), part: part.into(), turned: format!("{last}-{first}") });
+                return Err(TargetError::Backwards {
+                    text: text.into(),
+                    part: part.into(),
+                    turned: format!("{last}-{first}"),
+                });
             }
             (first..=last).for_each(|value| set.0[usize::from(value >> 6)] |= 1 << (value & 63));
         }
@@ -289,7 +369,10 @@ impl OctetSet {
     fn runs(&self) -> Vec<(u32, u32)> {
         let has = |value: &u32| self.0[(value >> 6) as usize] >> (value & 63) & 1 == 1;
         let values: Vec<u32> = (0..256).filter(has).collect();
-        values.chunk_by(|a, b| a + 1 == *b).filter_map(|run| Some((*run.first()?, *run.last()?))).collect()
+        values
+            .chunk_by(|a, b| a + 1 == *b)
+            .filter_map(|run| Some((*run.first()?, *run.last()?)))
+            .collect()
     }
 }
 
@@ -313,24 +396,33 @@ pub(super) fn octet_ranges(octets: &[OctetSet; 4]) -> Option<Vec<(u32, u32)>> {
     for octet in octets {
         let runs = octet.runs();
         if let [(0, 255)] = runs[..] {
-            ranges.iter_mut().for_each(|(first, last)| (*first, *last) = (*first << 8, *last << 8 | 255));
+            ranges
+                .iter_mut()
+                .for_each(|(first, last)| (*first, *last) = (*first << 8, *last << 8 | 255));
             continue;
         }
         // Each address prefix so far now takes each run of this octet.
-        let prefixes: u64 = ranges.iter().map(|&(first, last)| u64::from(last - first) + 1).sum();
+        let prefixes: u64 = ranges
+            .iter()
+            .map(|&(first, last)| u64::from(last - first) + 1)
+            .sum();
         if prefixes.saturating_mul(runs.len() as u64) > MAX_PIECES as u64 {
             return None;
         }
         ranges = ranges
             .iter()
             .flat_map(|&(first, last)| first..=last)
-            .flat_map(|prefix| runs.iter().map(move |&(first, last)| (prefix << 8 | first, prefix << 8 | last)))
+            .flat_map(|prefix| {
+                runs.iter()
+                    .map(move |&(first, last)| (prefix << 8 | first, prefix << 8 | last))
+            })
             .collect();
     }
     Some(ranges)
 }
 
-/// A position in one family's address space, so that ranges of both families share their arithmetic.
+/// A position in one family's address space, so that ranges of both families share their
+/// arithmetic.
 pub(super) trait Position: Copy + Ord {
     /// The next position, if this is not the last.
     fn next(self) -> Option<Self>;
@@ -382,7 +474,10 @@ pub(super) struct Ranges<P> {
 
 impl<P> Default for Ranges<P> {
     fn default() -> Self {
-        Ranges { list: Vec::new(), before: Vec::new() }
+        Ranges {
+            list: Vec::new(),
+            before: Vec::new(),
+        }
     }
 }
 
@@ -397,7 +492,10 @@ impl<P: Position> Ranges<P> {
             joins
         });
         list.shrink_to_fit();
-        Ranges { list, before: Vec::new() }
+        Ranges {
+            list,
+            before: Vec::new(),
+        }
     }
 
     /// These ranges less `other`.
@@ -423,11 +521,16 @@ impl<P: Position> Ranges<P> {
                 }
             }
         }
-        Ranges { list: left, before: Vec::new() }
+        Ranges {
+            list: left,
+            before: Vec::new(),
+        }
     }
 
     pub fn count(&self) -> u128 {
-        self.list.iter().fold(0, |sum: u128, &(first, last)| sum.saturating_add(first.count_to(last)))
+        self.list.iter().fold(0, |sum: u128, &(first, last)| {
+            sum.saturating_add(first.count_to(last))
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -465,14 +568,22 @@ impl AddressSet {
         self.v4.list.iter().all(v4) && self.v6.list.iter().all(v6)
     }
 
-    /// These addresses less `other`'s. An IPv6 address without a zone means that address in every zone.
+    /// These addresses less `other`'s. An IPv6 address without a zone means that address in every
+    /// zone.
     pub fn without(&self, other: &Self) -> Self {
         let mut zones: Vec<u32> = self.v6.list.iter().map(|(first, _)| first.0).collect();
         zones.dedup();
         let zoneless = other.v6.list.iter().filter(|(first, _)| first.0 == 0);
-        let everywhere = zoneless.flat_map(|&(first, last)| zones.iter().map(move |&zone| ((zone, first.1), (zone, last.1))));
+        let everywhere = zoneless.flat_map(|&(first, last)| {
+            zones
+                .iter()
+                .map(move |&zone| ((zone, first.1), (zone, last.1)))
+        });
         let holes = Ranges::new(everywhere.chain(other.v6.list.iter().copied()).collect());
-        AddressSet { v4: self.v4.without(&other.v4), v6: self.v6.without(&holes) }
+        AddressSet {
+            v4: self.v4.without(&other.v4),
+            v6: self.v6.without(&holes),
+        }
     }
 
     pub fn count(&self) -> u128 {
@@ -481,15 +592,21 @@ impl AddressSet {
 
     pub fn add_to(&self, digest: &mut Digest) {
         digest.add(self.v4.list.len() as u64);
-        self.v4.list.iter().flat_map(|&(first, last)| [first, last]).for_each(|end| digest.add(end.into()));
+        self.v4
+            .list
+            .iter()
+            .flat_map(|&(first, last)| [first, last])
+            .for_each(|end| digest.add(end.into()));
         for (zone, address) in self.v6.list.iter().flat_map(|&(first, last)| [first, last]) {
-            [zone.into(), (address >> 64) as u64, address as u64].into_iter().for_each(|word| digest.add(word));
+            [zone.into(), (address >> 64) as u64, address as u64]
+                .into_iter()
+                .for_each(|word| digest.add(word));
         }
     }
 }
 
-/// The ranges while they are collected: pieces in any order, overlapping or not. They are merged now and then, so that
-/// an address named a million times takes no more room than once.
+/// The ranges while they are collected: pieces in any order, overlapping or not. They are merged
+/// now and then, so that an address named a million times takes no more room than once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces {
     v4: Vec<(u32, u32)>,
@@ -497,7 +614,8 @@ pub(super) struct Pieces {
     merged_len: usize,
 }
 
-/// The IPv4 addresses in IPv6's clothes, `::ffff:0:0/96` (RFC 4291 2.5.5.2): other hosts than they seem.
+/// The IPv4 addresses in IPv6's clothes, `::ffff:0:0/96` (RFC 4291 2.5.5.2): other hosts than they
+/// seem.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 /// Pieces below this many are not worth merging early.
 const FEW_PIECES: usize = 1 << 16;
@@ -515,8 +633,12 @@ impl Pieces {
                 let free = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
                 let first = u128::from(address) & !free;
                 let last = first | free;
-                let mut add = |first: u128, last: u128| self.v6.push(((scope_id, first), (scope_id, last)));
-                let (before, after) = ((first, last.min(MAPPED.0 - 1)), (first.max(MAPPED.1 + 1), last));
+                let mut add =
+                    |first: u128, last: u128| self.v6.push(((scope_id, first), (scope_id, last)));
+                let (before, after) = (
+                    (first, last.min(MAPPED.0 - 1)),
+                    (first.max(MAPPED.1 + 1), last),
+                );
                 for (first, last) in [before, after] {
                     if first <= last {
                         add(first, last);
@@ -548,13 +670,20 @@ impl Pieces {
     }
 
     pub fn merged(self) -> AddressSet {
-        AddressSet { v4: Ranges::new(self.v4), v6: Ranges::new(self.v6) }
+        AddressSet {
+            v4: Ranges::new(self.v4),
+            v6: Ranges::new(self.v6),
+        }
     }
 }
 
 impl From<AddressSet> for Pieces {
     fn from(set: AddressSet) -> Self {
-        Pieces { merged_len: set.v4.list.len() + set.v6.list.len(), v4: set.v4.list, v6: set.v6.list }
+        Pieces {
+            merged_len: set.v4.list.len() + set.v6.list.len(),
+            v4: set.v4.list,
+            v6: set.v6.list,
+        }
     }
 }
 
@@ -598,14 +727,20 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         check("", "error: empty");
-        check("10.0.0.0/33", "error: /33 in \"10.0.0.0/33\" is no IPv4 prefix");
+        check(
+            "10.0.0.0/33",
+            "error: /33 in \"10.0.0.0/33\" is no IPv4 prefix",
+        );
         check("::/129", "error: it goes from /0 to /128");
         check("10.0.0.0/", "error: is no IPv4 prefix");
         check("10.0.0.0/+8", "error: is no IPv4 prefix");
         check("10.0.0", "error: is no IPv4 address");
         check("10.0.0.256", "error: is no IPv4 address");
         check("1.2.3.4,5.6.7.8", "error: spaces between targets");
-        check("10.0.0.20-10", "error: octet range 20-10 in \"10.0.0.20-10\" is backwards; write 10-20");
+        check(
+            "10.0.0.20-10",
+            "error: octet range 20-10 in \"10.0.0.20-10\" is backwards; write 10-20",
+        );
         check("10.0.0.1-5/24", "error: is no IPv4 address");
         check("fe80::1%", "error: is no IPv6 address");
         check("host:80", "error: write -p 80 host");
@@ -628,7 +763,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(ranges("10.0-1.1,3.0-255").unwrap().len(), 4);
-        assert_eq!(ranges("10.*.*.*").unwrap(), [(10 << 24, (10 << 24) + 0xFF_FFFF)]);
+        assert_eq!(
+            ranges("10.*.*.*").unwrap(),
+            [(10 << 24, (10 << 24) + 0xFF_FFFF)]
+        );
         assert_eq!(ranges("0-255.*.*.*").unwrap(), [(0, u32::MAX)]);
         assert_eq!(ranges("10.*.*.1").unwrap().len(), 65_536);
         assert_eq!(ranges("*.*.*.1"), None);
@@ -641,9 +779,11 @@ mod tests {
             Just("*".to_string()),
         ];
         let octets = proptest::collection::vec(octet, 4).prop_map(|parts| parts.join("."));
-        let v6 = (any::<u128>(), 0..=128u8).prop_map(|(bits, prefix)| format!("{}/{prefix}", Ipv6Addr::from(bits)));
+        let v6 = (any::<u128>(), 0..=128u8)
+            .prop_map(|(bits, prefix)| format!("{}/{prefix}", Ipv6Addr::from(bits)));
         let name = "[a-z][a-z0-9]{0,8}(\\.[a-z]{2,5}){0,2}";
-        let url = ("[a-z]{2,5}", "[a-z]{1,5}", any::<u16>()).prop_map(|(s, h, p)| format!("{s}://{h}:{p}/x"));
+        let url = ("[a-z]{2,5}", "[a-z]{1,5}", any::<u16>())
+            .prop_map(|(s, h, p)| format!("{s}://{h}:{p}/x"));
         prop_oneof![octets, v6, name, url]
     }
 
@@ -680,7 +820,11 @@ mod tests {
         for i in 0..1_000_000u32 {
             pieces.add_block(Ipv4Addr::from(i % 4).into(), 32, 0);
         }
-        assert!(pieces.v4.capacity() < 3 * FEW_PIECES, "{}", pieces.v4.capacity());
+        assert!(
+            pieces.v4.capacity() < 3 * FEW_PIECES,
+            "{}",
+            pieces.v4.capacity()
+        );
         assert_eq!(pieces.merged().count(), 4);
     }
 
@@ -691,6 +835,10 @@ mod tests {
         assert_eq!(all.without(&all).count(), 0);
         let v6 = Ranges::new(vec![((0, 0), (0, u128::MAX))]);
         assert_eq!(v6.count(), u128::MAX, "one too many for u128: saturated");
-        assert_eq!(v6.without(&Ranges::new(vec![((0, 1), (0, u128::MAX))])).count(), 1);
+        assert_eq!(
+            v6.without(&Ranges::new(vec![((0, 1), (0, u128::MAX))]))
+                .count(),
+            1
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A checkpoint as text: what it takes to go on, and a digest that tells whether it is all there. It knows the run only as what its
-//! caller wants kept of it, and no files.
+//! A checkpoint as text: what it takes to go on, and a digest that tells whether it is all there.
+//! It knows the run only as what its caller wants kept of it, and no files.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -61,7 +61,8 @@ pub enum CheckpointError {
 /// The first line is shorter, so that other files are not read to their end.
 const LONGEST_HEADER_BYTES: u64 = 4_096;
 
-/// 25 times what a scan of 8,192 hosts at once has written (docs/OUTPUT.md): what is longer is no checkpoint, and is not read to its end.
+/// 25 times what a scan of 8,192 hosts at once has written (docs/OUTPUT.md): what is longer is no
+/// checkpoint, and is not read to its end.
 const LONGEST_BODY_BYTES: u64 = 256 << 20;
 
 /// A checkpoint of a run, or with none that of one which came to its end.
@@ -75,7 +76,11 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
         snapshot: Cow::Borrowed(&checkpoint.snapshot),
     });
     let body = serde_json::to_string(&Body { run, under_way })?;
-    let header = Header { format: FORMAT.into(), version: env!("CARGO_PKG_VERSION").into(), digest: digest(body.as_bytes()) };
+    let header = Header {
+        format: FORMAT.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        digest: digest(body.as_bytes()),
+    };
     Ok(format!("{}\n{body}\n", serde_json::to_string(&header)?))
 }
 
@@ -94,17 +99,27 @@ pub fn may_be_one(from: impl Read) -> io::Result<bool> {
 ///
 /// # Errors
 /// [`CheckpointError`]: it is no checkpoint, not of this version, or damaged.
-pub fn read<Run: DeserializeOwned>(mut from: impl BufRead) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
+pub fn read<Run: DeserializeOwned>(
+    mut from: impl BufRead,
+) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
     let damaged = |what: &dyn std::fmt::Display| CheckpointError::Damaged(what.to_string());
     let unreadable = |error: io::Error| CheckpointError::Unreadable(error.to_string());
     let (mut header, mut body) = (Vec::new(), Vec::new());
-    from.by_ref().take(LONGEST_HEADER_BYTES).read_until(b'\n', &mut header).map_err(unreadable)?;
-    let header = serde_json::from_slice::<Header>(&header).ok().filter(|header| header.format == FORMAT);
+    from.by_ref()
+        .take(LONGEST_HEADER_BYTES)
+        .read_until(b'\n', &mut header)
+        .map_err(unreadable)?;
+    let header = serde_json::from_slice::<Header>(&header)
+        .ok()
+        .filter(|header| header.format == FORMAT);
     let header = header.ok_or(CheckpointError::NoCheckpoint)?;
     if header.version != env!("CARGO_PKG_VERSION") {
         return Err(CheckpointError::OtherVersion(header.version));
     }
-    from.by_ref().take(LONGEST_BODY_BYTES).read_until(b'\n', &mut body).map_err(unreadable)?;
+    from.by_ref()
+        .take(LONGEST_BODY_BYTES)
+        .read_until(b'\n', &mut body)
+        .map_err(unreadable)?;
     if body.len() as u64 == LONGEST_BODY_BYTES {
         return Err(damaged(&"it is longer than any checkpoint"));
     }
@@ -115,10 +130,25 @@ pub fn read<Run: DeserializeOwned>(mut from: impl BufRead) -> Result<(Run, Optio
     if digest(body) != header.digest {
         return Err(damaged(&"its digest does not fit"));
     }
-    let Body { run, under_way } = serde_json::from_slice::<Body<Run, UnderWay<Value>>>(body).map_err(|error| damaged(&error))?;
-    let Some(UnderWay { so_far, hosts, snapshot }) = under_way else { return Ok((run, None)) };
+    let Body { run, under_way } = serde_json::from_slice::<Body<Run, UnderWay<Value>>>(body)
+        .map_err(|error| damaged(&error))?;
+    let Some(UnderWay {
+        so_far,
+        hosts,
+        snapshot,
+    }) = under_way
+    else {
+        return Ok((run, None));
+    };
     let summary = read::end(read::Fields(&so_far)).map_err(|error| damaged(&error))?;
-    Ok((run, Some(Checkpoint { summary, snapshot: snapshot.into_owned(), hosts: hosts.into_owned() })))
+    Ok((
+        run,
+        Some(Checkpoint {
+            summary,
+            snapshot: snapshot.into_owned(),
+            hosts: hosts.into_owned(),
+        }),
+    ))
 }
 
 fn digest(text: &[u8]) -> String {
@@ -147,9 +177,23 @@ mod tests {
             banner: Some([0, 255].into()),
             at,
         });
-        let host = HostSnapshot { place: u64::MAX, taken_up: 9, left: vec![1, 8], held: vec![0], ..HostSnapshot::default() };
-        let snapshot = Snapshot { taken_up: 4, latest_first_answer: 2, hosts: vec![host] };
-        Checkpoint { summary: fixture::summary(), snapshot, hosts: hosts.hosts().cloned().collect() }
+        let host = HostSnapshot {
+            place: u64::MAX,
+            taken_up: 9,
+            left: vec![1, 8],
+            held: vec![0],
+            ..HostSnapshot::default()
+        };
+        let snapshot = Snapshot {
+            taken_up: 4,
+            latest_first_answer: 2,
+            hosts: vec![host],
+        };
+        Checkpoint {
+            summary: fixture::summary(),
+            snapshot,
+            hosts: hosts.hosts().cloned().collect(),
+        }
     }
 
     #[test]
@@ -159,15 +203,30 @@ mod tests {
         let (run, again) = read::<Vec<String>>(text.as_bytes()).expect("a checkpoint");
         let again = again.expect("one under way");
         assert_eq!(run, ["a", "b\u{1b}"]);
-        assert_eq!((&again.snapshot, &again.hosts), (&kept.snapshot, &kept.hosts));
+        assert_eq!(
+            (&again.snapshot, &again.hosts),
+            (&kept.snapshot, &kept.hosts)
+        );
         let (then, now) = (&kept.summary, &again.summary);
-        assert_eq!((now.elapsed, now.exit, now.turns, &now.local_error), (then.elapsed, then.exit, then.turns, &then.local_error));
+        assert_eq!(
+            (now.elapsed, now.exit, now.turns, &now.local_error),
+            (then.elapsed, then.exit, then.turns, &then.local_error)
+        );
         for state in State::ALL {
-            assert!(now.stats.reasons(state).eq(then.stats.reasons(state)), "{state:?}");
+            assert!(
+                now.stats.reasons(state).eq(then.stats.reasons(state)),
+                "{state:?}"
+            );
         }
-        assert_eq!((now.stats.planned, now.stats.settled(), now.stats.attempts), (12, 12, then.stats.attempts));
+        assert_eq!(
+            (now.stats.planned, now.stats.settled(), now.stats.attempts),
+            (12, 12, then.stats.attempts)
+        );
         assert!(now.stats.own_errors().eq(then.stats.own_errors()));
-        assert_eq!(now.stats.rtt.quantile_us(0.9), then.stats.rtt.quantile_us(0.9));
+        assert_eq!(
+            now.stats.rtt.quantile_us(0.9),
+            then.stats.rtt.quantile_us(0.9)
+        );
         let finished = write(&7, None).unwrap();
         assert!(matches!(read::<u8>(finished.as_bytes()), Ok((7, None))));
     }
@@ -175,7 +234,12 @@ mod tests {
     #[test]
     fn what_is_damaged_is_refused() {
         let text = write(&"run", Some(&checkpoint())).unwrap().into_bytes();
-        let error = |text: &[u8]| read::<String>(text).map(|_| ()).expect_err("refused").to_string();
+        let error = |text: &[u8]| {
+            read::<String>(text)
+                .map(|_| ())
+                .expect_err("refused")
+                .to_string()
+        };
         for length in 0..text.len() - 1 {
             error(&text[..length]);
         }
@@ -184,14 +248,27 @@ mod tests {
             other[at] ^= 1;
             error(&other);
         }
-        for (content, is_one) in [(&text[..], true), (&text[..9], true), (b"", true), (b"{}", false), (b"mine", false)] {
+        for (content, is_one) in [
+            (&text[..], true),
+            (&text[..9], true),
+            (b"", true),
+            (b"{}", false),
+            (b"mine", false),
+        ] {
             assert_eq!(may_be_one(content).unwrap(), is_one);
         }
         for tail in ["\n", "{}\n"] {
             assert!(error(&[&text, tail.as_bytes()].concat()).contains("something follows"));
         }
         assert_eq!(error(b"{}\n"), "this is no checkpoint");
-        let other = String::from_utf8(text).unwrap().replacen(env!("CARGO_PKG_VERSION"), "9.9.9", 1);
-        assert!(error(other.as_bytes()).contains("by portreeve 9.9.9, and this is"), "{}", error(other.as_bytes()));
+        let other =
+            String::from_utf8(text)
+                .unwrap()
+                .replacen(env!("CARGO_PKG_VERSION"), "9.9.9", 1);
+        assert!(
+            error(other.as_bytes()).contains("by portreeve 9.9.9, and this is"),
+            "{}",
+            error(other.as_bytes())
+        );
     }
 }

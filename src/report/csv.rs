@@ -1,16 +1,32 @@
-//! Comma-separated values (RFC 4180): a line of names and a line for each finding that is listed. It knows findings, no sockets.
+//! Comma-separated values (RFC 4180): a line of names and a line for each finding that is listed.
+//! It knows findings, no sockets.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::timestamp;
-use super::{Begin, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable};
+use super::{
+    Begin, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable,
+};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
-/// The columns, in their order; what they hold is what docs/OUTPUT.md says of the JSON's fields of these names.
-const COLUMNS: [&str; 12] =
-    ["ip", "host", "port", "protocol", "state", "reason", "reason_ip", "rtt_us", "attempts", "service", "timestamp", "banner"];
+/// The columns, in their order; what they hold is what docs/OUTPUT.md says of the JSON's fields of
+/// these names.
+const COLUMNS: [&str; 12] = [
+    "ip",
+    "host",
+    "port",
+    "protocol",
+    "state",
+    "reason",
+    "reason_ip",
+    "rtt_us",
+    "attempts",
+    "service",
+    "timestamp",
+    "banner",
+];
 
 /// Writes comma-separated values to `W`.
 #[derive(Debug)]
@@ -25,7 +41,13 @@ pub struct Csv<'a, W> {
 impl<'a, W: Write> Csv<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`.
     pub fn new(out: W, show: StateSet, services: &'a Services) -> Self {
-        Csv { out: WholeLines::new(out), show, services, started_at: SystemTime::UNIX_EPOCH, names: Names::default() }
+        Csv {
+            out: WholeLines::new(out),
+            show,
+            services,
+            started_at: SystemTime::UNIX_EPOCH,
+            names: Names::default(),
+        }
     }
 }
 
@@ -35,7 +57,8 @@ impl<W: Write> Sink for Csv<'_, W> {
         if begin.origin == Origin::Resumed {
             return Ok(());
         }
-        self.out.add(|line| writeln!(line, "{}", COLUMNS.join(",")))?;
+        self.out
+            .add(|line| writeln!(line, "{}", COLUMNS.join(",")))?;
         self.out.flush()
     }
 
@@ -46,7 +69,11 @@ impl<W: Write> Sink for Csv<'_, W> {
         let port = finding.endpoint.port();
         let values: [&str; COLUMNS.len()] = [
             &ip_text(finding.endpoint),
-            &self.names.get(finding.endpoint.ip()).map(printable).unwrap_or_default(),
+            &self
+                .names
+                .get(finding.endpoint.ip())
+                .map(printable)
+                .unwrap_or_default(),
             &port.to_string(),
             "tcp",
             finding.state().as_str(),
@@ -75,8 +102,8 @@ impl<W: Write> Sink for Csv<'_, W> {
     }
 }
 
-/// What a port said, not to be taken for a formula by what opens the file: then its first letter is written like the others that
-/// are not shown as they are.
+/// What a port said, not to be taken for a formula by what opens the file: then its first letter is
+/// written like the others that are not shown as they are.
 fn harmless(banner: &[u8]) -> String {
     let text = banner_text(banner);
     match text.as_bytes().first() {
@@ -87,7 +114,11 @@ fn harmless(banner: &[u8]) -> String {
 
 /// A value that would be taken for several, in quotes.
 fn quoted(value: &str) -> std::borrow::Cow<'_, str> {
-    if value.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", value.replace('"', "\"\"")).into() } else { value.into() }
+    if value.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", value.replace('"', "\"\"")).into()
+    } else {
+        value.into()
+    }
 }
 
 #[cfg(test)]
@@ -99,13 +130,20 @@ mod tests {
     #[test]
     fn findings_are_lines() {
         let (mut text, services) = (Vec::new(), fixture::services());
-        play(&mut Csv::new(&mut text, StateSet::states(State::ALL), &services));
+        play(&mut Csv::new(
+            &mut text,
+            StateSet::states(State::ALL),
+            &services,
+        ));
         golden("findings.csv", &String::from_utf8(text).unwrap());
     }
 
     #[test]
     fn a_banner_is_no_formula() {
-        assert_eq!((harmless(b"=1+1"), harmless(b"220 +-="), harmless(b"")), (r"\x3d1+1".into(), "220 +-=".into(), String::new()));
+        assert_eq!(
+            (harmless(b"=1+1"), harmless(b"220 +-="), harmless(b"")),
+            (r"\x3d1+1".into(), "220 +-=".into(), String::new())
+        );
     }
 
     #[test]

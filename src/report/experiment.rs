@@ -1,5 +1,6 @@
-//! What came of an experiment: runs of one scan under different settings, as a table, CSV and JSON lines. The columns are one
-//! list, [`MEASURES`], which all of them and the picture follow; docs/OUTPUT.md describes it. It runs nothing.
+//! What came of an experiment: runs of one scan under different settings, as a table, CSV and JSON
+//! lines. The columns are one list, [`MEASURES`], which all of them and the picture follow;
+//! docs/OUTPUT.md describes it. It runs nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -25,7 +26,13 @@ pub enum Knob {
 
 impl Knob {
     /// All of them.
-    pub const ALL: [Knob; 5] = [Knob::MaxFds, Knob::MaxRate, Knob::Timeout, Knob::MaxRetries, Knob::FreshSockets];
+    pub const ALL: [Knob; 5] = [
+        Knob::MaxFds,
+        Knob::MaxRate,
+        Knob::Timeout,
+        Knob::MaxRetries,
+        Knob::FreshSockets,
+    ];
 
     /// The option's name without its dashes.
     pub fn as_str(self) -> &'static str {
@@ -55,7 +62,9 @@ impl fmt::Display for Setting {
             (_, None) => out.write_str("none"),
             (Knob::Timeout, Some(us)) if us % 1_000_000 == 0 => write!(out, "{}s", us / 1_000_000),
             (Knob::Timeout, Some(us)) => write!(out, "{}ms", us as f64 / 1_000.0),
-            (Knob::FreshSockets, Some(value)) => out.write_str(if value == 0 { "no" } else { "yes" }),
+            (Knob::FreshSockets, Some(value)) => {
+                out.write_str(if value == 0 { "no" } else { "yes" })
+            }
             (_, Some(value)) => out.write_str(&grouped(value)),
         }
     }
@@ -74,7 +83,8 @@ pub struct Run {
     pub user_us: u64,
     /// The kernel's part of it.
     pub system_us: u64,
-    /// The most memory that was resident, in bytes, looked at ten times a second; `None` where the system does not tell.
+    /// The most memory that was resident, in bytes, looked at ten times a second; `None` where the
+    /// system does not tell.
     pub resident_bytes: Option<u64>,
     /// A number that is the same for the same verdicts on the same endpoints, in whatever order.
     pub verdicts: u64,
@@ -88,7 +98,9 @@ pub const MEASURES: [Measure; 20] = [
     ("elapsed_us", |run| Some(run.summary.elapsed.us as f64)),
     ("cpu_user_us", |run| Some(run.user_us as f64)),
     ("cpu_system_us", |run| Some(run.system_us as f64)),
-    ("cpu_us_per_probe", |run| Some((run.user_us + run.system_us) as f64 / scanned(run).max(1) as f64)),
+    ("cpu_us_per_probe", |run| {
+        Some((run.user_us + run.system_us) as f64 / scanned(run).max(1) as f64)
+    }),
     ("probes_per_s", |run| Some(run.summary.probes_per_s())),
     ("attempts", |run| Some(run.summary.stats.attempts as f64)),
     ("retries", |run| Some(run.summary.stats.retries as f64)),
@@ -96,15 +108,35 @@ pub const MEASURES: [Measure; 20] = [
     ("rtt_p99_us", |run| quantile(&run.summary.stats.rtt, 0.99)),
     ("cap", |run| Some(run.summary.cap.into())),
     ("peak_sockets", |run| Some(run.summary.peak_sockets.into())),
-    ("sockets_opened", |run| Some(run.summary.sockets_opened as f64)),
-    ("resident_bytes", |run| run.resident_bytes.map(|bytes| bytes as f64)),
-    ("socket_memory_bytes", |run| Some(run.summary.socket_memory_bytes() as f64)),
-    ("tcp_memory_growth_bytes", |run| run.summary.tcp_memory_growth_bytes.map(|bytes| bytes as f64)),
+    ("sockets_opened", |run| {
+        Some(run.summary.sockets_opened as f64)
+    }),
+    ("resident_bytes", |run| {
+        run.resident_bytes.map(|bytes| bytes as f64)
+    }),
+    ("socket_memory_bytes", |run| {
+        Some(run.summary.socket_memory_bytes() as f64)
+    }),
+    ("tcp_memory_growth_bytes", |run| {
+        run.summary
+            .tcp_memory_growth_bytes
+            .map(|bytes| bytes as f64)
+    }),
     ("turns", |run| Some(run.summary.turns as f64)),
-    ("events_per_turn", |run| Some(run.summary.events as f64 / run.summary.turns.max(1) as f64)),
+    ("events_per_turn", |run| {
+        Some(run.summary.events as f64 / run.summary.turns.max(1) as f64)
+    }),
     ("late_p50_us", |run| quantile(&run.summary.late, 0.5)),
     ("late_p99_us", |run| quantile(&run.summary.late, 0.99)),
-    ("own_errors", |run| Some(run.summary.stats.own_errors().map(|(_, count)| count).sum::<u64>() as f64)),
+    ("own_errors", |run| {
+        Some(
+            run.summary
+                .stats
+                .own_errors()
+                .map(|(_, count)| count)
+                .sum::<u64>() as f64,
+        )
+    }),
 ];
 
 fn scanned(run: &Run) -> u64 {
@@ -118,12 +150,21 @@ fn quantile(times: &Histogram, quantile: f64) -> Option<f64> {
 /// All columns of a run: [`MEASURES`], the states and the errors.
 fn columns(run: &Run) -> impl Iterator<Item = (&'static str, Option<f64>)> + '_ {
     let stats = &run.summary.stats;
-    let states = State::ALL.into_iter().map(|state| (state.as_str(), Some(stats.in_state(state) as f64)));
+    let states = State::ALL
+        .into_iter()
+        .map(|state| (state.as_str(), Some(stats.in_state(state) as f64)));
     let errors = OwnError::ALL.into_iter().map(|error| {
-        let count = stats.own_errors().find(|&(other, _)| other == error).map_or(0, |(_, count)| count);
+        let count = stats
+            .own_errors()
+            .find(|&(other, _)| other == error)
+            .map_or(0, |(_, count)| count);
         (error.as_str(), Some(count as f64))
     });
-    MEASURES.into_iter().map(|(name, of)| (name, of(run))).chain(states).chain(errors)
+    MEASURES
+        .into_iter()
+        .map(|(name, of)| (name, of(run)))
+        .chain(states)
+        .chain(errors)
 }
 
 /// The smallest, the middle and the largest value of some runs.
@@ -144,7 +185,11 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
         let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
-        Some(Spread { least, median, most })
+        Some(Spread {
+            least,
+            median,
+            most,
+        })
     }
 }
 
@@ -157,7 +202,10 @@ impl Runs {
     pub fn cells(&self) -> Vec<(&[Setting], Vec<&Run>)> {
         let mut cells: Vec<(&[Setting], Vec<&Run>)> = Vec::new();
         for run in &self.0 {
-            match cells.iter_mut().find(|(settings, _)| *settings == run.settings) {
+            match cells
+                .iter_mut()
+                .find(|(settings, _)| *settings == run.settings)
+            {
                 Some((_, runs)) => runs.push(run),
                 None => cells.push((&run.settings, vec![run])),
             }
@@ -167,23 +215,44 @@ impl Runs {
 
     /// Whether all runs came to the same verdicts.
     pub fn agree(&self) -> bool {
-        self.0.windows(2).all(|pair| pair[0].verdicts == pair[1].verdicts)
+        self.0
+            .windows(2)
+            .all(|pair| pair[0].verdicts == pair[1].verdicts)
     }
 
-    /// Comma-separated values (RFC 4180): a line of names and a line for each run. A value that is not known is empty.
+    /// Comma-separated values (RFC 4180): a line of names and a line for each run. A value that is
+    /// not known is empty.
     ///
     /// # Errors
     /// What writing fails with.
     pub fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
-        let Some(first) = self.0.first() else { return Ok(()) };
+        let Some(first) = self.0.first() else {
+            return Ok(());
+        };
         let knobs = first.settings.iter().map(|setting| setting.knob.as_str());
         let names = knobs.chain(columns(first).map(|(name, _)| name));
-        writeln!(out, "round,{},verdicts,exit", names.collect::<Vec<_>>().join(","))?;
+        writeln!(
+            out,
+            "round,{},verdicts,exit",
+            names.collect::<Vec<_>>().join(",")
+        )?;
         for run in &self.0 {
-            let settings = run.settings.iter().map(|setting| setting.value.map(|value| value as f64));
+            let settings = run
+                .settings
+                .iter()
+                .map(|setting| setting.value.map(|value| value as f64));
             let values = settings.chain(columns(run).map(|(_, value)| value));
-            let text: Vec<String> = values.map(|value| value.map_or(String::new(), |value| number(value).to_string())).collect();
-            writeln!(out, "{},{},{:016x},{}", run.round, text.join(","), run.verdicts, run.summary.exit.as_str())?;
+            let text: Vec<String> = values
+                .map(|value| value.map_or(String::new(), |value| number(value).to_string()))
+                .collect();
+            writeln!(
+                out,
+                "{},{},{:016x},{}",
+                run.round,
+                text.join(","),
+                run.verdicts,
+                run.summary.exit.as_str()
+            )?;
         }
         Ok(())
     }
@@ -194,26 +263,40 @@ impl Runs {
     /// What writing fails with.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for run in &self.0 {
-            let settings = run.settings.iter().map(|setting| (setting.knob.as_str(), setting.value.map(|value| value as f64)));
-            let values: BTreeMap<&str, _> =
-                settings.chain(columns(run)).map(|(name, value)| (name, value.map_or(serde_json::Value::Null, number))).collect();
+            let settings = run.settings.iter().map(|setting| {
+                (
+                    setting.knob.as_str(),
+                    setting.value.map(|value| value as f64),
+                )
+            });
+            let values: BTreeMap<&str, _> = settings
+                .chain(columns(run))
+                .map(|(name, value)| (name, value.map_or(serde_json::Value::Null, number)))
+                .collect();
             let mut record = serde_json::json!({
                 "type": "run", "round": run.round, "verdicts": format!("{:016x}", run.verdicts), "exit": run.summary.exit.as_str(),
             });
             record.as_object_mut().into_iter().for_each(|fields| {
-                fields.extend(values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+                fields.extend(
+                    values
+                        .iter()
+                        .map(|(name, value)| ((*name).to_owned(), value.clone())),
+                );
             });
             writeln!(out, "{record}")?;
         }
         Ok(())
     }
 
-    /// For people: a line for each setting with the medians of its runs, and whether the verdicts were the same everywhere.
+    /// For people: a line for each setting with the medians of its runs, and whether the verdicts
+    /// were the same everywhere.
     ///
     /// # Errors
     /// What writing fails with.
     pub fn write_text(&self, out: &mut impl Write, style: &TableStyle) -> io::Result<()> {
-        let Some(first) = self.0.first() else { return writeln!(out, "no run came to its end") };
+        let Some(first) = self.0.first() else {
+            return writeln!(out, "no run came to its end");
+        };
         let cells = self.cells();
         let mut rows = vec![heads(first)];
         rows.extend(cells.iter().map(|(settings, runs)| row(settings, runs)));
@@ -225,22 +308,45 @@ impl Runs {
         out.write_all(text.as_bytes())
     }
 
-    /// What the runs found; settings under which they found something else are called out, for a limit changed the answer.
+    /// What the runs found; settings under which they found something else are called out, for a
+    /// limit changed the answer.
     fn verdicts(&self, color: bool) -> String {
         let mut kinds: BTreeMap<u64, Vec<&Run>> = BTreeMap::new();
-        self.0.iter().for_each(|run| kinds.entry(run.verdicts).or_default().push(run));
+        self.0
+            .iter()
+            .for_each(|run| kinds.entry(run.verdicts).or_default().push(run));
         let mut kinds: Vec<Vec<&Run>> = kinds.into_values().collect();
         kinds.sort_by_key(|runs| std::cmp::Reverse(runs.len()));
         let mut text = String::new();
         if let [all] = kinds.as_slice() {
-            let _ = writeln!(text, "\nThe same verdicts in all {} runs: {}", all.len(), found(all[0]));
+            let _ = writeln!(
+                text,
+                "\nThe same verdicts in all {} runs: {}",
+                all.len(),
+                found(all[0])
+            );
             return text;
         }
-        let (red, plain) = if color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        let _ = writeln!(text, "\n{red}The verdicts differ: a limit changed the answer.{plain}");
+        let (red, plain) = if color {
+            ("\x1b[1;31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        let _ = writeln!(
+            text,
+            "\n{red}The verdicts differ: a limit changed the answer.{plain}"
+        );
         for runs in kinds {
-            let which: Vec<String> = runs.iter().map(|run| format!("{} (run {})", named(&run.settings), run.round)).collect();
-            let _ = writeln!(text, "{red}  {}{plain}: {}", found(runs[0]), which.join(", "));
+            let which: Vec<String> = runs
+                .iter()
+                .map(|run| format!("{} (run {})", named(&run.settings), run.round))
+                .collect();
+            let _ = writeln!(
+                text,
+                "{red}  {}{plain}: {}",
+                found(runs[0]),
+                which.join(", ")
+            );
         }
         text
     }
@@ -257,12 +363,17 @@ pub struct TableStyle {
 
 /// `max-fds 64` or `max-fds 64, timeout 200ms`.
 pub fn named(settings: &[Setting]) -> String {
-    settings.iter().map(|setting| format!("{} {setting}", setting.knob.as_str())).collect::<Vec<_>>().join(", ")
+    settings
+        .iter()
+        .map(|setting| format!("{} {setting}", setting.knob.as_str()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn found(run: &Run) -> String {
     let stats = &run.summary.stats;
-    let counts = State::ALL.map(|state| format!("{} {}", grouped(stats.in_state(state)), state.as_str()));
+    let counts =
+        State::ALL.map(|state| format!("{} {}", grouped(stats.in_state(state)), state.as_str()));
     counts.join(", ")
 }
 
@@ -286,12 +397,23 @@ fn heads(run: &Run) -> Vec<String> {
 }
 
 fn row(settings: &[Setting], runs: &[&Run]) -> Vec<String> {
-    let median = |of: fn(&Run) -> Option<f64>| Spread::of(runs.iter().filter_map(|run| of(run))).map(|spread| spread.median);
-    let measure = |name: &str| MEASURES.iter().find(|(other, _)| *other == name).and_then(|(_, of)| median(*of));
-    let shown = |value: Option<f64>, places: usize| value.map_or("-".into(), |value| format!("{value:.places$}"));
+    let median = |of: fn(&Run) -> Option<f64>| {
+        Spread::of(runs.iter().filter_map(|run| of(run))).map(|spread| spread.median)
+    };
+    let measure = |name: &str| {
+        MEASURES
+            .iter()
+            .find(|(other, _)| *other == name)
+            .and_then(|(_, of)| median(*of))
+    };
+    let shown = |value: Option<f64>, places: usize| {
+        value.map_or("-".into(), |value| format!("{value:.places$}"))
+    };
     let mib = |bytes: Option<f64>| shown(bytes.map(|bytes| bytes / f64::from(1 << 20)), 1);
     let whole = |value: Option<f64>| value.map_or("-".into(), |value| grouped(value as u64));
-    let user = median(|run| Some(run.user_us as f64 * 100.0 / (run.user_us + run.system_us).max(1) as f64));
+    let user = median(|run| {
+        Some(run.user_us as f64 * 100.0 / (run.user_us + run.system_us).max(1) as f64)
+    });
     let mut row: Vec<String> = settings.iter().map(ToString::to_string).collect();
     row.extend([
         shown(measure("elapsed_us").map(|us| us / 1e6), 2),
@@ -311,24 +433,55 @@ fn row(settings: &[Setting], runs: &[&Run]) -> Vec<String> {
 
 /// The errors of our own side, of all the runs.
 fn errors(runs: &[&Run]) -> String {
-    let all: Vec<(OwnError, u64)> = runs.iter().flat_map(|run| run.summary.stats.own_errors()).collect();
-    let count = |error: OwnError| all.iter().filter(|(other, _)| *other == error).map(|(_, count)| count).sum::<u64>();
-    let counts = OwnError::ALL.into_iter().map(|error| (error.as_str(), count(error))).filter(|&(_, count)| count > 0);
-    let text: Vec<String> = counts.map(|(name, count)| format!("{} {name}", grouped(count))).collect();
-    if text.is_empty() { "none".into() } else { text.join(" ") }
+    let all: Vec<(OwnError, u64)> = runs
+        .iter()
+        .flat_map(|run| run.summary.stats.own_errors())
+        .collect();
+    let count = |error: OwnError| {
+        all.iter()
+            .filter(|(other, _)| *other == error)
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
+    let counts = OwnError::ALL
+        .into_iter()
+        .map(|error| (error.as_str(), count(error)))
+        .filter(|&(_, count)| count > 0);
+    let text: Vec<String> = counts
+        .map(|(name, count)| format!("{} {name}", grouped(count)))
+        .collect();
+    if text.is_empty() {
+        "none".into()
+    } else {
+        text.join(" ")
+    }
 }
 
 /// Rows in columns, numbers to the right. A head of two words takes two lines.
 fn aligned(rows: &[Vec<String>]) -> String {
-    let split =
-        |head: &String| head.split_once(' ').map_or((String::new(), head.clone()), |(what, unit)| (what.to_owned(), unit.to_owned()));
+    let split = |head: &String| {
+        head.split_once(' ')
+            .map_or((String::new(), head.clone()), |(what, unit)| {
+                (what.to_owned(), unit.to_owned())
+            })
+    };
     let (what, unit): (Vec<String>, Vec<String>) = rows[0].iter().map(split).unzip();
     let lines: Vec<&Vec<String>> = [&what, &unit].into_iter().chain(&rows[1..]).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|line| line[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..what.len()).map(width).collect();
     let mut text = String::new();
     for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
+        let cells: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:>width$}"))
+            .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text
@@ -341,11 +494,18 @@ const BAR: usize = 40;
 fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
     let medians: Vec<f64> = cells
         .iter()
-        .map(|(_, runs)| Spread::of(runs.iter().map(|run| run.summary.probes_per_s())).map_or(0.0, |spread| spread.median))
+        .map(|(_, runs)| {
+            Spread::of(runs.iter().map(|run| run.summary.probes_per_s()))
+                .map_or(0.0, |spread| spread.median)
+        })
         .collect();
     let most = medians.iter().copied().fold(1.0, f64::max);
     let names: Vec<String> = cells.iter().map(|(settings, _)| named(settings)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let width = names
+        .iter()
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut text = String::from("\nprobes per second:\n");
     for (name, median) in names.iter().zip(medians) {
         let bar = "█".repeat((median / most * BAR as f64).round() as usize);
@@ -356,7 +516,11 @@ fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
 
 /// Whole where it is whole, else to three places: more would be noise.
 fn number(value: f64) -> serde_json::Value {
-    if value.fract() == 0.0 { (value as u64).into() } else { ((value * 1e3).round() / 1e3).into() }
+    if value.fract() == 0.0 {
+        (value as u64).into()
+    } else {
+        ((value * 1e3).round() / 1e3).into()
+    }
 }
 
 #[cfg(test)]
@@ -367,7 +531,13 @@ pub(super) mod tests {
     /// Runs of one summary at two settings, two rounds; the last one differs.
     pub fn runs(knobs: &[Knob]) -> Runs {
         let run = |round: u32, value: u64| Run {
-            settings: knobs.iter().map(|&knob| Setting { knob, value: Some(value) }).collect(),
+            settings: knobs
+                .iter()
+                .map(|&knob| Setting {
+                    knob,
+                    value: Some(value),
+                })
+                .collect(),
             round,
             summary: summary(),
             user_us: 1_000 * u64::from(round),
@@ -387,7 +557,16 @@ pub(super) mod tests {
     #[test]
     fn every_format_is_as_described() {
         let runs = runs(&[Knob::MaxFds]);
-        golden("experiment.txt", &text(&runs, TableStyle { color: false, chart: true }));
+        golden(
+            "experiment.txt",
+            &text(
+                &runs,
+                TableStyle {
+                    color: false,
+                    chart: true,
+                },
+            ),
+        );
         let (mut csv, mut json) = (Vec::new(), Vec::new());
         runs.write_csv(&mut csv).unwrap();
         runs.write_json(&mut json).unwrap();
@@ -402,14 +581,37 @@ pub(super) mod tests {
         runs.0[3].verdicts = 8;
         assert!(!runs.agree());
         let plain = text(&runs, TableStyle::default());
-        assert!(plain.contains("The verdicts differ") && plain.contains("timeout 4.096ms, fresh-sockets yes (run 2)"), "{plain}");
-        assert!(text(&runs, TableStyle { color: true, chart: false }).contains("\x1b[1;31m"));
+        assert!(
+            plain.contains("The verdicts differ")
+                && plain.contains("timeout 4.096ms, fresh-sockets yes (run 2)"),
+            "{plain}"
+        );
+        assert!(
+            text(
+                &runs,
+                TableStyle {
+                    color: true,
+                    chart: false
+                }
+            )
+            .contains("\x1b[1;31m")
+        );
     }
 
     #[test]
     fn medians_and_spreads() {
-        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { least: 1.0, median: 2.0, most: 3.0 }));
-        assert_eq!(Spread::of([4.0, 1.0]).map(|spread| spread.median), Some(2.5));
+        assert_eq!(
+            Spread::of([3.0, 1.0, 2.0]),
+            Some(Spread {
+                least: 1.0,
+                median: 2.0,
+                most: 3.0
+            })
+        );
+        assert_eq!(
+            Spread::of([4.0, 1.0]).map(|spread| spread.median),
+            Some(2.5)
+        );
         assert_eq!(Spread::of([]), None);
     }
 

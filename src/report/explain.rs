@@ -1,5 +1,5 @@
-//! `--explain`: what a scan will do and how long that takes at best, in sentences, before it does it. It knows plans, settings and
-//! limits, and sends nothing.
+//! `--explain`: what a scan will do and how long that takes at best, in sentences, before it does
+//! it. It knows plans, settings and limits, and sends nothing.
 
 use super::text::{described, milliseconds};
 use super::{BANNER_BYTES, Begin, counted, grouped};
@@ -8,7 +8,8 @@ use crate::scan::{self, Rate, is_public};
 
 /// Of plans with more addresses so many are looked at, and stand for the others.
 const LOOKED_AT: u64 = 1 << 20;
-/// Attempts a second that one processor makes on loopback (docs/PERFORMANCE.md), and that no other path takes while nothing answers.
+/// Attempts a second that one processor makes on loopback (docs/PERFORMANCE.md), and that no other
+/// path takes while nothing answers.
 const MOST_PER_S: f64 = 100_000.0;
 /// So much of the list of ports is told.
 const PORTS_WIDE: usize = 60;
@@ -28,8 +29,15 @@ pub struct Ahead<'a> {
 
 /// The sentences, a line each.
 pub fn explain(ahead: &Ahead) -> String {
-    let lines =
-        [what(ahead), hosts(ahead), attempts(ahead), pace(ahead), open_ports(ahead), time(ahead), format!("Reports: {}.", ahead.reports)];
+    let lines = [
+        what(ahead),
+        hosts(ahead),
+        attempts(ahead),
+        pace(ahead),
+        open_ports(ahead),
+        time(ahead),
+        format!("Reports: {}.", ahead.reports),
+    ];
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -40,12 +48,17 @@ fn what(Ahead { begin, .. }: &Ahead) -> String {
         ports += " …";
     }
     let each = counted(begin.plan.ports_per_address as u64, "port", "ports");
-    format!("Scanned: {}, up to {each} each: {ports}.", described(begin.plan))
+    format!(
+        "Scanned: {}, up to {each} each: {ports}.",
+        described(begin.plan)
+    )
 }
 
 /// Whether hosts that answer nothing are left out.
 fn leaves_out(begin: &Begin) -> bool {
-    begin.settings.skips_silent(begin.plan.order, begin.plan.addresses)
+    begin
+        .settings
+        .skips_silent(begin.plan.order, begin.plan.addresses)
 }
 
 fn hosts(Ahead { begin, .. }: &Ahead) -> String {
@@ -64,7 +77,10 @@ fn attempts(Ahead { begin, .. }: &Ahead) -> String {
     let wait = match settings.timeouts.fixed_us {
         Some(us) => format!("waits {}", milliseconds(us)),
         None => {
-            let (min, max) = (milliseconds(settings.timeouts.min_us), milliseconds(settings.timeouts.max_us));
+            let (min, max) = (
+                milliseconds(settings.timeouts.min_us),
+                milliseconds(settings.timeouts.max_us),
+            );
             format!("waits {min} to {max}, as measured round trips ask for")
         }
     };
@@ -82,29 +98,47 @@ fn attempts(Ahead { begin, .. }: &Ahead) -> String {
 fn pace(Ahead { begin, .. }: &Ahead) -> String {
     let ceiling = match begin.settings.rate {
         Some(rate) => {
-            let where_to = if rate.public_only { " towards public addresses" } else { "" };
+            let where_to = if rate.public_only {
+                " towards public addresses"
+            } else {
+                ""
+            };
             format!("never more than {}{where_to}", per_second(rate))
         }
         None => "without a limit of ours".into(),
     };
     let sockets = counted(begin.cap.into(), "socket", "sockets");
-    format!("Pace: what the path and each host turn out to take, {ceiling}; at most {sockets} at once ({}).", begin.cap_set_by.as_str())
+    format!(
+        "Pace: what the path and each host turn out to take, {ceiling}; at most {sockets} at once ({}).",
+        begin.cap_set_by.as_str()
+    )
 }
 
 fn per_second(rate: Rate) -> String {
-    counted(rate.per_s.get().into(), "attempt a second", "attempts a second")
+    counted(
+        rate.per_s.get().into(),
+        "attempt a second",
+        "attempts a second",
+    )
 }
 
 fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
     let mut parts = vec!["the connection is closed".to_owned()];
     if let Some(us) = begin.settings.banner_wait_us {
         let (bytes, wait) = (grouped(BANNER_BYTES as u64), milliseconds(us));
-        parts.insert(0, format!("what it says first is read, up to {bytes} bytes and for {wait} at most"));
+        parts.insert(
+            0,
+            format!("what it says first is read, up to {bytes} bytes and for {wait} at most"),
+        );
     }
     if let Some(notice) = notice {
         parts.insert(0, format!("it is told {:?}", notice.trim_end()));
     }
-    let datagrams = if begin.settings.sends_datagrams { " Every probed port gets the notice as a UDP datagram, too." } else { "" };
+    let datagrams = if begin.settings.sends_datagrams {
+        " Every probed port gets the notice as a UDP datagram, too."
+    } else {
+        ""
+    };
     format!("Open ports: {}.{datagrams}", parts.join(", then "))
 }
 
@@ -112,7 +146,11 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
     let (all, settings) = (begin.plan.endpoints as f64, begin.settings);
     let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
     let limited = settings.rate.map_or(0.0, |rate| {
-        let share = if rate.public_only { public_share(plan) } else { 1.0 };
+        let share = if rate.public_only {
+            public_share(plan)
+        } else {
+            1.0
+        };
         share * packets / f64::from(rate.per_s.get())
     });
     let each_s = limited.max(1.0 / MOST_PER_S);
@@ -121,7 +159,13 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
         _ => "the most that one processor makes".into(),
     };
     let asked = match leaves_out(begin) {
-        true => begin.plan.addresses as f64 * (begin.plan.ports_per_address.min(scan::SILENT_PORTS.0 as usize) as f64),
+        true => {
+            begin.plan.addresses as f64
+                * (begin
+                    .plan
+                    .ports_per_address
+                    .min(scan::SILENT_PORTS.0 as usize) as f64)
+        }
         false => all,
     };
     let unknown_s = scan::SILENT_US as f64 / 1e6;
@@ -129,7 +173,8 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
         (0, fixed) => (1u32, fixed.map_or(unknown_s / 2.0, |us| us as f64 / 1e6)),
         (_, fixed) => (2, fixed.map_or(unknown_s, |us| us as f64 / 5e5)),
     };
-    let silent_s = (asked * f64::from(tries) * each_s).max((asked / f64::from(begin.cap.max(1))).ceil() * wait_s);
+    let silent_s = (asked * f64::from(tries) * each_s)
+        .max((asked / f64::from(begin.cap.max(1))).ceil() * wait_s);
     format!(
         "Time: {} probes, at best {} ({why}) if everything answers at once; {} or more if nothing does ({} at each port that is asked).",
         grouped(begin.plan.endpoints),
@@ -144,7 +189,15 @@ fn public_share(plan: &Plan) -> f64 {
     let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
     let (public, all) = hosts.fold((0u64, 0u64), |(public, all), host| {
         let ports = u64::from(host.ports);
-        (public + if is_public(host.address.ip()) { ports } else { 0 }, all + ports)
+        (
+            public
+                + if is_public(host.address.ip()) {
+                    ports
+                } else {
+                    0
+                },
+            all + ports,
+        )
     });
     public as f64 / all.max(1) as f64
 }
@@ -174,12 +227,25 @@ mod tests {
     /// What is said of a scan of these, with these settings.
     fn said(target: &str, ports: &str, change: impl FnOnce(&mut Settings)) -> String {
         let ports = PortSet::parse(ports, &fixture::services()).expect("ports");
-        let plan = Plan::builder().target(Target::parse(target).expect("a target")).ports(ports);
-        let plan = plan.build(&mut |_| unreachable!("no names")).expect("a plan");
+        let plan = Plan::builder()
+            .target(Target::parse(target).expect("a target"))
+            .ports(ports);
+        let plan = plan
+            .build(&mut |_| unreachable!("no names"))
+            .expect("a plan");
         let (outline, mut settings) = (plan.outline(), Settings::default());
         change(&mut settings);
-        let begin = Begin { settings, cap: 1_000, ..fixture::begin(&outline) };
-        explain(&Ahead { plan: &plan, begin: &begin, notice: Some("scan by example.org\r\n"), reports: "text to standard output" })
+        let begin = Begin {
+            settings,
+            cap: 1_000,
+            ..fixture::begin(&outline)
+        };
+        explain(&Ahead {
+            plan: &plan,
+            begin: &begin,
+            notice: Some("scan by example.org\r\n"),
+            reports: "text to standard output",
+        })
     }
 
     #[test]
@@ -198,7 +264,9 @@ mod tests {
         ] {
             assert!(all.contains(part), "{part:?} is not in {all}");
         }
-        let block = said("192.0.2.0/24", "1-1000", |settings| settings.banner_wait_us = Some(3_000_000));
+        let block = said("192.0.2.0/24", "1-1000", |settings| {
+            settings.banner_wait_us = Some(3_000_000)
+        });
         for part in [
             "on none of its first 32 to 512 ports",
             "then what it says first is read, up to 1,024 bytes and for 3.00 s",
@@ -208,12 +276,18 @@ mod tests {
         }
         let fixed = said("10.0.0.0/8", "1-9", |settings| {
             settings.timeouts.fixed_us = Some(500_000);
-            settings.rate = std::num::NonZeroU32::new(10).map(|per_s| Rate { per_s, public_only: false });
+            settings.rate = std::num::NonZeroU32::new(10).map(|per_s| Rate {
+                per_s,
+                public_only: false,
+            });
             (settings.max_retries, settings.sends_datagrams) = (0, true);
         });
-        for part in
-            ["Each waits 500 ms; no port is asked again", "as a UDP datagram, too", "349 d 12 h (10 attempts a second)", "(1 attempt at"]
-        {
+        for part in [
+            "Each waits 500 ms; no port is asked again",
+            "as a UDP datagram, too",
+            "349 d 12 h (10 attempts a second)",
+            "(1 attempt at",
+        ] {
             assert!(fixed.contains(part), "{part:?} is not in {fixed}");
         }
     }

@@ -1,9 +1,12 @@
-//! nmap's grepable format: a line that a host is up and one with its ports, for grep and awk. It knows hosts and counters, no sockets.
+//! nmap's grepable format: a line that a host is up and one with its ports, for grep and awk. It
+//! knows hosts and counters, no sockets.
 
 use std::io::{self, Write};
 
 use super::nmap::Nmap;
-use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, ip_text, printable};
+use super::{
+    Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, ip_text, printable,
+};
 use crate::plan::Services;
 use crate::scan::State;
 
@@ -19,25 +22,54 @@ pub struct Grepable<'a, W> {
 impl<'a, W: Write> Grepable<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`.
     pub fn new(out: W, show: StateSet, services: &'a Services, arguments: &[String]) -> Self {
-        Grepable { out: WholeLines::new(out), show, services, nmap: Nmap::new(env!("CARGO_PKG_NAME"), arguments) }
+        Grepable {
+            out: WholeLines::new(out),
+            show,
+            services,
+            nmap: Nmap::new(env!("CARGO_PKG_NAME"), arguments),
+        }
     }
 
     fn lines(&self, host: &HostReport) -> String {
-        let name = self.nmap.names.get(host.address.ip()).map_or(String::new(), field);
+        let name = self
+            .nmap
+            .names
+            .get(host.address.ip())
+            .map_or(String::new(), field);
         let host_is = format!("Host: {} ({name})\t", ip_text(host.address));
-        let status = if host.answered_by().is_some() || self.nmap.is_forced { "Up" } else { "Unknown" };
-        let listed = host.rows.iter().filter(|row| self.show.lists(row.reason.state()));
+        let status = if host.answered_by().is_some() || self.nmap.is_forced {
+            "Up"
+        } else {
+            "Unknown"
+        };
+        let listed = host
+            .rows
+            .iter()
+            .filter(|row| self.show.lists(row.reason.state()));
         let ports: Vec<String> = listed
             .map(|row| {
                 let service = self.services.name(row.port).map_or(String::new(), field);
-                format!("{}/{}/tcp//{service}///", row.port, row.reason.state().as_str())
+                format!(
+                    "{}/{}/tcp//{service}///",
+                    row.port,
+                    row.reason.state().as_str()
+                )
             })
             .collect();
-        let mut text = format!("{host_is}Status: {status}\n{host_is}Ports: {}", ports.join(", "));
-        let ignored = State::ALL.into_iter().filter(|&state| !self.show.lists(state) && host.in_state(state) > 0);
+        let mut text = format!(
+            "{host_is}Status: {status}\n{host_is}Ports: {}",
+            ports.join(", ")
+        );
+        let ignored = State::ALL
+            .into_iter()
+            .filter(|&state| !self.show.lists(state) && host.in_state(state) > 0);
         // nmap names it only where there is one.
         if let [state] = ignored.collect::<Vec<State>>()[..] {
-            text += &format!("\tIgnored State: {} ({})", state.as_str(), host.in_state(state));
+            text += &format!(
+                "\tIgnored State: {} ({})",
+                state.as_str(),
+                host.in_state(state)
+            );
         }
         text + "\n"
     }
@@ -95,7 +127,12 @@ mod tests {
     fn the_lines_are_nmaps() {
         let services = fixture::services();
         let mut out = Vec::new();
-        fixture::play(&mut Grepable::new(&mut out, StateSet::states([State::Open, State::Filtered]), &services, &fixture::arguments()));
+        fixture::play(&mut Grepable::new(
+            &mut out,
+            StateSet::states([State::Open, State::Filtered]),
+            &services,
+            &fixture::arguments(),
+        ));
         fixture::golden("findings.gnmap", std::str::from_utf8(&out).expect("UTF-8"));
     }
 }

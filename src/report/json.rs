@@ -1,5 +1,5 @@
-//! JSON lines: a start record, a record for each finding that is listed and for each host that is done with, an end record. It knows
-//! findings and counters, no sockets.
+//! JSON lines: a start record, a record for each finding that is listed and for each host that is
+//! done with, an end record. It knows findings and counters, no sockets.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -24,10 +24,19 @@ pub struct JsonLines<'a, W> {
 }
 
 impl<'a, W: Write> JsonLines<'a, W> {
-    /// A sink that writes to `out` and lists the states of `show`. `arguments` are kept in the start record as they are.
+    /// A sink that writes to `out` and lists the states of `show`. `arguments` are kept in the
+    /// start record as they are.
     pub fn new(out: W, show: StateSet, services: &'a Services, arguments: Vec<String>) -> Self {
         let started_at = SystemTime::UNIX_EPOCH;
-        JsonLines { out: WholeLines::new(out), show, services, arguments, started_at, names: Names::default(), all_hosts: false }
+        JsonLines {
+            out: WholeLines::new(out),
+            show,
+            services,
+            arguments,
+            started_at,
+            names: Names::default(),
+            all_hosts: false,
+        }
     }
 }
 
@@ -40,9 +49,16 @@ fn write<W: Write>(out: &mut WholeLines<W>, record: &Record) -> io::Result<()> {
 
 impl<W: Write> Sink for JsonLines<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        (self.started_at, self.names, self.all_hosts) = (begin.started_at, begin.plan.names.clone(), begin.tells_all_hosts());
+        (self.started_at, self.names, self.all_hosts) = (
+            begin.started_at,
+            begin.plan.names.clone(),
+            begin.tells_all_hosts(),
+        );
         if begin.origin != Origin::Resumed {
-            write(&mut self.out, &Record::Start(Start::of(begin, self.show, &self.arguments).into()))?;
+            write(
+                &mut self.out,
+                &Record::Start(Start::of(begin, self.show, &self.arguments).into()),
+            )?;
         }
         self.out.flush()
     }
@@ -51,7 +67,15 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         if !self.show.lists(finding.state()) {
             return Ok(());
         }
-        write(&mut self.out, &Record::Finding(Found::of(finding, &self.names, self.services, self.started_at)))
+        write(
+            &mut self.out,
+            &Record::Finding(Found::of(
+                finding,
+                &self.names,
+                self.services,
+                self.started_at,
+            )),
+        )
     }
 
     fn wants_hosts(&self) -> Option<StateSet> {
@@ -63,7 +87,10 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         if host.is_part || !(self.all_hosts || host.answered_by().is_some()) {
             return Ok(());
         }
-        write(&mut self.out, &Record::Host(Host::of(host, &self.names, self.started_at)))
+        write(
+            &mut self.out,
+            &Record::Host(Host::of(host, &self.names, self.started_at)),
+        )
     }
 
     fn progress(&mut self, _: &Progress) -> io::Result<()> {
@@ -71,7 +98,10 @@ impl<W: Write> Sink for JsonLines<'_, W> {
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        write(&mut self.out, &Record::End(End::of(summary, self.started_at).into()))?;
+        write(
+            &mut self.out,
+            &Record::End(End::of(summary, self.started_at).into()),
+        )?;
         self.out.flush()
     }
 }
@@ -87,9 +117,19 @@ mod tests {
         let services = fixture::services();
         let mut out = Vec::new();
         let show = StateSet::states(State::ALL);
-        fixture::play(&mut JsonLines::new(&mut out, show, &services, fixture::arguments()));
+        fixture::play(&mut JsonLines::new(
+            &mut out,
+            show,
+            &services,
+            fixture::arguments(),
+        ));
         let text = String::from_utf8(out).expect("UTF-8");
-        assert!(text.ends_with("}\n") && text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(
+            text.ends_with("}\n")
+                && text
+                    .lines()
+                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        );
         fixture::golden("findings.jsonl", &text);
     }
 }

@@ -1,5 +1,5 @@
-//! What this machine allows, limit by limit, with what to type to change each: text and JSON from one list of rows. It is
-//! told numbers and reads nothing.
+//! What this machine allows, limit by limit, with what to type to change each: text and JSON from
+//! one list of rows. It is told numbers and reads nothing.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -18,7 +18,8 @@ pub struct Machine {
     pub files: Option<(u64, u64)>,
     /// The first and the last port that the kernel takes for outgoing connections by itself.
     pub source_ports: Option<(u16, u16)>,
-    /// What TCP may hold in bytes: where the kernel begins to look, where it feels pressure, where it refuses.
+    /// What TCP may hold in bytes: where the kernel begins to look, where it feels pressure, where
+    /// it refuses.
     pub tcp_mem_bytes: Option<[u64; 3]>,
     /// What TCP holds now, in bytes.
     pub tcp_used_bytes: Option<u64>,
@@ -46,7 +47,8 @@ const WIDTH: usize = 25;
 const COLUMN: usize = WIDTH - 2;
 const NOT_TOLD: &str = "not told by this system";
 
-/// Numbers so large stand for no limit (systemd sets fs.file-max to 2^63 - 1), and no JSON reader keeps them.
+/// Numbers so large stand for no limit (systemd sets fs.file-max to 2^63 - 1), and no JSON reader
+/// keeps them.
 const NO_LIMIT: u64 = 1 << 53;
 
 fn limited(number: u64) -> Option<u64> {
@@ -63,13 +65,26 @@ fn mib(bytes: u64) -> String {
 
 impl Machine {
     fn rows(&self) -> Vec<Row> {
-        let Machine { limits, nofile: (soft, hard), .. } = *self;
+        let Machine {
+            limits,
+            nofile: (soft, hard),
+            ..
+        } = *self;
         let reserve: u64 = RESERVE.iter().map(|(_, count)| count).sum();
         let both = |pair: Option<(u64, u64)>, names: [&'static str; 2]| {
-            vec![(names[0], pair.map(|(used, _)| used)), (names[1], pair.and_then(|(_, most)| limited(most)))]
+            vec![
+                (names[0], pair.map(|(used, _)| used)),
+                (names[1], pair.and_then(|(_, most)| limited(most))),
+            ]
         };
-        let of = |pair: Option<(u64, u64)>| pair.map(|(used, most)| format!("{} of {}", grouped(used), or_unlimited(most)));
-        let raised = if soft < limits.nofile { format!(", raised from {}", grouped(soft)) } else { String::new() };
+        let of = |pair: Option<(u64, u64)>| {
+            pair.map(|(used, most)| format!("{} of {}", grouped(used), or_unlimited(most)))
+        };
+        let raised = if soft < limits.nofile {
+            format!(", raised from {}", grouped(soft))
+        } else {
+            String::new()
+        };
         vec![
             Row {
                 name: "descriptors",
@@ -86,7 +101,9 @@ impl Machine {
                     or_unlimited(limits.nofile),
                     or_unlimited(hard),
                     limits.already_open,
-                    RESERVE.map(|(what, count)| format!("{count} for {what}")).join(", "),
+                    RESERVE
+                        .map(|(what, count)| format!("{count} for {what}"))
+                        .join(", "),
                 )),
                 change: "ulimit -n N, in the shell, up to the hard limit; prlimit --pid $$ --nofile=N:N, as root, above it; \
                          docker run --ulimit nofile=N:N, for a container; LimitNOFILE=N, for a systemd unit",
@@ -95,15 +112,26 @@ impl Machine {
                 name: "--max-fds",
                 values: vec![("max_fds", limits.max_fds.map(u64::from))],
                 sockets: limits.sockets(SetBy::MaxFds),
-                words: Some(limits.max_fds.map_or("not given".into(), |max| grouped(max.into()))),
+                words: Some(
+                    limits
+                        .max_fds
+                        .map_or("not given".into(), |max| grouped(max.into())),
+                ),
                 change: "--max-fds N",
             },
             Row {
                 name: "memory",
-                values: vec![("available_bytes", limits.available_bytes), ("socket_bytes", Some(SOCKET_BYTES))],
+                values: vec![
+                    ("available_bytes", limits.available_bytes),
+                    ("socket_bytes", Some(SOCKET_BYTES)),
+                ],
                 sockets: limits.sockets(SetBy::Memory),
                 words: limits.available_bytes.map(|bytes| {
-                    format!("{} available; a scan takes one part in {MEMORY_SHARE}, {} KiB a socket", mib(bytes), SOCKET_BYTES >> 10)
+                    format!(
+                        "{} available; a scan takes one part in {MEMORY_SHARE}, {} KiB a socket",
+                        mib(bytes),
+                        SOCKET_BYTES >> 10
+                    )
                 }),
                 change: "end other programs; docker run --memory SIZE, for a container; MemoryMax=SIZE, for a systemd unit",
             },
@@ -116,9 +144,17 @@ impl Machine {
                     ("used_bytes", self.tcp_used_bytes),
                 ],
                 sockets: limits.sockets(SetBy::TcpMemory),
-                words: self.tcp_mem_bytes.zip(self.tcp_used_bytes).map(|([low, pressure, high], used)| {
-                    format!("{} in use; marks at {}, {} (pressure), {} (refused)", mib(used), mib(low), mib(pressure), mib(high))
-                }),
+                words: self.tcp_mem_bytes.zip(self.tcp_used_bytes).map(
+                    |([low, pressure, high], used)| {
+                        format!(
+                            "{} in use; marks at {}, {} (pressure), {} (refused)",
+                            mib(used),
+                            mib(low),
+                            mib(pressure),
+                            mib(high)
+                        )
+                    },
+                ),
                 change: "sysctl -w net.ipv4.tcp_mem=\"LOW PRESSURE HIGH\", in pages",
             },
             Row {
@@ -137,7 +173,10 @@ impl Machine {
                 sockets: None,
                 words: self.source_ports.map(|(first, last)| {
                     let count = u64::from(last.saturating_sub(first)) + 1;
-                    format!("{first} to {last}: {} at once to one address and port", grouped(count))
+                    format!(
+                        "{first} to {last}: {} at once to one address and port",
+                        grouped(count)
+                    )
                 }),
                 change: "sysctl -w net.ipv4.ip_local_port_range=\"FIRST LAST\"",
             },
@@ -145,14 +184,17 @@ impl Machine {
                 name: "tracked connections",
                 values: both(self.tracked, ["tracked", "max"]),
                 sockets: None,
-                words: of(self.tracked).map(|of| format!("{of}; when full the firewall drops new ones")),
+                words: of(self.tracked)
+                    .map(|of| format!("{of}; when full the firewall drops new ones")),
                 change: "sysctl -w net.netfilter.nf_conntrack_max=N",
             },
             Row {
                 name: "epoll watches",
                 values: vec![("max", self.epoll_watches)],
                 sockets: None,
-                words: self.epoll_watches.map(|most| format!("{} for one user, one a socket", grouped(most))),
+                words: self
+                    .epoll_watches
+                    .map(|most| format!("{} for one user, one a socket", grouped(most))),
                 change: "sysctl -w fs.epoll.max_user_watches=N",
             },
             Row {
@@ -165,20 +207,50 @@ impl Machine {
         ]
     }
 
-    /// For people: what each limit is and leaves, the one that decides marked, and what to type to change it.
+    /// For people: what each limit is and leaves, the one that decides marked, and what to type to
+    /// change it.
     ///
     /// # Errors
     /// What writing fails with.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let (cap, set_by) = self.limits.cap();
-        let sockets = if cap == 1 { "1 socket".into() } else { format!("{} sockets", grouped(cap.into())) };
-        let mut text = format!("At most {sockets} at once, and at least one; {} decides that (*).\n\n", set_by.as_str());
+        let sockets = if cap == 1 {
+            "1 socket".into()
+        } else {
+            format!("{} sockets", grouped(cap.into()))
+        };
+        let mut text = format!(
+            "At most {sockets} at once, and at least one; {} decides that (*).\n\n",
+            set_by.as_str()
+        );
         for row in self.rows() {
-            let mark = if row.name == name_of(set_by) { '*' } else { ' ' };
-            let mut lines: Vec<String> = row.words.as_deref().unwrap_or(NOT_TOLD).split("; ").map(str::to_owned).collect();
-            lines.extend(row.sockets.map(|sockets| format!("allows {} sockets", grouped(sockets))));
-            lines.push(format!("to change it: {}", row.change.replace("; ", &format!("\n{:WIDTH$}              ", ""))));
-            let _ = writeln!(text, "{mark} {:COLUMN$}{}\n", row.name, lines.join(&format!("\n{:WIDTH$}", "")));
+            let mark = if row.name == name_of(set_by) {
+                '*'
+            } else {
+                ' '
+            };
+            let mut lines: Vec<String> = row
+                .words
+                .as_deref()
+                .unwrap_or(NOT_TOLD)
+                .split("; ")
+                .map(str::to_owned)
+                .collect();
+            lines.extend(
+                row.sockets
+                    .map(|sockets| format!("allows {} sockets", grouped(sockets))),
+            );
+            lines.push(format!(
+                "to change it: {}",
+                row.change
+                    .replace("; ", &format!("\n{:WIDTH$}              ", ""))
+            ));
+            let _ = writeln!(
+                text,
+                "{mark} {:COLUMN$}{}\n",
+                row.name,
+                lines.join(&format!("\n{:WIDTH$}", ""))
+            );
         }
         text += "sysctl and prlimit need root; in a container most of this is the host's.\n";
         out.write_all(text.as_bytes())
@@ -191,11 +263,19 @@ impl Machine {
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let (cap, set_by) = self.limits.cap();
         let row = |row: &Row| {
-            let values: serde_json::Map<_, _> = row.values.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+            let values: serde_json::Map<_, _> = row
+                .values
+                .iter()
+                .map(|&(name, value)| (name.into(), value.into()))
+                .collect();
             serde_json::json!({ "name": row.name, "values": values, "sockets": row.sockets, "change": row.change })
         };
         let rows: Vec<_> = self.rows().iter().map(row).collect();
-        writeln!(out, "{}", serde_json::json!({ "type": "limits", "cap": cap, "cap_set_by": set_by.as_str(), "limits": rows }))
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({ "type": "limits", "cap": cap, "cap_set_by": set_by.as_str(), "limits": rows })
+        )
     }
 }
 
@@ -214,8 +294,13 @@ fn name_of(set_by: SetBy) -> &'static str {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { nofile: 20_000, already_open: 4, max_fds: None, available_bytes: Some(3 << 30), tcp_available_bytes: Some(500 << 20) };
+    const LIMITS: Limits = Limits {
+        nofile: 20_000,
+        already_open: 4,
+        max_fds: None,
+        available_bytes: Some(3 << 30),
+        tcp_available_bytes: Some(500 << 20),
+    };
     const MACHINE: Machine = Machine {
         limits: LIMITS,
         nofile: (1_024, 20_000),
@@ -243,25 +328,57 @@ mod tests {
     fn the_text_names_what_decides_and_what_to_type() {
         let golden = include_str!("golden/limits.txt");
         assert_eq!(text(&MACHINE), golden);
-        let few = Machine { limits: Limits { max_fds: Some(7), ..LIMITS }, ..MACHINE };
-        assert!(text(&few).starts_with("At most 7 sockets at once, and at least one; --max-fds decides that"), "{}", text(&few));
-        assert!(text(&few).contains("\n* --max-fds              7\n") && !text(&few).contains("* descriptors"));
+        let few = Machine {
+            limits: Limits {
+                max_fds: Some(7),
+                ..LIMITS
+            },
+            ..MACHINE
+        };
+        assert!(
+            text(&few)
+                .starts_with("At most 7 sockets at once, and at least one; --max-fds decides that"),
+            "{}",
+            text(&few)
+        );
+        assert!(
+            text(&few).contains("\n* --max-fds              7\n")
+                && !text(&few).contains("* descriptors")
+        );
     }
 
     #[test]
     fn no_limit_is_no_large_number() {
         let machine = Machine {
             files: Some((5, i64::MAX as u64)),
-            limits: Limits { nofile: u64::MAX, available_bytes: None, tcp_available_bytes: None, ..LIMITS },
+            limits: Limits {
+                nofile: u64::MAX,
+                available_bytes: None,
+                tcp_available_bytes: None,
+                ..LIMITS
+            },
             ..MACHINE
         };
-        assert!(text(&machine).contains("5 of unlimited\n") && text(&machine).contains("\n* built-in maximum"), "{}", text(&machine));
-        assert_eq!(json(&machine)["limits"][4]["values"]["max"], serde_json::Value::Null);
+        assert!(
+            text(&machine).contains("5 of unlimited\n")
+                && text(&machine).contains("\n* built-in maximum"),
+            "{}",
+            text(&machine)
+        );
+        assert_eq!(
+            json(&machine)["limits"][4]["values"]["max"],
+            serde_json::Value::Null
+        );
     }
 
     #[test]
     fn what_a_system_does_not_tell_is_not_guessed() {
-        let limits = Limits { nofile: u64::MAX, available_bytes: None, tcp_available_bytes: None, ..LIMITS };
+        let limits = Limits {
+            nofile: u64::MAX,
+            available_bytes: None,
+            tcp_available_bytes: None,
+            ..LIMITS
+        };
         let machine = Machine {
             limits,
             nofile: (u64::MAX, u64::MAX),
@@ -272,9 +389,22 @@ mod tests {
             tracked: None,
             epoll_watches: None,
         };
-        assert_eq!(text(&machine).matches(NOT_TOLD).count(), 6, "{}", text(&machine));
+        assert_eq!(
+            text(&machine).matches(NOT_TOLD).count(),
+            6,
+            "{}",
+            text(&machine)
+        );
         let json = json(&machine);
-        let values = |name: &str| json["limits"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()["values"].clone();
+        let values = |name: &str| {
+            json["limits"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|row| row["name"] == name)
+                .unwrap()["values"]
+                .clone()
+        };
         assert_eq!(values("descriptors")["hard_limit"], serde_json::Value::Null);
         assert_eq!(values("source ports")["first"], serde_json::Value::Null);
     }
@@ -282,10 +412,20 @@ mod tests {
     #[test]
     fn the_json_has_the_same_numbers() {
         let json = json(&MACHINE);
-        assert_eq!((json["cap"].as_u64(), json["cap_set_by"].as_str()), (Some(19_992), Some("RLIMIT_NOFILE")));
+        assert_eq!(
+            (json["cap"].as_u64(), json["cap_set_by"].as_str()),
+            (Some(19_992), Some("RLIMIT_NOFILE"))
+        );
         let rows = json["limits"].as_array().unwrap();
         assert_eq!(rows.len(), 9);
-        assert_eq!((&rows[0]["name"], rows[0]["sockets"].as_u64()), (&"descriptors".into(), Some(19_992)));
-        assert!(rows.iter().all(|row| row["change"].as_str().is_some_and(|change| !change.is_empty())));
+        assert_eq!(
+            (&rows[0]["name"], rows[0]["sockets"].as_u64()),
+            (&"descriptors".into(), Some(19_992))
+        );
+        assert!(rows.iter().all(|row| {
+            row["change"]
+                .as_str()
+                .is_some_and(|change| !change.is_empty())
+        }));
     }
 }

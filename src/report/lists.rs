@@ -1,5 +1,6 @@
-//! What is open, a line each: as `address:port`, which httpx and nuclei read, or as masscan's list (`-oL`). Both are complete
-//! lines at any time, but only a list with its last line is one of a scan that came to its end. It knows findings, no sockets.
+//! What is open, a line each: as `address:port`, which httpx and nuclei read, or as masscan's list
+//! (`-oL`). Both are complete lines at any time, but only a list with its last line is one of a
+//! scan that came to its end. It knows findings, no sockets.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -36,7 +37,8 @@ impl<W: Write> Sink for OpenList<W> {
     }
 }
 
-/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the latter since 1970, and where the port has said something
+/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the latter since 1970, and where
+/// the port has said something
 /// `banner tcp PORT ADDRESS SECONDS SERVICE TEXT`; `# end` is the last line.
 #[derive(Debug)]
 pub struct MasscanList<'a, W> {
@@ -48,7 +50,11 @@ pub struct MasscanList<'a, W> {
 impl<'a, W: Write> MasscanList<'a, W> {
     /// A sink that writes to `out`.
     pub fn new(out: W, services: &'a Services) -> Self {
-        MasscanList { out: WholeLines::new(out), services, started_at: SystemTime::UNIX_EPOCH }
+        MasscanList {
+            out: WholeLines::new(out),
+            services,
+            started_at: SystemTime::UNIX_EPOCH,
+        }
     }
 }
 
@@ -68,13 +74,21 @@ impl<W: Write> Sink for MasscanList<'_, W> {
             return Ok(());
         }
         let at = self.started_at + Duration::from_micros(finding.at.us);
-        let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let (ip, port) = (ip_text(finding.endpoint), finding.endpoint.port());
         self.out.add(|line| {
             writeln!(line, "open tcp {port} {ip} {seconds}")?;
-            let Some(banner) = &finding.banner else { return Ok(()) };
+            let Some(banner) = &finding.banner else {
+                return Ok(());
+            };
             let service = self.services.name(port).unwrap_or("unknown");
-            writeln!(line, "banner tcp {port} {ip} {seconds} {service} {}", banner_text(banner))
+            writeln!(
+                line,
+                "banner tcp {port} {ip} {seconds} {service} {}",
+                banner_text(banner)
+            )
         })
     }
 
@@ -100,14 +114,19 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         play(&mut make(file.try_clone().expect("a descriptor")));
         let mut text = String::new();
-        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("UTF-8");
+        file.rewind()
+            .and_then(|()| file.read_to_string(&mut text))
+            .expect("UTF-8");
         text
     }
 
     #[test]
     fn what_is_open_is_listed() {
         let services = crate::report::fixture::services();
-        assert_eq!(written(OpenList::new), "192.0.2.1:22\n[fe80::1%7]:22\n[fe80::1%7]:4444\n");
+        assert_eq!(
+            written(OpenList::new),
+            "192.0.2.1:22\n[fe80::1%7]:22\n[fe80::1%7]:4444\n"
+        );
         let (ssh, hostile) = (
             r#"ssh SSH-2.0-portreeve_test, "1"\r\n"#,
             r#"<b>&"'--> \u{1b}]0;x\u{7}\u{0}<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\u{202e}\u{9b}"#,
@@ -122,6 +141,9 @@ mod tests {
             format!("banner tcp 4444 fe80::1%7 1700000000 {hostile}\u{fffe}"),
             "# end\n".into(),
         ];
-        assert_eq!(written(|out| MasscanList::new(out, &services)), lines.join("\n"));
+        assert_eq!(
+            written(|out| MasscanList::new(out, &services)),
+            lines.join("\n")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The JSON lines of shards, joined into one scan that any sink can be told of. It reads what it is given and knows no files. What is
-//! listed in the inputs is kept in memory, sorted by address and port: some 100 bytes a finding.
+//! The JSON lines of shards, joined into one scan that any sink can be told of. It reads what it is
+//! given and knows no files. What is listed in the inputs is kept in memory, sorted by address and
+//! port: some 100 bytes a finding.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use super::by_host::Row;
 use super::read::{self, Fields, Started};
 use super::record::without_port;
-use super::{Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary, counted, printable};
+use super::{
+    Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary, counted, printable,
+};
 use serde_json::Value;
 
 use crate::plan::{Outline, Shard};
@@ -38,7 +41,9 @@ pub enum MergeError {
         what: String,
     },
     /// Two inputs are of different scans.
-    #[error("{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and --seed")]
+    #[error(
+        "{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and --seed"
+    )]
     Stranger {
         /// The input that does not fit.
         name: String,
@@ -47,7 +52,8 @@ pub enum MergeError {
         /// What is different.
         what: String,
     },
-    /// An input's scan was broken off before it had told anything. The others can be joined without it.
+    /// An input's scan was broken off before it had told anything. The others can be joined without
+    /// it.
     #[error("{name} has not one whole line: its scan was broken off at once, or has not begun")]
     Untold {
         /// The input's name.
@@ -78,13 +84,23 @@ impl Part {
     /// # Errors
     /// [`MergeError`]: it cannot be read, or is something else, or has nothing in it.
     pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
-        let wrong = |number: usize, what: String| MergeError::Line { name: printable(name), number, what: printable(&what) };
+        let wrong = |number: usize, what: String| MergeError::Line {
+            name: printable(name),
+            number,
+            what: printable(&what),
+        };
         let mut part: Option<Part> = None;
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let length = from.by_ref().take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line);
-            let length = length.map_err(|error| MergeError::Read { name: printable(name), error })?;
+            let length = from
+                .by_ref()
+                .take(LONGEST_LINE_BYTES)
+                .read_until(b'\n', &mut line);
+            let length = length.map_err(|error| MergeError::Read {
+                name: printable(name),
+                error,
+            })?;
             if length == 0 {
                 break;
             }
@@ -98,22 +114,41 @@ impl Part {
             };
             let record = Fields(&record);
             match (record.text("type"), &mut part) {
-                (Ok("start"), None) => part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?),
-                (Ok("start"), Some(_)) => return Err(wrong(number, "a second scan begins here".into())),
-                (_, None) => return Err(wrong(number, "there is no start record before it".into())),
-                (kind, Some(part)) => kind.and_then(|kind| part.take(kind, record)).map_err(|what| wrong(number, what))?,
+                (Ok("start"), None) => {
+                    part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?)
+                }
+                (Ok("start"), Some(_)) => {
+                    return Err(wrong(number, "a second scan begins here".into()));
+                }
+                (_, None) => {
+                    return Err(wrong(number, "there is no start record before it".into()));
+                }
+                (kind, Some(part)) => kind
+                    .and_then(|kind| part.take(kind, record))
+                    .map_err(|what| wrong(number, what))?,
             }
         }
-        let mut part = part.ok_or_else(|| MergeError::Untold { name: printable(name) })?;
-        // Where a scan was broken off, and went on behind what it had written, the last one of an endpoint holds.
-        part.findings.sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
+        let mut part = part.ok_or_else(|| MergeError::Untold {
+            name: printable(name),
+        })?;
+        // Where a scan was broken off, and went on behind what it had written, the last one of an
+        // endpoint holds.
+        part.findings
+            .sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
         part.findings.dedup_by_key(|finding| finding.endpoint);
         Ok(part)
     }
 
     fn begin(name: &str, record: Fields) -> Result<Self, String> {
         let (name, start) = (printable(name), read::start(record)?);
-        Ok(Part { name, start, findings: Vec::new(), hosts: Vec::new(), names: HashMap::new(), end: None })
+        Ok(Part {
+            name,
+            start,
+            findings: Vec::new(),
+            hosts: Vec::new(),
+            names: HashMap::new(),
+            end: None,
+        })
     }
 
     fn planned(&self) -> u64 {
@@ -144,28 +179,48 @@ impl Part {
             _ => return Ok(()),
         };
         if let Ok(name) = record.text("host") {
-            self.names.entry(address.ip()).or_insert_with(|| name.into());
+            self.names
+                .entry(address.ip())
+                .or_insert_with(|| name.into());
         }
         Ok(())
     }
 
     fn is_complete(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.exit == Exit::Complete)
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.exit == Exit::Complete)
     }
 
-    /// Takes what only another run of the same shard has listed, where neither came to its end. In words, what is done about it.
+    /// Takes what only another run of the same shard has listed, where neither came to its end. In
+    /// words, what is done about it.
     fn unite(&mut self, other: Part) -> String {
         let (shard, name, other_name) = (self.start.shard, &self.name, &other.name);
         if self.is_complete() {
             return format!("shard {shard} is there twice: {name} is used, {other_name} is not");
         }
-        let known: HashSet<SocketAddr> = self.findings.iter().map(|finding| finding.endpoint).collect();
-        let more = other.findings.iter().filter(|finding| finding.state() != State::Unscanned && !known.contains(&finding.endpoint));
+        let known: HashSet<SocketAddr> = self
+            .findings
+            .iter()
+            .map(|finding| finding.endpoint)
+            .collect();
+        let more = other.findings.iter().filter(|finding| {
+            finding.state() != State::Unscanned && !known.contains(&finding.endpoint)
+        });
         let mut more: Vec<Finding> = more.cloned().collect();
-        let mut hosts: HashMap<SocketAddr, &mut HostReport> = self.hosts.iter_mut().map(|host| (host.address, host)).collect();
+        let mut hosts: HashMap<SocketAddr, &mut HostReport> = self
+            .hosts
+            .iter_mut()
+            .map(|host| (host.address, host))
+            .collect();
         for finding in &mut more {
             let found_at = other.start.started_at + Duration::from_micros(finding.at.us);
-            finding.at = Time::from_us(found_at.duration_since(self.start.started_at).unwrap_or_default().as_micros() as u64);
+            finding.at = Time::from_us(
+                found_at
+                    .duration_since(self.start.started_at)
+                    .unwrap_or_default()
+                    .as_micros() as u64,
+            );
             if let Some(end) = &mut self.end {
                 end.stats.settle_unscanned(finding.reason);
             }
@@ -174,25 +229,38 @@ impl Part {
             }
         }
         let count = counted(more.len() as u64, "finding", "findings");
-        let what =
-            format!("shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists");
+        let what = format!(
+            "shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists"
+        );
         self.findings.extend(more);
         self.names.extend(other.names);
         what
     }
 
-    /// How far it came: of two runs of one shard the one that is complete is better, and then the one that knows more.
+    /// How far it came: of two runs of one shard the one that is complete is better, and then the
+    /// one that knows more.
     fn rank(&self) -> (bool, u64) {
         let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
-        let told = || self.findings.iter().filter(|finding| finding.state() != State::Unscanned).count() as u64;
+        let told = || {
+            self.findings
+                .iter()
+                .filter(|finding| finding.state() != State::Unscanned)
+                .count() as u64
+        };
         let known = self.end.as_ref().map_or_else(told, settled);
         (self.is_complete(), known)
     }
 
     /// When it ended, as far as is known.
     fn ended_at(&self) -> SystemTime {
-        let last = self.findings.iter().map(|finding| finding.at).max().unwrap_or_default();
-        self.start.started_at + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
+        let last = self
+            .findings
+            .iter()
+            .map(|finding| finding.at)
+            .max()
+            .unwrap_or_default();
+        self.start.started_at
+            + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
     }
 
     /// What was counted, or without an end, what was told.
@@ -201,7 +269,9 @@ impl Part {
             return end.stats.clone();
         }
         let mut stats = Stats::new(self.planned(), 0);
-        self.findings.iter().for_each(|finding| stats.settle(finding.reason, 1));
+        self.findings
+            .iter()
+            .for_each(|finding| stats.settle(finding.reason, 1));
         stats
     }
 
@@ -209,10 +279,19 @@ impl Part {
     fn lack(&self) -> Option<String> {
         let (name, shard) = (&self.name, self.start.shard);
         match &self.end {
-            None => Some(format!("{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known")),
+            None => Some(format!(
+                "{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known"
+            )),
             Some(end) if end.exit != Exit::Complete => {
-                let unscanned = counted(end.stats.in_state(State::Unscanned), "endpoint", "endpoints");
-                Some(format!("{name} (shard {shard}) is {}: {unscanned} unscanned", end.exit.as_str()))
+                let unscanned = counted(
+                    end.stats.in_state(State::Unscanned),
+                    "endpoint",
+                    "endpoints",
+                );
+                Some(format!(
+                    "{name} (shard {shard}) is {}: {unscanned} unscanned",
+                    end.exit.as_str()
+                ))
             }
             Some(_) => None,
         }
@@ -231,7 +310,8 @@ impl Joined {
     /// Joins inputs, in whatever order.
     ///
     /// # Errors
-    /// [`MergeError::Stranger`] or [`MergeError::Nothing`]. That something is missing is no error: see [`lacks`](Self::lacks).
+    /// [`MergeError::Stranger`] or [`MergeError::Nothing`]. That something is missing is no error:
+    /// see [`lacks`](Self::lacks).
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Result<Self, MergeError> {
         let mut lacks = Vec::new();
         let mut best: BTreeMap<Shard, Part> = BTreeMap::new();
@@ -243,17 +323,33 @@ impl Joined {
                 best.insert(part.start.shard, part);
                 continue;
             };
-            let (mut used, left) = if part.rank() > other.rank() { (part, other) } else { (other, part) };
+            let (mut used, left) = if part.rank() > other.rank() {
+                (part, other)
+            } else {
+                (other, part)
+            };
             lacks.push(used.unite(left));
             best.insert(used.start.shard, used);
         }
         let mut parts: Vec<Part> = best.into_values().collect();
-        let mut whole = parts.first().ok_or(MergeError::Nothing)?.start.whole.clone();
-        whole.names = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.names)).collect();
+        let mut whole = parts
+            .first()
+            .ok_or(MergeError::Nothing)?
+            .start
+            .whole
+            .clone();
+        whole.names = parts
+            .iter_mut()
+            .flat_map(|part| std::mem::take(&mut part.names))
+            .collect();
         lacks.extend(missing(&parts, whole.endpoints));
         lacks.extend(parts.iter().filter_map(Part::lack));
         whole.warnings.extend(lacks.iter().cloned());
-        Ok(Joined { parts, whole, lacks })
+        Ok(Joined {
+            parts,
+            whole,
+            lacks,
+        })
     }
 
     /// What is missing, and what was left out, in words.
@@ -263,7 +359,11 @@ impl Joined {
 
     /// The states that every input lists one by one.
     pub fn states(&self) -> StateSet {
-        self.parts.iter().map(|part| part.start.show).reduce(StateSet::and).unwrap_or(StateSet::states([]))
+        self.parts
+            .iter()
+            .map(|part| part.start.show)
+            .reduce(StateSet::and)
+            .unwrap_or(StateSet::states([]))
     }
 
     /// Tells a sink of it, host by host.
@@ -271,17 +371,44 @@ impl Joined {
     /// # Errors
     /// The sink's.
     pub fn tell(mut self, sink: &mut dyn Sink) -> io::Result<Summary> {
-        let started_at = self.parts.iter().map(|part| part.start.started_at).min().unwrap_or(SystemTime::UNIX_EPOCH);
+        let started_at = self
+            .parts
+            .iter()
+            .map(|part| part.start.started_at)
+            .min()
+            .unwrap_or(SystemTime::UNIX_EPOCH);
         let mut summary = self.summary(started_at);
         let hosts = self.hosts(started_at);
-        summary.stats.hosts_answering = hosts.values().filter(|(_, host)| host.answered_by().is_some()).count() as u64;
-        let &Started { settings, limits, cap: (cap, cap_set_by), .. } = &self.parts[0].start;
-        sink.begin(&Begin { started_at, plan: &self.whole, settings, limits, cap, cap_set_by, origin: Origin::Joined })?;
+        summary.stats.hosts_answering = hosts
+            .values()
+            .filter(|(_, host)| host.answered_by().is_some())
+            .count() as u64;
+        let &Started {
+            settings,
+            limits,
+            cap: (cap, cap_set_by),
+            ..
+        } = &self.parts[0].start;
+        sink.begin(&Begin {
+            started_at,
+            plan: &self.whole,
+            settings,
+            limits,
+            cap,
+            cap_set_by,
+            origin: Origin::Joined,
+        })?;
         let wants_hosts = sink.wants_hosts();
         for (findings, mut host) in hosts.into_values() {
-            findings.iter().try_for_each(|finding| sink.finding(finding))?;
+            findings
+                .iter()
+                .try_for_each(|finding| sink.finding(finding))?;
             let Some(show) = wants_hosts else { continue };
-            host.rows = findings.iter().filter(|finding| show.lists(finding.state())).map(Row::of).collect();
+            host.rows = findings
+                .iter()
+                .filter(|finding| show.lists(finding.state()))
+                .map(Row::of)
+                .collect();
             sink.host(&host)?;
         }
         sink.end(&summary)?;
@@ -289,23 +416,51 @@ impl Joined {
     }
 
     /// Every host with its findings by port, and with its counts.
-    fn hosts(&mut self, started_at: SystemTime) -> BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> {
+    fn hosts(
+        &mut self,
+        started_at: SystemTime,
+    ) -> BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> {
         let mut hosts: BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> = BTreeMap::new();
-        let of = |address: SocketAddr, at: Time| (Vec::new(), HostReport { last: at, ..HostReport::unheard(address, at) });
+        let of = |address: SocketAddr, at: Time| {
+            (
+                Vec::new(),
+                HostReport {
+                    last: at,
+                    ..HostReport::unheard(address, at)
+                },
+            )
+        };
         for part in &mut self.parts {
-            let later = part.start.started_at.duration_since(started_at).unwrap_or_default().as_micros() as u64;
-            // Of two records of one host, from before and after a scan was broken off, the last holds.
-            let reports: HashMap<SocketAddr, HostReport> = part.hosts.drain(..).map(|host| (host.address, host)).collect();
+            let later = part
+                .start
+                .started_at
+                .duration_since(started_at)
+                .unwrap_or_default()
+                .as_micros() as u64;
+            // Of two records of one host, from before and after a scan was broken off, the last
+            // holds.
+            let reports: HashMap<SocketAddr, HostReport> = part
+                .hosts
+                .drain(..)
+                .map(|host| (host.address, host))
+                .collect();
             for report in reports.values() {
                 let (first, last) = (report.first.plus_us(later), report.last.plus_us(later));
-                let (_, host) = hosts.entry(report.address).or_insert_with(|| of(report.address, first));
-                report.counts.iter().for_each(|&(reason, count)| host.count(reason, count));
+                let (_, host) = hosts
+                    .entry(report.address)
+                    .or_insert_with(|| of(report.address, first));
+                report
+                    .counts
+                    .iter()
+                    .for_each(|&(reason, count)| host.count(reason, count));
                 (host.first, host.last) = (host.first.min(first), host.last.max(last));
             }
             for mut finding in part.findings.drain(..) {
                 finding.at = finding.at.plus_us(later);
                 let address = without_port(finding.endpoint);
-                let (findings, host) = hosts.entry(address).or_insert_with(|| of(address, finding.at));
+                let (findings, host) = hosts
+                    .entry(address)
+                    .or_insert_with(|| of(address, finding.at));
                 if !reports.contains_key(&address) {
                     host.count(finding.reason, 1);
                 }
@@ -327,12 +482,26 @@ impl Joined {
         let untold = stats.planned.saturating_sub(stats.settled());
         stats.settle(Reason::Untold, untold);
         let is_complete = untold == 0 && self.parts.iter().all(Part::is_complete);
-        let ended_at = self.parts.iter().map(Part::ended_at).max().unwrap_or(started_at);
+        let ended_at = self
+            .parts
+            .iter()
+            .map(Part::ended_at)
+            .max()
+            .unwrap_or(started_at);
         let first = ends().next();
         let sum = |count: fn(&Summary) -> u64| ends().map(count).sum();
         Summary {
-            elapsed: Time::from_us(ended_at.duration_since(started_at).unwrap_or_default().as_micros() as u64),
-            exit: if is_complete { Exit::Complete } else { Exit::Incomplete },
+            elapsed: Time::from_us(
+                ended_at
+                    .duration_since(started_at)
+                    .unwrap_or_default()
+                    .as_micros() as u64,
+            ),
+            exit: if is_complete {
+                Exit::Complete
+            } else {
+                Exit::Incomplete
+            },
             stopped: None,
             cap: ends().map(|end| end.cap).max().unwrap_or(0),
             cap_set_by: first.map_or(crate::scan::SetBy::Enough, |end| end.cap_set_by),
@@ -354,35 +523,60 @@ impl Joined {
 
 fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
     let (plan, other) = (&part.start.whole, &first.start.whole);
-    let what = if (plan.digest, plan.endpoints, plan.addresses) != (other.digest, other.endpoints, other.addresses) {
+    let what = if (plan.digest, plan.endpoints, plan.addresses)
+        != (other.digest, other.endpoints, other.addresses)
+    {
         format!(
             "it is of another plan ({} endpoints, digest {:016x}, instead of {}, {:016x})",
             plan.endpoints, plan.digest, other.endpoints, other.digest
         )
     } else if part.start.shard.of() != first.start.shard.of() {
-        format!("it is shard {}, and that one is {}", part.start.shard, first.start.shard)
+        format!(
+            "it is shard {}, and that one is {}",
+            part.start.shard, first.start.shard
+        )
     } else {
         return Ok(());
     };
-    Err(MergeError::Stranger { name: part.name.clone(), first: first.name.clone(), what })
+    Err(MergeError::Stranger {
+        name: part.name.clone(),
+        first: first.name.clone(),
+        what,
+    })
 }
 
 /// Shards of which there is nothing: `shards 3-5, 9 of 16 are missing`.
 fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
     let of = parts[0].start.shard.of();
     let (mut runs, mut next, mut count): (Vec<String>, u32, u64) = (Vec::new(), 1, 0);
-    let ends = parts.iter().map(|part| part.start.shard.number()).chain([of.saturating_add(1)]);
+    let ends = parts
+        .iter()
+        .map(|part| part.start.shard.number())
+        .chain([of.saturating_add(1)]);
     for there in ends {
         if next < there {
-            runs.push(if next == there - 1 { next.to_string() } else { format!("{next}-{}", there - 1) });
+            runs.push(if next == there - 1 {
+                next.to_string()
+            } else {
+                format!("{next}-{}", there - 1)
+            });
             count += u64::from(there - next);
         }
         next = there.saturating_add(1);
     }
     let there: u64 = parts.iter().map(Part::planned).sum();
     let lost = counted(endpoints.saturating_sub(there), "endpoint", "endpoints");
-    let (shards, are) = if count == 1 { ("shard", "is") } else { ("shards", "are") };
-    (count > 0).then(|| format!("{shards} {} of {of} {are} missing, with {lost}", runs.join(", ")))
+    let (shards, are) = if count == 1 {
+        ("shard", "is")
+    } else {
+        ("shards", "are")
+    };
+    (count > 0).then(|| {
+        format!(
+            "{shards} {} of {of} {are} missing, with {lost}",
+            runs.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -394,7 +588,12 @@ mod tests {
 
     fn written() -> String {
         let (mut out, services) = (Vec::new(), fixture::services());
-        fixture::play(&mut JsonLines::new(&mut out, StateSet::states(State::ALL), &services, fixture::arguments()));
+        fixture::play(&mut JsonLines::new(
+            &mut out,
+            StateSet::states(State::ALL),
+            &services,
+            fixture::arguments(),
+        ));
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -405,7 +604,12 @@ mod tests {
     /// What is told when these inputs are joined.
     fn joined(texts: &[&str]) -> Result<(String, Summary), MergeError> {
         let (mut out, services) = (Vec::new(), fixture::services());
-        let joined = Joined::new(texts.iter().map(|text| read(text)).collect::<Result<Vec<Part>, MergeError>>()?)?;
+        let joined = Joined::new(
+            texts
+                .iter()
+                .map(|text| read(text))
+                .collect::<Result<Vec<Part>, MergeError>>()?,
+        )?;
         let show = joined.states();
         let mut json = JsonLines::new(&mut out, show, &services, fixture::arguments());
         let summary = joined.tell(&mut json).expect("it can be written");
@@ -417,7 +621,11 @@ mod tests {
         let text = written();
         let (again, summary) = joined(&[&text]).expect("it is whole");
         let sorted = |text: &str, kind: &str| {
-            let mut lines: Vec<String> = text.lines().filter(|line| line.contains(kind)).map(String::from).collect();
+            let mut lines: Vec<String> = text
+                .lines()
+                .filter(|line| line.contains(kind))
+                .map(String::from)
+                .collect();
             lines.sort();
             lines
         };
@@ -428,22 +636,32 @@ mod tests {
         for state in State::ALL {
             assert!(summary.stats.reasons(state).eq(then.stats.reasons(state)));
         }
-        assert_eq!((summary.exit, summary.elapsed, summary.stats.hosts_answering), (Exit::Incomplete, then.elapsed, 3));
+        assert_eq!(
+            (summary.exit, summary.elapsed, summary.stats.hosts_answering),
+            (Exit::Incomplete, then.elapsed, 3)
+        );
     }
 
     #[test]
     fn what_is_missing_is_counted_and_said() {
         let part = |number: u32, exit: &str| {
-            let text = written().replace("\"shard\":null", &format!("\"shard\":{{\"number\":{number},\"of\":5}}"));
+            let text = written().replace(
+                "\"shard\":null",
+                &format!("\"shard\":{{\"number\":{number},\"of\":5}}"),
+            );
             let plan = "\"plan\":{\"digest\":\"00ff\",\"endpoints\":60,\"addresses\":3}";
             let start = text.find("\"plan\":{").expect("a plan");
             let end = start + text[start..].find('}').expect("its end") + 1;
-            (text[..start].to_owned() + plan + &text[end..]).replace("\"exit\":\"interrupted\"", &format!("\"exit\":\"{exit}\""))
+            (text[..start].to_owned() + plan + &text[end..])
+                .replace("\"exit\":\"interrupted\"", &format!("\"exit\":\"{exit}\""))
         };
         let (two, five) = (part(2, "complete"), part(5, "interrupted"));
         let (text, summary) = joined(&[&five, &two, &two]).expect("they belong together");
         assert_eq!(summary.stats.with_reason(Reason::Untold), 36);
-        assert_eq!((summary.stats.settled(), summary.exit), (60, Exit::Incomplete));
+        assert_eq!(
+            (summary.stats.settled(), summary.exit),
+            (60, Exit::Incomplete)
+        );
         for lack in [
             "shards 1, 3-4 of 5 are missing, with 36 endpoints",
             "shard 2/5 is there twice",
@@ -454,12 +672,35 @@ mod tests {
         let without_end = two.rsplit_once("{\"type\":\"end\"").expect("an end").0;
         let (text, summary) = joined(&[without_end]).expect("a part of it");
         assert!(text.contains("has no end"), "{text}");
-        assert_eq!((summary.stats.with_reason(Reason::Untold), summary.stats.settled()), (48, 60));
+        assert_eq!(
+            (
+                summary.stats.with_reason(Reason::Untold),
+                summary.stats.settled()
+            ),
+            (48, 60)
+        );
         let torn = &without_end[..without_end.len() - 9];
-        assert_eq!(joined(&[torn]).expect("all but the last line").1.stats.settled(), 60);
+        assert_eq!(
+            joined(&[torn])
+                .expect("all but the last line")
+                .1
+                .stats
+                .settled(),
+            60
+        );
         for (strangers, what) in [
-            ([two.as_str(), &written()], "it is of another plan (12 endpoints"),
-            ([&two, &two.replace("\"of\":5", "\"of\":4").replace("\"endpoints\":60", "\"endpoints\":48")], "another plan"),
+            (
+                [two.as_str(), &written()],
+                "it is of another plan (12 endpoints",
+            ),
+            (
+                [
+                    &two,
+                    &two.replace("\"of\":5", "\"of\":4")
+                        .replace("\"endpoints\":60", "\"endpoints\":48"),
+                ],
+                "another plan",
+            ),
         ] {
             let error = joined(&strangers).expect_err("strangers").to_string();
             assert!(error.contains(what), "{error}");
@@ -470,30 +711,54 @@ mod tests {
     fn what_only_one_of_two_broken_runs_lists_is_kept() {
         // Twelve endpoints, of which three were not scanned.
         let text = written();
-        let line = text.lines().find(|line| line.contains("\"state\":\"open\"")).expect("an open port");
+        let line = text
+            .lines()
+            .find(|line| line.contains("\"state\":\"open\""))
+            .expect("an open port");
         let less = text.replace(&format!("{line}\n"), "");
-        let is_listed = |text: &str| text.contains(&line[..line.find("\"timestamp").expect("a time")]);
+        let is_listed =
+            |text: &str| text.contains(&line[..line.find("\"timestamp").expect("a time")]);
         assert!(!is_listed(&joined(&[&less]).expect("it is a scan").0));
         let broken = less.rsplit_once("{\"type\":\"end\"").expect("an end").0;
-        for (texts, what) in [([less.as_str(), text.as_str()], "1 finding that only"), ([broken, text.as_str()], "0 findings that only")] {
+        for (texts, what) in [
+            ([less.as_str(), text.as_str()], "1 finding that only"),
+            ([broken, text.as_str()], "0 findings that only"),
+        ] {
             let (told, summary) = joined(&texts).expect("two runs of one scan");
             assert!(is_listed(&told) && told.contains(what), "{told}");
-            assert_eq!((summary.exit, summary.stats.settled()), (Exit::Incomplete, 12));
+            assert_eq!(
+                (summary.exit, summary.stats.settled()),
+                (Exit::Incomplete, 12)
+            );
         }
         let complete = less.replace("\"exit\":\"interrupted\"", "\"exit\":\"complete\"");
-        assert!(joined(&[&complete, &text]).expect("two runs").0.contains("is used, a.jsonl is not"));
+        assert!(
+            joined(&[&complete, &text])
+                .expect("two runs")
+                .0
+                .contains("is used, a.jsonl is not")
+        );
     }
 
     #[test]
     fn an_endless_line_and_an_empty_input_are_told_apart() {
         let error = |from: &mut dyn BufRead| Part::read("a", from).map(drop).expect_err("refused");
         let endless = error(&mut io::BufReader::new(io::repeat(b' ')));
-        assert!(endless.to_string().contains("longer than 4 MiB"), "{endless}");
+        assert!(
+            endless.to_string().contains("longer than 4 MiB"),
+            "{endless}"
+        );
         let start = written();
         for torn in ["", &start[..1], &start[..80]] {
-            assert!(matches!(error(&mut torn.as_bytes()), MergeError::Untold { .. }), "{torn}");
+            assert!(
+                matches!(error(&mut torn.as_bytes()), MergeError::Untold { .. }),
+                "{torn}"
+            );
         }
-        assert!(matches!(error(&mut b"open 127.0.0.1".as_slice()), MergeError::Line { number: 1, .. }));
+        assert!(matches!(
+            error(&mut b"open 127.0.0.1".as_slice()),
+            MergeError::Line { number: 1, .. }
+        ));
     }
 
     #[test]
@@ -501,43 +766,88 @@ mod tests {
         let text = written()
             .replace("\"warnings\":[]", "\"warnings\":[\"\\u001b[2J\"]")
             .replace("\"local_error\":null", "\"local_error\":\"\\u009b1m\"");
-        let (mut out, services, show) = (Vec::new(), fixture::services(), StateSet::states([State::Open]));
-        let style = text::Style { show, listed_only: false, verbose: true, quiet: false, color: false };
-        let told = Joined::new([read(&text).expect("a scan")]).expect("one").tell(&mut text::Text::new(&mut out, style, &services));
+        let (mut out, services, show) = (
+            Vec::new(),
+            fixture::services(),
+            StateSet::states([State::Open]),
+        );
+        let style = text::Style {
+            show,
+            listed_only: false,
+            verbose: true,
+            quiet: false,
+            color: false,
+        };
+        let told = Joined::new([read(&text).expect("a scan")])
+            .expect("one")
+            .tell(&mut text::Text::new(&mut out, style, &services));
         assert!(told.is_ok_and(|summary| summary.local_error.is_some()));
         let out = String::from_utf8(out).expect("UTF-8");
-        assert!(out.contains("\\u{1b}[2J") && !out.contains(['\u{1b}', '\u{9b}']), "{out}");
+        assert!(
+            out.contains("\\u{1b}[2J") && !out.contains(['\u{1b}', '\u{9b}']),
+            "{out}"
+        );
     }
 
     #[test]
     fn nothing_that_is_read_makes_it_fail() {
         let text = written();
         let mut random = fastrand::Rng::with_seed(5);
-        let words =
-            ["0", "-1", "18446744073709551615", "1e99", "null", "\"\"", "{}", "\"\\u001b[2J\"", "4294967295", "\"9999-12-31T23:59:59Z\""];
+        let words = [
+            "0",
+            "-1",
+            "18446744073709551615",
+            "1e99",
+            "null",
+            "\"\"",
+            "{}",
+            "\"\\u001b[2J\"",
+            "4294967295",
+            "\"9999-12-31T23:59:59Z\"",
+        ];
         let mut told = 0;
         for _ in 0..3_000 {
             let mut lines: Vec<String> = text.lines().map(|line| line.to_owned() + "\n").collect();
             let at = random.usize(..lines.len());
             // One value of one line is another.
-            let places: Vec<usize> = lines[at].match_indices(':').map(|(place, _)| place + 1).collect();
+            let places: Vec<usize> = lines[at]
+                .match_indices(':')
+                .map(|(place, _)| place + 1)
+                .collect();
             let from = places[random.usize(..places.len())];
             let to = from + lines[at][from..].find([',', '}']).unwrap_or(0);
             if lines[at].is_char_boundary(from) && lines[at].is_char_boundary(to) {
                 lines[at].replace_range(from..to, random.choice(words).expect("one"));
             }
-            let Ok(part) = read(&lines.concat()) else { continue };
-            let Ok(joined) = Joined::new([part]) else { continue };
+            let Ok(part) = read(&lines.concat()) else {
+                continue;
+            };
+            let Ok(joined) = Joined::new([part]) else {
+                continue;
+            };
             let (mut out, services, show) = (Vec::new(), fixture::services(), joined.states());
             let mut xml = Xml::new(&mut out, show, &services, "nmap", &fixture::arguments());
             joined.tell(&mut xml).expect("it can be written");
             assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'));
-            let (mut out, style) = (Vec::new(), text::Style { show, listed_only: false, verbose: true, quiet: false, color: false });
+            let (mut out, style) = (
+                Vec::new(),
+                text::Style {
+                    show,
+                    listed_only: false,
+                    verbose: true,
+                    quiet: false,
+                    color: false,
+                },
+            );
             Joined::new([read(&lines.concat()).expect("as before")])
                 .expect("as before")
                 .tell(&mut text::Text::new(&mut out, style, &services))
                 .expect("it can be written");
-            assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'), "{}", String::from_utf8_lossy(&out));
+            assert!(
+                out.iter().all(|&byte| byte >= b' ' || byte == b'\n'),
+                "{}",
+                String::from_utf8_lossy(&out)
+            );
             told += 1;
         }
         assert!(told > 300, "{told} of them can be read");

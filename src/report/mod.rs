@@ -1,5 +1,5 @@
-//! What is told of a scan, and to whom: a [`Sink`] gets the beginning, each finding, the progress and the end.
-//! Reports know findings and counters only; they touch no socket and read no clock.
+//! What is told of a scan, and to whom: a [`Sink`] gets the beginning, each finding, the progress
+//! and the end. Reports know findings and counters only; they touch no socket and read no clock.
 
 pub mod by_host;
 #[cfg(feature = "cli")]
@@ -41,7 +41,10 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::plan::Outline;
-use crate::scan::{Finding, Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time};
+use crate::scan::{
+    Finding, Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State,
+    Stats, Time,
+};
 pub use by_host::HostReport;
 
 /// What is known when a scan begins.
@@ -68,7 +71,8 @@ pub struct Begin<'a> {
 pub enum Origin {
     /// A scan, from its beginning.
     Scan,
-    /// A scan that goes on where another run was: what a report begins with is written already, and so is what was found then.
+    /// A scan that goes on where another run was: what a report begins with is written already, and
+    /// so is what was found then.
     Resumed,
     /// Reports of scans that are joined: of endpoints that they do not list there are only counts.
     Joined,
@@ -86,7 +90,8 @@ impl Begin<'_> {
     }
 }
 
-/// What it takes to go on later, or in another process: as of one moment, before which every finding was told.
+/// What it takes to go on later, or in another process: as of one moment, before which every
+/// finding was told.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// What was counted until then.
@@ -125,7 +130,13 @@ pub enum Phase {
 
 impl Phase {
     /// All five, in their order.
-    pub const ALL: [Phase; 5] = [Phase::Expire, Phase::Open, Phase::Tell, Phase::Wait, Phase::Settle];
+    pub const ALL: [Phase; 5] = [
+        Phase::Expire,
+        Phase::Open,
+        Phase::Tell,
+        Phase::Wait,
+        Phase::Settle,
+    ];
 
     /// The word used in every report.
     pub fn as_str(self) -> &'static str {
@@ -166,7 +177,12 @@ pub enum Exit {
 
 impl Exit {
     /// Every way.
-    pub const ALL: [Exit; 4] = [Exit::Complete, Exit::Incomplete, Exit::Interrupted, Exit::ReportFailed];
+    pub const ALL: [Exit; 4] = [
+        Exit::Complete,
+        Exit::Incomplete,
+        Exit::Interrupted,
+        Exit::ReportFailed,
+    ];
 
     /// The word used in every report.
     pub fn as_str(self) -> &'static str {
@@ -198,8 +214,9 @@ pub struct Summary {
     pub peak_sockets: u32,
     /// Sockets that were opened in all; fewer than attempts where sockets are kept.
     pub sockets_opened: u64,
-    /// By how much TCP's memory account (queued packets of all sockets of the machine) has grown at most, looked at ten
-    /// times a second by [`Scanner::run`](crate::engine::Scanner::run); `None` where the system does not tell.
+    /// By how much TCP's memory account (queued packets of all sockets of the machine) has grown at
+    /// most, looked at ten times a second by [`Scanner::run`](crate::engine::Scanner::run); `None`
+    /// where the system does not tell.
     pub tcp_memory_growth_bytes: Option<u64>,
     /// Turns of the loop.
     pub turns: u64,
@@ -211,7 +228,8 @@ pub struct Summary {
     pub profile: Option<Profile>,
     /// Events for sockets without an attempt in flight, which mean nothing.
     pub stale_events: u64,
-    /// The last error of our own side, in the system's words, where it was one that portreeve has no name for.
+    /// The last error of our own side, in the system's words, where it was one that portreeve has
+    /// no name for.
     pub local_error: Option<String>,
     /// How often it was said who is scanning.
     pub notices: Notices,
@@ -219,7 +237,8 @@ pub struct Summary {
     pub local: Option<LocalCheck>,
 }
 
-/// This machine's own ports: those that were found open, and those that were not although something listens there.
+/// This machine's own ports: those that were found open, and those that were not although something
+/// listens there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalCheck {
     /// In the order of addresses and ports.
@@ -237,11 +256,13 @@ pub struct LocalPort {
     pub reason: Reason,
     /// Whether the kernel lists a socket that listens there.
     pub listens: bool,
-    /// Whose socket that is, name and process, where that may be seen. Names are what processes call themselves.
+    /// Whose socket that is, name and process, where that may be seen. Names are what processes
+    /// call themselves.
     pub owner: Option<String>,
 }
 
-/// So much of what a port says is kept, in bytes; then the connection is closed, however much more there would be.
+/// So much of what a port says is kept, in bytes; then the connection is closed, however much more
+/// there would be.
 pub const BANNER_BYTES: usize = 1_024;
 
 /// How often a [notice](crate::engine::Options::notice) was sent.
@@ -268,8 +289,8 @@ impl Notices {
 }
 
 impl Summary {
-    /// Kernel memory of the sockets at their most, in bytes: an estimate at [`SOCKET_BYTES`] each, which no process's
-    /// resident memory shows.
+    /// Kernel memory of the sockets at their most, in bytes: an estimate at [`SOCKET_BYTES`] each,
+    /// which no process's resident memory shows.
     pub fn socket_memory_bytes(&self) -> u64 {
         u64::from(self.peak_sockets) * SOCKET_BYTES
     }
@@ -283,8 +304,8 @@ impl Summary {
 
 /// Receives what a scan finds. Every method does nothing unless it is written.
 ///
-/// An error stops the scan: what was not scanned is counted as such, `end` is still called, and the error is returned
-/// from the run.
+/// An error stops the scan: what was not scanned is counted as such, `end` is still called, and the
+/// error is returned from the run.
 pub trait Sink {
     /// The scan begins.
     fn begin(&mut self, _begin: &Begin) -> io::Result<()> {
@@ -296,7 +317,8 @@ pub trait Sink {
         Ok(())
     }
 
-    /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts at all.
+    /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts
+    /// at all.
     fn wants_hosts(&self) -> Option<StateSet> {
         None
     }
@@ -311,7 +333,8 @@ pub trait Sink {
         false
     }
 
-    /// Keep this: with it the scan can go on if this process ends. Also called once before a stop takes effect.
+    /// Keep this: with it the scan can go on if this process ends. Also called once before a stop
+    /// takes effect.
     fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> io::Result<()> {
         Ok(())
     }
@@ -335,7 +358,8 @@ impl<F: FnMut(&Finding)> Sink for F {
     }
 }
 
-/// A writer that passes on whole lines only: whatever happens to the process, what was written is complete lines.
+/// A writer that passes on whole lines only: whatever happens to the process, what was written is
+/// complete lines.
 #[cfg(feature = "cli")]
 #[derive(Debug)]
 pub(crate) struct WholeLines<W> {
@@ -350,18 +374,28 @@ const HELD_BYTES: usize = 32 * 1024;
 #[cfg(feature = "cli")]
 impl<W: io::Write> WholeLines<W> {
     pub fn new(out: W) -> Self {
-        WholeLines { out, held: Vec::with_capacity(HELD_BYTES) }
+        WholeLines {
+            out,
+            held: Vec::with_capacity(HELD_BYTES),
+        }
     }
 
     /// Adds what `write` writes, which must end with a line's end.
     pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         write(&mut self.held)?;
-        if self.held.len() >= HELD_BYTES { self.flush() } else { Ok(()) }
+        if self.held.len() >= HELD_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes out what is held back.
     pub fn flush(&mut self) -> io::Result<()> {
-        let written = self.out.write_all(&self.held).and_then(|()| self.out.flush());
+        let written = self
+            .out
+            .write_all(&self.held)
+            .and_then(|()| self.out.flush());
         self.held.clear();
         written
     }
@@ -375,7 +409,9 @@ impl StateSet {
     /// Lists these states.
     pub fn states(states: impl IntoIterator<Item = State>) -> Self {
         let mut show = StateSet([false; State::ALL.len()]);
-        states.into_iter().for_each(|state| show.0[state as usize] = true);
+        states
+            .into_iter()
+            .for_each(|state| show.0[state as usize] = true);
         show
     }
 
@@ -399,18 +435,24 @@ impl StateSet {
 #[cfg(feature = "cli")]
 pub(crate) fn ip_text(endpoint: std::net::SocketAddr) -> String {
     match endpoint {
-        std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+            format!("{}%{}", v6.ip(), v6.scope_id())
+        }
         _ => endpoint.ip().to_string(),
     }
 }
 
-/// Text as it may go to a terminal: what would move its cursor, change its colours or turn the direction of writing is told as
-/// Rust would write it, `\u{1b}`.
+/// Text as it may go to a terminal: what would move its cursor, change its colours or turn the
+/// direction of writing is told as Rust would write it, `\u{1b}`.
 #[cfg(feature = "cli")]
 pub fn printable(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
-        if acts(letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
+        if acts(letter) {
+            plain.extend(letter.escape_default())
+        } else {
+            plain.push(letter)
+        }
     }
     plain
 }
@@ -422,14 +464,18 @@ fn acts(letter: char) -> bool {
     letter.is_control() || turns || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
-/// What a port said, as it may go anywhere: printable text as it is, all else as Rust would write it, `\r\n\u{1b}\xff`; a
-/// backslash is two, so that no two banners look the same.
+/// What a port said, as it may go anywhere: printable text as it is, all else as Rust would write
+/// it, `\r\n\u{1b}\xff`; a backslash is two, so that no two banners look the same.
 #[cfg(feature = "cli")]
 pub(crate) fn banner_text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
-            if acts(letter) || letter == '\\' { text.extend(letter.escape_default()) } else { text.push(letter) }
+            if acts(letter) || letter == '\\' {
+                text.extend(letter.escape_default())
+            } else {
+                text.push(letter)
+            }
         }
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
@@ -472,7 +518,16 @@ mod fixture {
 
     /// A command line that would like to be more than that. What is no UTF-8 is replaced already.
     pub fn arguments() -> Vec<String> {
-        ["127.0.0.1", "odd \"\u{1b}[31m\n", "--><!--", "<&'>", "--", "\u{fffd}\u{fffe}"].map(String::from).into()
+        [
+            "127.0.0.1",
+            "odd \"\u{1b}[31m\n",
+            "--><!--",
+            "<&'>",
+            "--",
+            "\u{fffd}\u{fffe}",
+        ]
+        .map(String::from)
+        .into()
     }
 
     /// A name, as a shard that somebody else wrote may have it.
@@ -480,12 +535,17 @@ mod fixture {
 
     /// Compares with the file of that name in `golden/`; with PORTREEVE_BLESS set, writes it.
     pub fn golden(name: &str, text: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/golden").join(name);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/report/golden")
+            .join(name);
         if std::env::var_os("PORTREEVE_BLESS").is_some() {
             std::fs::write(&path, text).expect("a writable checkout");
         }
         let golden = std::fs::read_to_string(&path).expect("the golden file");
-        assert_eq!(text, golden, "{name} differs: a report's form is a contract (docs/OUTPUT.md); PORTREEVE_BLESS=1 accepts it");
+        assert_eq!(
+            text, golden,
+            "{name} differs: a report's form is a contract (docs/OUTPUT.md); PORTREEVE_BLESS=1 accepts it"
+        );
     }
 
     /// The summary of the scan that [`play`] plays.
@@ -512,24 +572,49 @@ mod fixture {
     }
 
     pub fn begin(plan: &Outline) -> Begin<'_> {
-        let limits = Limits { nofile: 256, already_open: 6, max_fds: None, available_bytes: Some(1 << 30), tcp_available_bytes: None };
+        let limits = Limits {
+            nofile: 256,
+            already_open: 6,
+            max_fds: None,
+            available_bytes: Some(1 << 30),
+            tcp_available_bytes: None,
+        };
         let (cap, cap_set_by) = limits.cap();
         let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        Begin { started_at, plan, settings: Settings::default(), limits, cap, cap_set_by, origin: Origin::Scan }
+        Begin {
+            started_at,
+            plan,
+            settings: Settings::default(),
+            limits,
+            cap,
+            cap_set_by,
+            origin: Origin::Scan,
+        }
     }
 
     pub fn play(sink: &mut dyn Sink) {
-        let targets = ["192.0.2.1", "odd.test", "192.0.2.9"].map(|text| Target::parse(text).expect("a target"));
+        let targets = ["192.0.2.1", "odd.test", "192.0.2.9"]
+            .map(|text| Target::parse(text).expect("a target"));
         let ports: PortSet = [22, 80, 4_444, 65_535].into_iter().collect();
-        let builder = Plan::builder().targets(targets).ports(ports).order(crate::plan::Order::Sequential);
-        let plan = builder.build(&mut |_| Ok(vec!["[fe80::1%7]:0".parse().expect("an address")])).expect("a plan");
+        let builder = Plan::builder()
+            .targets(targets)
+            .ports(ports)
+            .order(crate::plan::Order::Sequential);
+        let plan = builder
+            .build(&mut |_| Ok(vec!["[fe80::1%7]:0".parse().expect("an address")]))
+            .expect("a plan");
         let mut outline = plan.outline();
         outline.names = [("192.0.2.9", HOSTILE), ("fe80::1", "odd.test")]
             .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
             .into_iter()
             .collect();
         let begin = begin(&outline);
-        let Begin { settings, cap, cap_set_by, .. } = begin;
+        let Begin {
+            settings,
+            cap,
+            cap_set_by,
+            ..
+        } = begin;
         sink.begin(&begin).expect("begin");
         let mut hosts = sink.wants_hosts().map(ByHost::new);
 
@@ -537,17 +622,32 @@ mod fixture {
         let at = |ms: u64| Time::from_us(ms * 1_000);
         let by = "192.0.2.254".parse().ok();
         let outcomes = [
-            Outcome::Connected { rtt_us: Some(41), syn_sent_again: false },
+            Outcome::Connected {
+                rtt_us: Some(41),
+                syn_sent_again: false,
+            },
             Outcome::Refused,
-            Outcome::Unreachable { reason: Reason::AdminProhibited, by },
+            Outcome::Unreachable {
+                reason: Reason::AdminProhibited,
+                by,
+            },
             Outcome::TransientLocal(OwnError::ProcessDescriptors),
             Outcome::Refused,
             Outcome::Refused,
             Outcome::Refused,
             Outcome::PermanentLocal(Reason::LocalFirewall),
-            Outcome::Connected { rtt_us: None, syn_sent_again: false },
-            Outcome::Unreachable { reason: Reason::PortUnreach, by: None },
-            Outcome::Connected { rtt_us: Some(1_234_567), syn_sent_again: false },
+            Outcome::Connected {
+                rtt_us: None,
+                syn_sent_again: false,
+            },
+            Outcome::Unreachable {
+                reason: Reason::PortUnreach,
+                by: None,
+            },
+            Outcome::Connected {
+                rtt_us: Some(1_234_567),
+                syn_sent_again: false,
+            },
         ];
         let slots: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();
         for (connect, outcome) in slots.iter().zip(outcomes) {
@@ -560,16 +660,29 @@ mod fixture {
         while let Some(news) = scan.poll_event() {
             match (news, &mut hosts) {
                 (Event::Finding(finding), hosts) => {
-                    let finding = Finding { banner: banner(&finding), ..finding };
+                    let finding = Finding {
+                        banner: banner(&finding),
+                        ..finding
+                    };
                     sink.finding(&finding).expect("finding");
                     hosts.as_mut().map(|hosts| hosts.add(&finding));
                 }
-                (Event::HostDone(done), Some(hosts)) => sink.host(&hosts.take(&done, at(30))).expect("host"),
+                (Event::HostDone(done), Some(hosts)) => {
+                    sink.host(&hosts.take(&done, at(30))).expect("host")
+                }
                 (Event::HostDone(_), None) => {}
             }
         }
-        sink.progress(&Progress { stats: scan.stats(), elapsed: at(30), pace: scan.pace() }).expect("progress");
-        let (stats, local_error) = (scan.stats().clone(), Some("Exec format error (os error 8)".into()));
+        sink.progress(&Progress {
+            stats: scan.stats(),
+            elapsed: at(30),
+            pace: scan.pace(),
+        })
+        .expect("progress");
+        let (stats, local_error) = (
+            scan.stats().clone(),
+            Some("Exec format error (os error 8)".into()),
+        );
         let summary = Summary {
             tcp_memory_growth_bytes: Some(40_960),
             stale_events: 2,
@@ -584,18 +697,29 @@ mod fixture {
             turns: 3,
             events: 13,
             late: Histogram::default(),
-            profile: Some([1, 2, 3, 4, 5].map(|n| PhaseCost { calls: n, ns: n * 12_345_678 })),
+            profile: Some([1, 2, 3, 4, 5].map(|n| PhaseCost {
+                calls: n,
+                ns: n * 12_345_678,
+            })),
             local_error,
-            notices: Notices { connections: 3, datagrams: 12, failed: 1 },
+            notices: Notices {
+                connections: 3,
+                datagrams: 12,
+                failed: 1,
+            },
             local: Some(LocalCheck {
-                ports: [(22, Reason::SynAck, true), (25, Reason::NoResponse, true), (4_444, Reason::SynAck, false)]
-                    .map(|(port, reason, listens)| LocalPort {
-                        endpoint: ([192, 0, 2, 1], port).into(),
-                        reason,
-                        listens,
-                        owner: (port == 22).then(|| "<ss>\u{1b}[2J\" (711)".into()),
-                    })
-                    .into(),
+                ports: [
+                    (22, Reason::SynAck, true),
+                    (25, Reason::NoResponse, true),
+                    (4_444, Reason::SynAck, false),
+                ]
+                .map(|(port, reason, listens)| LocalPort {
+                    endpoint: ([192, 0, 2, 1], port).into(),
+                    reason,
+                    listens,
+                    owner: (port == 22).then(|| "<ss>\u{1b}[2J\" (711)".into()),
+                })
+                .into(),
                 untold: 1,
             }),
         };

@@ -1,5 +1,5 @@
-//! What nmap's XML and its grepable format have in common: who scanned when, which hosts are told of, and the sum. It knows hosts and
-//! counters, no sockets.
+//! What nmap's XML and its grepable format have in common: who scanned when, which hosts are told
+//! of, and the sum. It knows hosts and counters, no sockets.
 
 use std::time::SystemTime;
 
@@ -26,7 +26,9 @@ impl Nmap {
     pub fn new(scanner: &str, arguments: &[String]) -> Self {
         Nmap {
             scanner: scanner.into(),
-            arguments: [&[env!("CARGO_PKG_NAME").into()], arguments].concat().join(" "),
+            arguments: [&[env!("CARGO_PKG_NAME").into()], arguments]
+                .concat()
+                .join(" "),
             started_at: SystemTime::UNIX_EPOCH,
             names: Names::default(),
             addresses: 0,
@@ -36,7 +38,11 @@ impl Nmap {
     }
 
     pub fn begin(&mut self, begin: &Begin) {
-        (self.started_at, self.names, self.all_hosts) = (begin.started_at, begin.plan.names.clone(), begin.tells_all_hosts());
+        (self.started_at, self.names, self.all_hosts) = (
+            begin.started_at,
+            begin.plan.names.clone(),
+            begin.tells_all_hosts(),
+        );
         (self.addresses, self.is_forced) = (begin.plan.addresses, begin.settings.scan_silent);
     }
 
@@ -46,12 +52,18 @@ impl Nmap {
     }
 
     pub fn hosts_up(&self, summary: &Summary) -> u64 {
-        if self.is_forced { self.addresses } else { summary.stats.hosts_answering }
+        if self.is_forced {
+            self.addresses
+        } else {
+            summary.stats.hosts_answering
+        }
     }
 
     /// The time as C's ctime(3) writes it, but UTC.
     pub fn ctime(&self, after: Time) -> String {
-        at(self.started_at, after).strftime("%a %b %e %H:%M:%S %Y").to_string()
+        at(self.started_at, after)
+            .strftime("%a %b %e %H:%M:%S %Y")
+            .to_string()
     }
 
     /// Seconds since 1970.
@@ -61,11 +73,18 @@ impl Nmap {
 
     pub fn initiated(&self) -> String {
         let (version, time) = (env!("CARGO_PKG_VERSION"), self.ctime(Time::default()));
-        format!("{} {version} scan initiated {time} as: {}", self.scanner, self.arguments)
+        format!(
+            "{} {version} scan initiated {time} as: {}",
+            self.scanner, self.arguments
+        )
     }
 
     pub fn done(&self, summary: &Summary) -> String {
-        let word = if summary.exit == Exit::Complete { "done" } else { summary.exit.as_str() };
+        let word = if summary.exit == Exit::Complete {
+            "done"
+        } else {
+            summary.exit.as_str()
+        };
         format!(
             "{} {word} at {} -- {} ({} up) scanned in {:.2} seconds",
             self.scanner,

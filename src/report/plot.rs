@@ -1,5 +1,6 @@
-//! An experiment as a picture: throughput, processor time, kernel memory and errors over the value that was varied, medians
-//! with their spread. One SVG file that needs nothing else and follows the reader's choice of light or dark. It runs nothing.
+//! An experiment as a picture: throughput, processor time, kernel memory and errors over the value
+//! that was varied, medians with their spread. One SVG file that needs nothing else and follows the
+//! reader's choice of light or dark. It runs nothing.
 
 use std::io;
 
@@ -9,7 +10,8 @@ use plotters::prelude::*;
 use super::experiment::{MEASURES, Run, Runs, Setting, Spread, named};
 
 const SIZE: (u32, u32) = (960, 720);
-/// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); more series than these share them.
+/// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); more series
+/// than these share them.
 const SERIES: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -45,10 +47,26 @@ struct Panel {
 }
 
 const PANELS: [Panel; 4] = [
-    Panel { title: "throughput: endpoints per second", measure: "probes_per_s", scale: 1.0 },
-    Panel { title: "processor time: microseconds per endpoint", measure: "cpu_us_per_probe", scale: 1.0 },
-    Panel { title: "kernel memory of the sockets, estimated: MiB", measure: "socket_memory_bytes", scale: 1.0 / (1 << 20) as f64 },
-    Panel { title: "errors on our own side, in each run", measure: "own_errors", scale: 1.0 },
+    Panel {
+        title: "throughput: endpoints per second",
+        measure: "probes_per_s",
+        scale: 1.0,
+    },
+    Panel {
+        title: "processor time: microseconds per endpoint",
+        measure: "cpu_us_per_probe",
+        scale: 1.0,
+    },
+    Panel {
+        title: "kernel memory of the sockets, estimated: MiB",
+        measure: "socket_memory_bytes",
+        scale: 1.0 / (1 << 20) as f64,
+    },
+    Panel {
+        title: "errors on our own side, in each run",
+        measure: "own_errors",
+        scale: 1.0,
+    },
 ];
 
 /// The runs as an SVG file.
@@ -66,7 +84,9 @@ pub fn svg(runs: &Runs) -> io::Result<String> {
 }
 
 fn draw(runs: &Runs, text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let Some(first) = runs.0.first() else { return Err("nothing was run".into()) };
+    let Some(first) = runs.0.first() else {
+        return Err("nothing was run".into());
+    };
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     let xs = values(runs, 0);
     let series = values(runs, 1);
@@ -75,7 +95,9 @@ fn draw(runs: &Runs, text: &mut String) -> Result<(), Box<dyn std::error::Error>
     let (legend, area) = area.split_vertically(if series.is_empty() { 0 } else { LEGEND });
     draw_legend(&series, &legend)?;
     for (panel, area) in PANELS.iter().zip(area.split_evenly((2, 2))) {
-        let Some((_, of)) = MEASURES.iter().find(|(name, _)| *name == panel.measure) else { continue };
+        let Some((_, of)) = MEASURES.iter().find(|(name, _)| *name == panel.measure) else {
+            continue;
+        };
         draw_panel(panel, *of, runs, &first.settings, &xs, &series, &area)?;
     }
     area.present()?;
@@ -96,11 +118,21 @@ fn values(runs: &Runs, which: usize) -> Vec<Setting> {
 /// Which colour is which value of the second knob, in one line.
 fn draw_legend(series: &[Setting], area: &Area) -> Result<(), Box<dyn std::error::Error>> {
     let names: Vec<String> = series.iter().map(|&setting| named(&[setting])).collect();
-    let widths: Vec<i32> = names.iter().map(|name| 44 + 8 * name.chars().count() as i32).collect();
+    let widths: Vec<i32> = names
+        .iter()
+        .map(|name| 44 + 8 * name.chars().count() as i32)
+        .collect();
     let mut x = (SIZE.0 as i32 - widths.iter().sum::<i32>()) / 2;
     for ((name, width), color) in names.into_iter().zip(widths).zip(SERIES.iter().cycle()) {
-        area.draw(&PathElement::new(vec![(x, 14), (x + 20, 14)], color.stroke_width(3)))?;
-        area.draw(&Text::new(name, (x + 26, 6), ("sans-serif", LABEL).into_font().color(&INK)))?;
+        area.draw(&PathElement::new(
+            vec![(x, 14), (x + 20, 14)],
+            color.stroke_width(3),
+        ))?;
+        area.draw(&Text::new(
+            name,
+            (x + 26, 6),
+            ("sans-serif", LABEL).into_font().color(&INK),
+        ))?;
         x += width;
     }
     Ok(())
@@ -118,11 +150,23 @@ fn draw_panel(
     area: &Area,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let spread = |x: &Setting, other: Option<&Setting>| {
-        let here = runs.0.iter().filter(|run| run.settings.first() == Some(x) && run.settings.get(1) == other);
+        let here = runs
+            .0
+            .iter()
+            .filter(|run| run.settings.first() == Some(x) && run.settings.get(1) == other);
         Spread::of(here.filter_map(of).map(|value| value * panel.scale))
     };
-    let others: Vec<Option<&Setting>> = if series.is_empty() { vec![None] } else { series.iter().map(Some).collect() };
-    let highest = runs.0.iter().filter_map(of).map(|value| value * panel.scale).fold(0.0, f64::max);
+    let others: Vec<Option<&Setting>> = if series.is_empty() {
+        vec![None]
+    } else {
+        series.iter().map(Some).collect()
+    };
+    let highest = runs
+        .0
+        .iter()
+        .filter_map(of)
+        .map(|value| value * panel.scale)
+        .fold(0.0, f64::max);
     // Where nothing happened an axis from 0 to a small share of 1 would look like much.
     let top = if highest > 0.0 { highest * 1.1 } else { 4.0 };
     let last = xs.len() as i32 - 1;
@@ -133,7 +177,9 @@ fn draw_panel(
         .y_label_area_size(60)
         .build_cartesian_2d((0..last).into_segmented(), 0.0..top)?;
     let name = |value: &SegmentValue<i32>| match value {
-        SegmentValue::CenterOf(index) => xs.get(*index as usize).map_or(String::new(), ToString::to_string),
+        SegmentValue::CenterOf(index) => xs
+            .get(*index as usize)
+            .map_or(String::new(), ToString::to_string),
         _ => String::new(),
     };
     let label = ("sans-serif", LABEL).into_font().color(&INK);
@@ -152,13 +198,26 @@ fn draw_panel(
         .axis_desc_style(label.clone())
         .draw()?;
     for (color, other) in SERIES.iter().cycle().zip(others) {
-        let points: Vec<(SegmentValue<i32>, Spread)> =
-            xs.iter().enumerate().filter_map(|(i, x)| Some((SegmentValue::CenterOf(i as i32), spread(x, other)?))).collect();
-        let line = LineSeries::new(points.iter().map(|(x, spread)| (x.clone(), spread.median)), color.stroke_width(2));
+        let points: Vec<(SegmentValue<i32>, Spread)> = xs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, x)| Some((SegmentValue::CenterOf(i as i32), spread(x, other)?)))
+            .collect();
+        let line = LineSeries::new(
+            points.iter().map(|(x, spread)| (x.clone(), spread.median)),
+            color.stroke_width(2),
+        );
         chart.draw_series(line)?;
-        chart.draw_series(
-            points.into_iter().map(|(x, spread)| ErrorBar::new_vertical(x, spread.least, spread.median, spread.most, color.filled(), 6)),
-        )?;
+        chart.draw_series(points.into_iter().map(|(x, spread)| {
+            ErrorBar::new_vertical(
+                x,
+                spread.least,
+                spread.median,
+                spread.most,
+                color.filled(),
+                6,
+            )
+        }))?;
     }
     Ok(())
 }
@@ -181,9 +240,15 @@ mod tests {
     #[test]
     fn the_picture_names_what_it_shows() {
         let one = svg(&runs(&[Knob::MaxFds])).unwrap();
-        for text in
-            ["throughput", "microseconds per endpoint", "MiB", "errors on our own side", "max-fds", "4,096", "prefers-color-scheme: dark"]
-        {
+        for text in [
+            "throughput",
+            "microseconds per endpoint",
+            "MiB",
+            "errors on our own side",
+            "max-fds",
+            "4,096",
+            "prefers-color-scheme: dark",
+        ] {
             assert!(one.contains(text), "{text} is missing");
         }
         assert!(one.starts_with("<svg ") && one.trim_end().ends_with("</svg>"));
@@ -194,6 +259,10 @@ mod tests {
 
     #[test]
     fn every_panel_shows_a_measure() {
-        assert!(PANELS.iter().all(|panel| MEASURES.iter().any(|(name, _)| *name == panel.measure)));
+        assert!(
+            PANELS
+                .iter()
+                .all(|panel| MEASURES.iter().any(|(name, _)| *name == panel.measure))
+        );
     }
 }

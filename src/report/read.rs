@@ -1,5 +1,6 @@
-//! The JSON records read back into values: to go on with a scan, and to join shards. Whoever wrote them may have been somebody else, so
-//! nothing is taken for granted. Field by field, for derived code would be a third of a megabyte, resident in every scan.
+//! The JSON records read back into values: to go on with a scan, and to join shards. Whoever wrote
+//! them may have been somebody else, so nothing is taken for granted. Field by field, for derived
+//! code would be a third of a megabyte, resident in every scan.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,7 +12,10 @@ use serde_json::Value;
 use super::record::SCHEMA;
 use super::{BANNER_BYTES, Exit, HostReport, Notices, StateSet, Summary, printable};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
-use crate::scan::{Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats, Time, Timeouts};
+use crate::scan::{
+    Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats,
+    Time, Timeouts,
+};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -25,24 +29,35 @@ impl<'a> Fields<'a> {
     }
 
     fn part(self, name: &str) -> Result<Fields<'a>> {
-        self.get(name).map(Fields).ok_or_else(|| format!("{name:?} is missing"))
+        self.get(name)
+            .map(Fields)
+            .ok_or_else(|| format!("{name:?} is missing"))
     }
 
     pub fn text(self, name: &str) -> Result<&'a str> {
-        self.get(name).and_then(Value::as_str).ok_or_else(|| format!("{name:?} is missing, or no text"))
+        self.get(name)
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("{name:?} is missing, or no text"))
     }
 
     fn number<T: TryFrom<u64>>(self, name: &str) -> Result<T> {
-        self.maybe(name)?.ok_or_else(|| format!("{name:?} is missing"))
+        self.maybe(name)?
+            .ok_or_else(|| format!("{name:?} is missing"))
     }
 
     fn maybe<T: TryFrom<u64>>(self, name: &str) -> Result<Option<T>> {
         let number = |value: &Value| value.as_u64().and_then(|number| number.try_into().ok());
-        self.get(name).map(|value| number(value).ok_or_else(|| format!("{name:?} is no such number: {value}"))).transpose()
+        self.get(name)
+            .map(|value| {
+                number(value).ok_or_else(|| format!("{name:?} is no such number: {value}"))
+            })
+            .transpose()
     }
 
     fn real(self, name: &str) -> Result<f64> {
-        self.get(name).and_then(Value::as_f64).ok_or_else(|| format!("{name:?} is no number"))
+        self.get(name)
+            .and_then(Value::as_f64)
+            .ok_or_else(|| format!("{name:?} is no number"))
     }
 
     fn flag(self, name: &str) -> bool {
@@ -50,13 +65,22 @@ impl<'a> Fields<'a> {
     }
 
     fn list(self, name: &str) -> impl Iterator<Item = &'a Value> {
-        self.get(name).and_then(Value::as_array).into_iter().flatten()
+        self.get(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
     }
 
     /// An object of numbers by name.
     fn counts<T: TryFrom<u64>>(self, name: &str) -> Result<Vec<(&'a str, T)>> {
-        let counts = self.get(name).and_then(Value::as_object).ok_or_else(|| format!("{name:?} is missing"))?;
-        counts.keys().map(|key| Ok((key.as_str(), self.part(name)?.number(key)?))).collect()
+        let counts = self
+            .get(name)
+            .and_then(Value::as_object)
+            .ok_or_else(|| format!("{name:?} is missing"))?;
+        counts
+            .keys()
+            .map(|key| Ok((key.as_str(), self.part(name)?.number(key)?)))
+            .collect()
     }
 
     fn texts(self, name: &str) -> Vec<&'a str> {
@@ -68,24 +92,35 @@ impl<'a> Fields<'a> {
     }
 
     fn since(self, name: &str, started_at: SystemTime) -> Result<Time> {
-        let passed = wall_clock(self.text(name)?)?.duration_since(started_at).unwrap_or_default();
+        let passed = wall_clock(self.text(name)?)?
+            .duration_since(started_at)
+            .unwrap_or_default();
         Ok(Time::from_us(passed.as_micros() as u64))
     }
 }
 
 /// What one of `all` is called so.
 fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<T> {
-    all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| format!("{text:?} is not known to this version"))
+    all.iter()
+        .copied()
+        .find(|&one| name(one) == text)
+        .ok_or_else(|| format!("{text:?} is not known to this version"))
 }
 
 /// An endpoint from its address, with its zone as a number, and its port.
 fn endpoint(ip: &str, port: u16) -> Result<SocketAddr> {
-    let text = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    let text = if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    };
     text.parse().map_err(|_| format!("{ip:?} is no address"))
 }
 
 fn wall_clock(text: &str) -> Result<SystemTime> {
-    text.parse::<Timestamp>().map(SystemTime::from).map_err(|_| format!("{text:?} is no time"))
+    text.parse::<Timestamp>()
+        .map(SystemTime::from)
+        .map_err(|_| format!("{text:?} is no time"))
 }
 
 /// What a start record says.
@@ -103,7 +138,10 @@ pub(super) struct Started {
 
 pub(super) fn start(record: Fields) -> Result<Started> {
     if record.number::<u32>("schema")? != SCHEMA {
-        return Err(format!("its schema is {}, and this version knows {SCHEMA}", record.number::<u32>("schema")?));
+        return Err(format!(
+            "its schema is {}, and this version knows {SCHEMA}",
+            record.number::<u32>("schema")?
+        ));
     }
     let shard = match record.part("shard") {
         Ok(shard) => {
@@ -113,13 +151,25 @@ pub(super) fn start(record: Fields) -> Result<Started> {
         Err(_) => Shard::WHOLE,
     };
     let plan = record.part("plan")?;
-    let (endpoints, addresses, planned) = (plan.number("endpoints")?, plan.number("addresses")?, record.number::<u64>("planned")?);
+    let (endpoints, addresses, planned) = (
+        plan.number("endpoints")?,
+        plan.number("addresses")?,
+        record.number::<u64>("planned")?,
+    );
     if planned != shard.share(endpoints) {
-        return Err(format!("a shard {shard} of {endpoints} endpoints does not have {planned}"));
+        return Err(format!(
+            "a shard {shard} of {endpoints} endpoints does not have {planned}"
+        ));
     }
-    let show: Result<Vec<State>> = record.texts("show").into_iter().map(|state| named(&State::ALL, State::as_str, state)).collect();
+    let show: Result<Vec<State>> = record
+        .texts("show")
+        .into_iter()
+        .map(|state| named(&State::ALL, State::as_str, state))
+        .collect();
     let digest = plan.text("digest")?;
-    let rate = record.maybe::<u32>("max_rate_per_s")?.and_then(NonZeroU32::new);
+    let rate = record
+        .maybe::<u32>("max_rate_per_s")?
+        .and_then(NonZeroU32::new);
     let limits = record.part("limits")?;
     let order = match (record.text("order")?, record.maybe("seed")?) {
         ("random", Some(seed)) => Order::Random { seed },
@@ -130,13 +180,19 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             endpoints,
             addresses,
             ports_per_address: record.number("ports_per_address")?,
-            ports: PortSet::parse(record.text("ports")?, &Services::default()).map_err(|error| error.to_string())?,
+            ports: PortSet::parse(record.text("ports")?, &Services::default())
+                .map_err(|error| error.to_string())?,
             order,
             shard: Shard::WHOLE,
             endpoints_of_all: endpoints,
             addresses_of_all: addresses,
-            digest: u64::from_str_radix(digest, 16).map_err(|_| format!("{digest:?} is no digest"))?,
-            warnings: record.texts("warnings").into_iter().map(printable).collect(),
+            digest: u64::from_str_radix(digest, 16)
+                .map_err(|_| format!("{digest:?} is no digest"))?,
+            warnings: record
+                .texts("warnings")
+                .into_iter()
+                .map(printable)
+                .collect(),
             names: Names::default(),
         },
         shard,
@@ -150,7 +206,10 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             },
             miss_rate_ppm: (record.real("miss_rate")? * 1e6).round() as u32,
             max_retries: record.number("max_retries")?,
-            rate: rate.map(|per_s| Rate { per_s, public_only: record.flag("max_rate_public_only") }),
+            rate: rate.map(|per_s| Rate {
+                per_s,
+                public_only: record.flag("max_rate_public_only"),
+            }),
             scan_silent: record.flag("scan_silent"),
             tell_unscanned: false,
             banner_wait_us: record.maybe("banner_wait_us")?,
@@ -163,12 +222,18 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             available_bytes: limits.maybe("available_bytes")?,
             tcp_available_bytes: limits.maybe("tcp_available_bytes")?,
         },
-        cap: (limits.number("cap")?, named(&SetBy::ALL, SetBy::as_str, limits.text("set_by")?)?),
+        cap: (
+            limits.number("cap")?,
+            named(&SetBy::ALL, SetBy::as_str, limits.text("set_by")?)?,
+        ),
     })
 }
 
 pub(super) fn finding(record: Fields, started_at: SystemTime) -> Result<Finding> {
-    let by = record.text("reason_ip").ok().map(|ip| ip.parse().map_err(|_| format!("{ip:?} is no address")));
+    let by = record
+        .text("reason_ip")
+        .ok()
+        .map(|ip| ip.parse().map_err(|_| format!("{ip:?} is no address")));
     Ok(Finding {
         endpoint: record.endpoint(record.number("port")?)?,
         reason: named(&Reason::ALL, Reason::as_str, record.text("reason")?)?,
@@ -182,7 +247,10 @@ pub(super) fn finding(record: Fields, started_at: SystemTime) -> Result<Finding>
 
 /// The counts of a host; its rows are in the findings.
 pub(super) fn host(record: Fields, started_at: SystemTime) -> Result<HostReport> {
-    let mut host = HostReport::unheard(record.endpoint(0)?, record.since("first_timestamp", started_at)?);
+    let mut host = HostReport::unheard(
+        record.endpoint(0)?,
+        record.since("first_timestamp", started_at)?,
+    );
     host.last = record.since("timestamp", started_at)?;
     for (name, count) in record.counts("reasons")? {
         host.count(named(&Reason::ALL, Reason::as_str, name)?, count);
@@ -192,14 +260,28 @@ pub(super) fn host(record: Fields, started_at: SystemTime) -> Result<HostReport>
 
 fn notices(record: Fields) -> Result<Notices> {
     let count = |name| record.number::<u32>(name).map(u64::from);
-    Ok(Notices { connections: count("connections")?, datagrams: count("datagrams")?, failed: count("failed")? })
+    Ok(Notices {
+        connections: count("connections")?,
+        datagrams: count("datagrams")?,
+        failed: count("failed")?,
+    })
 }
 
 /// Bytes from two digits each, no more than a banner has.
 fn bytes(hex: &str) -> Result<Box<[u8]>> {
-    let byte = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    let bytes: Option<Box<[u8]>> = hex.as_bytes().chunks(2).map(|digits| byte(digits).filter(|_| digits.len() == 2)).collect();
-    bytes.filter(|bytes| bytes.len() <= BANNER_BYTES).ok_or_else(|| format!("{hex:.80?} are no bytes of a banner"))
+    let byte = |digits: &[u8]| {
+        std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+    };
+    let bytes: Option<Box<[u8]>> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| byte(digits).filter(|_| digits.len() == 2))
+        .collect();
+    bytes
+        .filter(|bytes| bytes.len() <= BANNER_BYTES)
+        .ok_or_else(|| format!("{hex:.80?} are no bytes of a banner"))
 }
 
 /// What was counted, without what is not added up: how late the loop was, and where its time went.
@@ -207,7 +289,12 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
     let (planned, cap) = (record.number("planned")?, record.number("cap")?);
     let mut stats = Stats::new(planned, cap);
     let reasons = record.counts::<u64>("reasons")?;
-    if reasons.iter().map(|&(_, count)| u128::from(count)).sum::<u128>() > planned.into() {
+    if reasons
+        .iter()
+        .map(|&(_, count)| u128::from(count))
+        .sum::<u128>()
+        > planned.into()
+    {
         return Err("its counts do not add up".into());
     }
     for (name, count) in reasons {
@@ -230,17 +317,38 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         (&mut stats.self_connects, "self_connects"),
     ] {
         // No scan counts further, and sums of two are still numbers.
-        *count = record.number(name).and_then(|count| if count < 1 << 53 { Ok(count) } else { Err(format!("{name:?} is too large")) })?;
+        *count = record.number(name).and_then(|count| {
+            if count < 1 << 53 {
+                Ok(count)
+            } else {
+                Err(format!("{name:?} is too large"))
+            }
+        })?;
     }
     if stats.retries > stats.attempts {
         return Err("its counts do not add up".into());
     }
     stats.outages = record.number("outages")?;
-    (stats.peak_in_flight, stats.lowest_cap) = (record.number("peak_in_flight")?, record.number("lowest_cap")?);
+    (stats.peak_in_flight, stats.lowest_cap) = (
+        record.number("peak_in_flight")?,
+        record.number("lowest_cap")?,
+    );
     let pair = |pair: &Value| Some((pair.get(0)?.as_u64()?, pair.get(1)?.as_u64()?));
-    stats.rtt = Histogram::from_buckets(&record.list("rtt_buckets").filter_map(pair).collect::<Vec<_>>());
-    stats.missed = Missed { expected: record.real("missed_estimate")?, high: record.real("missed_high")? };
-    stats.all_open = record.texts("all_open").into_iter().map(|ip| endpoint(ip, 0)).collect::<Result<_>>()?;
+    stats.rtt = Histogram::from_buckets(
+        &record
+            .list("rtt_buckets")
+            .filter_map(pair)
+            .collect::<Vec<_>>(),
+    );
+    stats.missed = Missed {
+        expected: record.real("missed_estimate")?,
+        high: record.real("missed_high")?,
+    };
+    stats.all_open = record
+        .texts("all_open")
+        .into_iter()
+        .map(|ip| endpoint(ip, 0))
+        .collect::<Result<_>>()?;
     Ok(Summary {
         stats,
         elapsed: Time::from_us(record.number("elapsed_us")?),

@@ -1,5 +1,5 @@
-//! The JSON records: the fields are described one by one in docs/OUTPUT.md; what is here is a contract. It knows findings and counters,
-//! no sockets.
+//! The JSON records: the fields are described one by one in docs/OUTPUT.md; what is here is a
+//! contract. It knows findings and counters, no sockets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,11 +8,15 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary, banner_text, ip_text, printable};
+use super::{
+    Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary,
+    banner_text, ip_text, printable,
+};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
-/// The version of the records' meaning. New fields do not change it; a field that changes or goes does.
+/// The version of the records' meaning. New fields do not change it; a field that changes or goes
+/// does.
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -184,7 +188,11 @@ pub(super) struct Quantiles {
 impl Quantiles {
     pub fn of(times: &Histogram) -> Option<Self> {
         let quantile = |quantile| times.quantile_us(quantile);
-        Some(Quantiles { p50: quantile(0.5)?, p90: quantile(0.9)?, p99: quantile(0.99)? })
+        Some(Quantiles {
+            p50: quantile(0.5)?,
+            p90: quantile(0.9)?,
+            p99: quantile(0.99)?,
+        })
     }
 }
 
@@ -197,8 +205,18 @@ struct NoticesOf {
 }
 
 impl NoticesOf {
-    fn of(Notices { connections, datagrams, failed }: Notices) -> Option<Self> {
-        (connections + datagrams + failed > 0).then_some(NoticesOf { connections, datagrams, failed })
+    fn of(
+        Notices {
+            connections,
+            datagrams,
+            failed,
+        }: Notices,
+    ) -> Option<Self> {
+        (connections + datagrams + failed > 0).then_some(NoticesOf {
+            connections,
+            datagrams,
+            failed,
+        })
     }
 }
 
@@ -215,9 +233,23 @@ struct LocalOf {
 }
 
 impl LocalOf {
-    fn of(LocalPort { endpoint, reason, listens, owner }: &LocalPort) -> Self {
+    fn of(
+        LocalPort {
+            endpoint,
+            reason,
+            listens,
+            owner,
+        }: &LocalPort,
+    ) -> Self {
         let (ip, state) = (ip_text(*endpoint), reason.state().as_str());
-        LocalOf { ip, port: endpoint.port(), state, reason: *reason, listens: *listens, owner: owner.as_deref().map(printable) }
+        LocalOf {
+            ip,
+            port: endpoint.port(),
+            state,
+            reason: *reason,
+            listens: *listens,
+            owner: owner.as_deref().map(printable),
+        }
     }
 }
 
@@ -229,7 +261,15 @@ struct Cost {
 }
 
 fn costs(profile: Profile) -> BTreeMap<&'static str, Cost> {
-    let cost = |(phase, cost): (Phase, PhaseCost)| (phase.as_str(), Cost { calls: cost.calls, ns: cost.ns });
+    let cost = |(phase, cost): (Phase, PhaseCost)| {
+        (
+            phase.as_str(),
+            Cost {
+                calls: cost.calls,
+                ns: cost.ns,
+            },
+        )
+    };
     Phase::ALL.into_iter().zip(profile).map(cost).collect()
 }
 
@@ -253,9 +293,20 @@ impl<'a> Start<'a> {
             addresses: plan.addresses,
             ports_per_address: plan.ports_per_address,
             ports: plan.ports.to_string(),
-            plan: WholePlan { digest: format!("{:016x}", plan.digest), endpoints: plan.endpoints_of_all, addresses: plan.addresses_of_all },
-            shard: shard.map(|shard| ShardOf { number: shard.number(), of: shard.of() }),
-            show: State::ALL.into_iter().filter(|&state| show.lists(state)).map(|state| state.as_str()).collect(),
+            plan: WholePlan {
+                digest: format!("{:016x}", plan.digest),
+                endpoints: plan.endpoints_of_all,
+                addresses: plan.addresses_of_all,
+            },
+            shard: shard.map(|shard| ShardOf {
+                number: shard.number(),
+                of: shard.of(),
+            }),
+            show: State::ALL
+                .into_iter()
+                .filter(|&state| show.lists(state))
+                .map(|state| state.as_str())
+                .collect(),
             warnings: plan.warnings.clone(),
             timeout_us: settings.timeouts.fixed_us,
             min_timeout_us: settings.timeouts.min_us,
@@ -282,7 +333,12 @@ impl<'a> Start<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub fn of(finding: &Finding, names: &'a Names, services: &'a Services, started_at: SystemTime) -> Self {
+    pub fn of(
+        finding: &Finding,
+        names: &'a Names,
+        services: &'a Services,
+        started_at: SystemTime,
+    ) -> Self {
         let port = finding.endpoint.port();
         Found {
             ip: ip_text(finding.endpoint),
@@ -296,7 +352,10 @@ impl<'a> Found<'a> {
             attempts: finding.attempts,
             service: services.name(port),
             banner: finding.banner.as_deref().map(banner_text),
-            banner_hex: finding.banner.as_deref().map(|banner| banner.iter().map(|byte| format!("{byte:02x}")).collect()),
+            banner_hex: finding
+                .banner
+                .as_deref()
+                .map(|banner| banner.iter().map(|byte| format!("{byte:02x}")).collect()),
             timestamp: timestamp(started_at, finding.at),
         }
     }
@@ -311,7 +370,11 @@ impl<'a> Host<'a> {
             closed: host.in_state(State::Closed),
             filtered: host.in_state(State::Filtered),
             unscanned: host.in_state(State::Unscanned),
-            reasons: host.counts.iter().map(|&(reason, count)| (reason.as_str(), count)).collect(),
+            reasons: host
+                .counts
+                .iter()
+                .map(|&(reason, count)| (reason.as_str(), count))
+                .collect(),
             first_timestamp: timestamp(started_at, host.first),
             timestamp: timestamp(started_at, host.last),
         }
@@ -321,7 +384,9 @@ impl<'a> Host<'a> {
 impl End<'_> {
     pub fn of(summary: &Summary, started_at: SystemTime) -> End<'_> {
         let stats = &summary.stats;
-        let reasons = State::ALL.into_iter().flat_map(|state| stats.reasons(state));
+        let reasons = State::ALL
+            .into_iter()
+            .flat_map(|state| stats.reasons(state));
         End {
             exit: summary.exit.as_str(),
             planned: stats.planned,
@@ -329,7 +394,9 @@ impl End<'_> {
             closed: stats.in_state(State::Closed),
             filtered: stats.in_state(State::Filtered),
             unscanned: stats.in_state(State::Unscanned),
-            reasons: reasons.map(|(reason, count)| (reason.as_str(), count)).collect(),
+            reasons: reasons
+                .map(|(reason, count)| (reason.as_str(), count))
+                .collect(),
             attempts: stats.attempts,
             retries: stats.retries,
             lost: stats.lost,
@@ -348,10 +415,16 @@ impl End<'_> {
             outages: stats.outages,
             outage_us: stats.outage_us,
             self_connects: stats.self_connects,
-            own_errors: stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect(),
+            own_errors: stats
+                .own_errors()
+                .map(|(error, count)| (error.as_str(), count))
+                .collect(),
             local_error: summary.local_error.as_deref(),
             notices: NoticesOf::of(summary.notices),
-            local: summary.local.as_ref().map(|local| local.ports.iter().map(LocalOf::of).collect()),
+            local: summary
+                .local
+                .as_ref()
+                .map(|local| local.ports.iter().map(LocalOf::of).collect()),
             elapsed_us: summary.elapsed.us,
             probes_per_s: summary.probes_per_s() as u64,
             peak_in_flight: stats.peak_in_flight,
@@ -379,7 +452,10 @@ pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
 
 /// Errors of our own side by name.
 pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
-    stats.own_errors().map(|(error, count)| (error.as_str(), count)).collect()
+    stats
+        .own_errors()
+        .map(|(error, count)| (error.as_str(), count))
+        .collect()
 }
 
 /// To six places: more would be noise.

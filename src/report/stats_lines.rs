@@ -1,5 +1,6 @@
-//! What a scan is doing, each second: a JSON line for who watches it from outside. The fields are described one by one in
-//! docs/OUTPUT.md; what is written here is a contract. It knows counters and how fast they grow, no sockets.
+//! What a scan is doing, each second: a JSON line for who watches it from outside. The fields are
+//! described one by one in docs/OUTPUT.md; what is written here is a contract. It knows counters
+//! and how fast they grow, no sockets.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,7 +12,8 @@ use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 
 /// Writes a JSON line to `W` each second, and one at the end. A line that `W` cannot take at once
-/// ([`WouldBlock`](io::ErrorKind::WouldBlock)) is dropped and counted: a slow reader costs lines and no time.
+/// ([`WouldBlock`](io::ErrorKind::WouldBlock)) is dropped and counted: a slow reader costs lines
+/// and no time.
 #[derive(Debug)]
 pub struct StatsLines<W> {
     out: W,
@@ -60,13 +62,24 @@ const EVERY_US: u64 = 1_000_000;
 impl<W: Write> StatsLines<W> {
     /// A sink that writes to `out`, each line with one call.
     pub fn new(out: W) -> Self {
-        StatsLines { out, next: Time::default(), last: None, pace: None, dropped: 0 }
+        StatsLines {
+            out,
+            next: Time::default(),
+            last: None,
+            pace: None,
+            dropped: 0,
+        }
     }
 
     fn write(&mut self, stats: &Stats, now: Time, is_last: bool) -> io::Result<()> {
-        let counted = Counted { attempts: stats.attempts, settled: stats.settled() };
+        let counted = Counted {
+            attempts: stats.attempts,
+            settled: stats.settled(),
+        };
         let (since, before) = self.last.replace((now, counted)).unwrap_or_default();
-        let per_s = |now_count: u64, before: u64| (now_count - before) * 1_000_000 / now.us_since(since).max(1);
+        let per_s = |now_count: u64, before: u64| {
+            (now_count - before) * 1_000_000 / now.us_since(since).max(1)
+        };
         let line = Line {
             r#type: "stats",
             elapsed_us: now.us,
@@ -154,6 +167,9 @@ mod tests {
         let mut slow = Slow::default();
         play(&mut StatsLines::new(&mut slow));
         let line: serde_json::Value = serde_json::from_slice(&slow.0).expect("one line is left");
-        assert_eq!((&line["dropped_lines"], &line["is_last"]), (&1.into(), &true.into()));
+        assert_eq!(
+            (&line["dropped_lines"], &line["is_last"]),
+            (&1.into(), &true.into())
+        );
     }
 }

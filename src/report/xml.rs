@@ -1,11 +1,15 @@
-//! nmap's XML (its nmap.dtd, xmloutputversion 1.05): a `host` element when a host is done with. It knows hosts and counters, no
-//! sockets. What of nmap's elements a connect scan has nothing to say in is left out; docs/OUTPUT.md lists what is there.
+//! nmap's XML (its nmap.dtd, xmloutputversion 1.05): a `host` element when a host is done with. It
+//! knows hosts and counters, no sockets. What of nmap's elements a connect scan has nothing to say
+//! in is left out; docs/OUTPUT.md lists what is there.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::nmap::Nmap;
-use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable};
+use super::{
+    Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text,
+    ip_text, printable,
+};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -22,17 +26,33 @@ pub struct Xml<'a, W> {
 }
 
 impl<'a, W: Write> Xml<'a, W> {
-    /// A sink that writes to `out` and lists the states of `show`; the others are counted. `scanner` is who it says it is: nmap's
-    /// DTD knows nmap only.
-    pub fn new(out: W, show: StateSet, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
-        Xml { out: WholeLines::new(out), show, services, nmap: Nmap::new(scanner, arguments) }
+    /// A sink that writes to `out` and lists the states of `show`; the others are counted.
+    /// `scanner` is who it says it is: nmap's DTD knows nmap only.
+    pub fn new(
+        out: W,
+        show: StateSet,
+        services: &'a Services,
+        scanner: &str,
+        arguments: &[String],
+    ) -> Self {
+        Xml {
+            out: WholeLines::new(out),
+            show,
+            services,
+            nmap: Nmap::new(scanner, arguments),
+        }
     }
 
     fn head(&self, plan: &Outline) -> String {
-        let (start, time) = (self.nmap.seconds(Time::default()), self.nmap.ctime(Time::default()));
+        let (start, time) = (
+            self.nmap.seconds(Time::default()),
+            self.nmap.ctime(Time::default()),
+        );
         let (scanner, arguments) = (escaped(&self.nmap.scanner), escaped(&self.nmap.arguments));
         // Two hyphens would end the comment.
-        let comment = escaped(&self.nmap.initiated()).replace("--", "-&#45;").replace("--", "-&#45;");
+        let comment = escaped(&self.nmap.initiated())
+            .replace("--", "-&#45;")
+            .replace("--", "-&#45;");
         let version = env!("CARGO_PKG_VERSION");
         // Readers look for the first element at the beginning of a line.
         format!(
@@ -53,29 +73,57 @@ impl<'a, W: Write> Xml<'a, W> {
             None => ("unknown", "no-response"),
         };
         let (first, last) = (self.nmap.seconds(host.first), self.nmap.seconds(host.last));
-        let family = if host.address.is_ipv4() { "ipv4" } else { "ipv6" };
+        let family = if host.address.is_ipv4() {
+            "ipv4"
+        } else {
+            "ipv6"
+        };
         let ip = ip_text(host.address);
         let mut text = format!(
             "<host starttime=\"{first}\" endtime=\"{last}\"><status state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"/>\n\
              <address addr=\"{ip}\" addrtype=\"{family}\"/>\n"
         );
         if let Some(name) = self.nmap.names.get(host.address.ip()) {
-            let _ = writeln!(text, "<hostnames>\n<hostname name=\"{}\" type=\"user\"/>\n</hostnames>", escaped(name));
+            let _ = writeln!(
+                text,
+                "<hostnames>\n<hostname name=\"{}\" type=\"user\"/>\n</hostnames>",
+                escaped(name)
+            );
         }
         text += "<ports>";
-        State::ALL.into_iter().for_each(|state| self.folded(&mut text, host, state));
-        for row in host.rows.iter().filter(|row| self.show.lists(row.reason.state())) {
-            let (port, state, reason) = (row.port, state_word(row.reason.state()), row.reason.as_str());
-            let by = row.reason_ip.map_or(String::new(), |ip| format!(" reason_ip=\"{ip}\""));
+        State::ALL
+            .into_iter()
+            .for_each(|state| self.folded(&mut text, host, state));
+        for row in host
+            .rows
+            .iter()
+            .filter(|row| self.show.lists(row.reason.state()))
+        {
+            let (port, state, reason) = (
+                row.port,
+                state_word(row.reason.state()),
+                row.reason.as_str(),
+            );
+            let by = row
+                .reason_ip
+                .map_or(String::new(), |ip| format!(" reason_ip=\"{ip}\""));
             let _ = write!(
                 text,
                 "<port protocol=\"tcp\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"{by}/>"
             );
             if let Some(name) = self.services.name(port) {
-                let _ = write!(text, "<service name=\"{}\" method=\"table\" conf=\"3\"/>", escaped(name));
+                let _ = write!(
+                    text,
+                    "<service name=\"{}\" method=\"table\" conf=\"3\"/>",
+                    escaped(name)
+                );
             }
             if let Some(banner) = &row.banner {
-                let _ = write!(text, "<script id=\"banner\" output=\"{}\"/>", escaped(&banner_text(banner)));
+                let _ = write!(
+                    text,
+                    "<script id=\"banner\" output=\"{}\"/>",
+                    escaped(&banner_text(banner))
+                );
             }
             text += "</port>\n";
         }
@@ -89,21 +137,43 @@ impl<'a, W: Write> Xml<'a, W> {
         if count == 0 || self.show.lists(state) {
             return;
         }
-        let _ = writeln!(text, "<extraports state=\"{}\" count=\"{count}\">", state_word(state));
-        for (reason, count) in host.counts.iter().filter(|(reason, _)| reason.state() == state) {
-            let _ = writeln!(text, "<extrareasons reason=\"{}\" count=\"{count}\"/>", reason.as_str());
+        let _ = writeln!(
+            text,
+            "<extraports state=\"{}\" count=\"{count}\">",
+            state_word(state)
+        );
+        for (reason, count) in host
+            .counts
+            .iter()
+            .filter(|(reason, _)| reason.state() == state)
+        {
+            let _ = writeln!(
+                text,
+                "<extrareasons reason=\"{}\" count=\"{count}\"/>",
+                reason.as_str()
+            );
         }
         *text += "</extraports>\n";
     }
 
     fn tail(&self, summary: &Summary) -> String {
-        let (end, time) = (self.nmap.seconds(summary.elapsed), self.nmap.ctime(summary.elapsed));
-        let (done, elapsed) = (escaped(&self.nmap.done(summary)), summary.elapsed.us as f64 / 1e6);
+        let (end, time) = (
+            self.nmap.seconds(summary.elapsed),
+            self.nmap.ctime(summary.elapsed),
+        );
+        let (done, elapsed) = (
+            escaped(&self.nmap.done(summary)),
+            summary.elapsed.us as f64 / 1e6,
+        );
         let exit = match summary.exit {
             Exit::Complete => "exit=\"success\"".into(),
             other => {
                 let unscanned = summary.stats.in_state(State::Unscanned);
-                format!("exit=\"error\" errormsg=\"{}: {unscanned} of {} endpoints unscanned\"", other.as_str(), summary.stats.planned)
+                format!(
+                    "exit=\"error\" errormsg=\"{}: {unscanned} of {} endpoints unscanned\"",
+                    other.as_str(),
+                    summary.stats.planned
+                )
             }
         };
         let (up, total) = (self.nmap.hosts_up(summary), self.nmap.addresses);
@@ -123,8 +193,8 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-/// Text as it may stand in an attribute. What XML cannot have at all (control characters, in whatever spelling) is told as Rust would
-/// write it, `\u{1b}`.
+/// Text as it may stand in an attribute. What XML cannot have at all (control characters, in
+/// whatever spelling) is told as Rust would write it, `\u{1b}`.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in printable(text).chars() {
@@ -184,13 +254,25 @@ mod tests {
         let services = fixture::services();
         let mut out = Vec::new();
         let show = StateSet::states([State::Open, State::Filtered]);
-        fixture::play(&mut Xml::new(&mut out, show, &services, "portreeve", &fixture::arguments()));
+        fixture::play(&mut Xml::new(
+            &mut out,
+            show,
+            &services,
+            "portreeve",
+            &fixture::arguments(),
+        ));
         fixture::golden("findings.xml", std::str::from_utf8(&out).expect("UTF-8"));
     }
 
     #[test]
     fn nothing_leaves_its_attribute() {
-        assert_eq!(escaped("a<b>&\"c\"'d'-->"), "a&lt;b&gt;&amp;&quot;c&quot;&apos;d&apos;--&gt;");
-        assert_eq!(escaped("\x1b[2J\0\n\u{85}\u{fffe}é"), "\\u{1b}[2J\\u{0}\\n\\u{85}\\u{fffe}é");
+        assert_eq!(
+            escaped("a<b>&\"c\"'d'-->"),
+            "a&lt;b&gt;&amp;&quot;c&quot;&apos;d&apos;--&gt;"
+        );
+        assert_eq!(
+            escaped("\x1b[2J\0\n\u{85}\u{fffe}é"),
+            "\\u{1b}[2J\\u{0}\\n\\u{85}\\u{fffe}é"
+        );
     }
 }

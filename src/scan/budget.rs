@@ -1,5 +1,6 @@
-//! How many sockets may be in flight: the cap that follows from the machine's limits, and how it gives way when the
-//! kernel says no. It computes with numbers it is given; reading them from the system is the engine's.
+//! How many sockets may be in flight: the cap that follows from the machine's limits, and how it
+//! gives way when the kernel says no. It computes with numbers it is given; reading them from the
+//! system is the engine's.
 
 use super::time::Time;
 use super::verdict::{OwnError, Reason};
@@ -15,22 +16,26 @@ pub struct Limits {
     pub max_fds: Option<u32>,
     /// Bytes of memory that are available to this process, where the system tells.
     pub available_bytes: Option<u64>,
-    /// Bytes that TCP may still take before the kernel feels pressure (`net.ipv4.tcp_mem`), where the system tells.
+    /// Bytes that TCP may still take before the kernel feels pressure (`net.ipv4.tcp_mem`), where
+    /// the system tells.
     pub tcp_available_bytes: Option<u64>,
 }
 
 /// Descriptors that are kept free, and for what.
-pub const RESERVE: [(&str, u64); 2] =
-    [("reading the system's state while the scan runs", 1), ("what the C library may open behind our back", 3)];
+pub const RESERVE: [(&str, u64); 2] = [
+    ("reading the system's state while the scan runs", 1),
+    ("what the C library may open behind our back", 3),
+];
 
-/// Kernel memory of one socket that waits for an answer: 5 KiB of objects and one page with the queued SYN
-/// (20,000 of them took 180 MB on Linux 6.18).
+/// Kernel memory of one socket that waits for an answer: 5 KiB of objects and one page with the
+/// queued SYN (20,000 of them took 180 MB on Linux 6.18).
 pub const SOCKET_BYTES: u64 = 9 * 1024;
 /// The part of it that TCP's own account sees: that page.
 const SOCKET_TCP_BYTES: u64 = 4 * 1024;
 /// Never more than one part in this many of what is available.
 pub const MEMORY_SHARE: u64 = 4;
-/// Where nothing else limits, for instance RLIM_INFINITY on a large machine: as many as one host has ports.
+/// Where nothing else limits, for instance RLIM_INFINITY on a large machine: as many as one host
+/// has ports.
 const ENOUGH: u64 = 65_536;
 
 /// Which of the limits decided the cap.
@@ -50,7 +55,13 @@ pub enum SetBy {
 
 impl SetBy {
     /// All of them.
-    pub const ALL: [SetBy; 5] = [SetBy::Nofile, SetBy::MaxFds, SetBy::Memory, SetBy::TcpMemory, SetBy::Enough];
+    pub const ALL: [SetBy; 5] = [
+        SetBy::Nofile,
+        SetBy::MaxFds,
+        SetBy::Memory,
+        SetBy::TcpMemory,
+        SetBy::Enough,
+    ];
 
     /// The limit's name in reports.
     pub fn as_str(self) -> &'static str {
@@ -67,8 +78,12 @@ impl SetBy {
 impl Limits {
     /// How many sockets may be in flight at most, at least 1, and which limit says so.
     pub fn cap(&self) -> (u32, SetBy) {
-        let known = SetBy::ALL.into_iter().filter_map(|set_by| Some((self.sockets(set_by)?, set_by)));
-        let (cap, set_by) = known.min_by_key(|&(cap, _)| cap).unwrap_or((1, SetBy::Enough));
+        let known = SetBy::ALL
+            .into_iter()
+            .filter_map(|set_by| Some((self.sockets(set_by)?, set_by)));
+        let (cap, set_by) = known
+            .min_by_key(|&(cap, _)| cap)
+            .unwrap_or((1, SetBy::Enough));
         (cap.clamp(1, ENOUGH) as u32, set_by)
     }
 
@@ -77,10 +92,18 @@ impl Limits {
         let reserve: u64 = RESERVE.iter().map(|&(_, count)| count).sum();
         match limit {
             SetBy::Nofile if self.nofile == u64::MAX => None,
-            SetBy::Nofile => Some(self.nofile.saturating_sub(self.already_open).saturating_sub(reserve)),
+            SetBy::Nofile => Some(
+                self.nofile
+                    .saturating_sub(self.already_open)
+                    .saturating_sub(reserve),
+            ),
             SetBy::MaxFds => self.max_fds.map(u64::from),
-            SetBy::Memory => self.available_bytes.map(|bytes| bytes / MEMORY_SHARE / SOCKET_BYTES),
-            SetBy::TcpMemory => self.tcp_available_bytes.map(|bytes| bytes / MEMORY_SHARE / SOCKET_TCP_BYTES),
+            SetBy::Memory => self
+                .available_bytes
+                .map(|bytes| bytes / MEMORY_SHARE / SOCKET_BYTES),
+            SetBy::TcpMemory => self
+                .tcp_available_bytes
+                .map(|bytes| bytes / MEMORY_SHARE / SOCKET_TCP_BYTES),
             SetBy::Enough => Some(ENOUGH),
         }
     }
@@ -96,26 +119,34 @@ pub(super) struct Budget {
     stalled_since: Option<Time>,
 }
 
-/// After a failure the cap stays for a second, then grows each second. Where descriptors ran out it doubles, since a step
-/// that was too bold costs one failed call; where memory or ports ran out others suffer too, and it grows by an eighth.
+/// After a failure the cap stays for a second, then grows each second. Where descriptors ran out it
+/// doubles, since a step that was too bold costs one failed call; where memory or ports ran out
+/// others suffer too, and it grows by an eighth.
 const GROWTH_STEP_US: u64 = 1_000_000;
 const GENTLE_DIVISOR: u32 = 8;
 const LEAST_FOR_PORTS: u32 = 16;
-/// With nothing in flight and every attempt failing on our own side for this long, waiting longer is not scanning.
+/// With nothing in flight and every attempt failing on our own side for this long, waiting longer
+/// is not scanning.
 const STALL_US: u64 = 10_000_000;
 
 impl Budget {
     pub fn new(limit: u32) -> Self {
-        Budget { limit, cap: limit, grows_at: Time::default(), grows_gently: false, stalled_since: None }
+        Budget {
+            limit,
+            cap: limit,
+            grows_at: Time::default(),
+            grows_gently: false,
+            stalled_since: None,
+        }
     }
 
     pub fn cap(&self) -> u32 {
         self.cap
     }
 
-    /// The kernel said no while `in_flight` others were held: so many is what it can bear. Descriptors are counted
-    /// exactly; memory is shared with others, so leave them some; source ports are mostly short towards one destination
-    /// only, so go on with the others.
+    /// The kernel said no while `in_flight` others were held: so many is what it can bear.
+    /// Descriptors are counted exactly; memory is shared with others, so leave them some; source
+    /// ports are mostly short towards one destination only, so go on with the others.
     pub fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
         let bearable = match error.reason() {
             Reason::OutOfDescriptors => in_flight,
@@ -135,13 +166,20 @@ impl Budget {
 
     /// Whether nothing has worked for so long that nothing will.
     pub fn is_stalled(&self, in_flight: u32, now: Time) -> bool {
-        in_flight == 0 && self.stalled_since.is_some_and(|since| now.us_since(since) >= STALL_US)
+        in_flight == 0
+            && self
+                .stalled_since
+                .is_some_and(|since| now.us_since(since) >= STALL_US)
     }
 
     /// Lets the cap grow if its time has come.
     pub fn grow(&mut self, now: Time) {
         if self.cap < self.limit && now >= self.grows_at {
-            let step = if self.grows_gently { (self.cap / GENTLE_DIVISOR).max(1) } else { self.cap };
+            let step = if self.grows_gently {
+                (self.cap / GENTLE_DIVISOR).max(1)
+            } else {
+                self.cap
+            };
             self.cap = (self.cap + step).min(self.limit);
             self.grows_at = now.plus_us(GROWTH_STEP_US);
         }
@@ -163,22 +201,90 @@ mod tests {
 
     #[test]
     fn the_smallest_limit_decides() {
-        let roomy =
-            Limits { nofile: 20_000, already_open: 6, max_fds: None, available_bytes: Some(8 << 30), tcp_available_bytes: Some(2 << 30) };
+        let roomy = Limits {
+            nofile: 20_000,
+            already_open: 6,
+            max_fds: None,
+            available_bytes: Some(8 << 30),
+            tcp_available_bytes: Some(2 << 30),
+        };
         check(roomy, 19_990, SetBy::Nofile);
-        check(Limits { nofile: 16, already_open: 4, ..roomy }, 8, SetBy::Nofile);
-        check(Limits { nofile: 3, already_open: 4, ..roomy }, 1, SetBy::Nofile);
-        check(Limits { max_fds: Some(1), ..roomy }, 1, SetBy::MaxFds);
-        check(Limits { nofile: u64::MAX, available_bytes: None, tcp_available_bytes: None, ..roomy }, 65_536, SetBy::Enough);
-        check(Limits { nofile: 1_000_000, ..roomy }, 65_536, SetBy::Enough);
-        check(Limits { available_bytes: Some(72 << 20), ..roomy }, 2_048, SetBy::Memory);
-        check(Limits { tcp_available_bytes: Some(16 << 20), ..roomy }, 1_024, SetBy::TcpMemory);
-        check(Limits { available_bytes: Some(0), ..roomy }, 1, SetBy::Memory);
+        check(
+            Limits {
+                nofile: 16,
+                already_open: 4,
+                ..roomy
+            },
+            8,
+            SetBy::Nofile,
+        );
+        check(
+            Limits {
+                nofile: 3,
+                already_open: 4,
+                ..roomy
+            },
+            1,
+            SetBy::Nofile,
+        );
+        check(
+            Limits {
+                max_fds: Some(1),
+                ..roomy
+            },
+            1,
+            SetBy::MaxFds,
+        );
+        check(
+            Limits {
+                nofile: u64::MAX,
+                available_bytes: None,
+                tcp_available_bytes: None,
+                ..roomy
+            },
+            65_536,
+            SetBy::Enough,
+        );
+        check(
+            Limits {
+                nofile: 1_000_000,
+                ..roomy
+            },
+            65_536,
+            SetBy::Enough,
+        );
+        check(
+            Limits {
+                available_bytes: Some(72 << 20),
+                ..roomy
+            },
+            2_048,
+            SetBy::Memory,
+        );
+        check(
+            Limits {
+                tcp_available_bytes: Some(16 << 20),
+                ..roomy
+            },
+            1_024,
+            SetBy::TcpMemory,
+        );
+        check(
+            Limits {
+                available_bytes: Some(0),
+                ..roomy
+            },
+            1,
+            SetBy::Memory,
+        );
     }
 
     #[test]
     fn it_shrinks_to_what_was_borne_and_grows_back() {
-        for (error, after, seconds) in [(OwnError::ProcessDescriptors, 100, 4), (OwnError::Buffers, 75, 23)] {
+        for (error, after, seconds) in [
+            (OwnError::ProcessDescriptors, 100, 4),
+            (OwnError::Buffers, 75, 23),
+        ] {
             let mut budget = Budget::new(1_000);
             budget.shrink(error, 100, Time::default());
             assert_eq!(budget.cap(), after);
@@ -201,7 +307,11 @@ mod tests {
         let mut budget = Budget::new(10);
         budget.shrink(OwnError::ProcessDescriptors, 0, Time::default());
         let late = Time::from_us(STALL_US);
-        assert!(budget.is_stalled(0, late) && !budget.is_stalled(1, late) && !budget.is_stalled(0, Time::from_us(1)));
+        assert!(
+            budget.is_stalled(0, late)
+                && !budget.is_stalled(1, late)
+                && !budget.is_stalled(0, Time::from_us(1))
+        );
         budget.progress();
         assert!(!budget.is_stalled(0, late));
     }

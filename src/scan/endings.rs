@@ -1,4 +1,5 @@
-//! How things end: a probe with its verdict, a host when nothing of it is left, the whole scan when it is stopped. The sums add up here.
+//! How things end: a probe with its verdict, a host when nothing of it is left, the whole scan when
+//! it is stopped. The sums add up here.
 
 use std::net::IpAddr;
 
@@ -7,12 +8,14 @@ use super::hosts::{Host, HostId};
 use super::probe::{Probe, Purpose};
 use super::{ATTEMPTS_AT_NOBODY, Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
 
-/// After a stop, so many endpoints that were never taken up are told one by one at most; beyond, all are only counted.
+/// After a stop, so many endpoints that were never taken up are told one by one at most; beyond,
+/// all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
 
 impl Scan {
-    /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this `reason`. Attempts in
-    /// flight come out of [`poll_expired`](Self::poll_expired) at once. A second stop changes nothing.
+    /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this
+    /// `reason`. Attempts in flight come out of [`poll_expired`](Self::poll_expired) at once. A
+    /// second stop changes nothing.
     pub fn handle_stop(&mut self, reason: Reason, now: Time) {
         debug_assert_eq!(reason.state(), State::Unscanned);
         if self.stopped.is_some() {
@@ -30,10 +33,16 @@ impl Scan {
             }
         }
         for host in self.hosts.iter() {
-            count_host(host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+            count_host(
+                host,
+                &self.shared_loss,
+                self.hosts.silent_after(),
+                &mut self.stats,
+            );
         }
         if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
-            self.stats.settle(reason, self.plan.len() - self.stats.begun);
+            self.stats
+                .settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
         }
     }
@@ -42,20 +51,43 @@ impl Scan {
         self.conclude(slot, reason, None, None, now);
     }
 
-    pub(super) fn conclude(&mut self, slot: Slot, reason: Reason, reason_ip: Option<IpAddr>, rtt_us: Option<u64>, now: Time) {
+    pub(super) fn conclude(
+        &mut self,
+        slot: Slot,
+        reason: Reason,
+        reason_ip: Option<IpAddr>,
+        rtt_us: Option<u64>,
+        now: Time,
+    ) {
         let endpoint = self.endpoint_of(slot);
-        let Probe { attempts, host: id, rank, purpose, .. } = self.probes.remove(slot as usize);
+        let Probe {
+            attempts,
+            host: id,
+            rank,
+            purpose,
+            ..
+        } = self.probes.remove(slot as usize);
         self.without_verdict -= u64::from(purpose != Purpose::Verdict);
         match purpose {
             Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
             Purpose::Canary => {}
-            Purpose::Verdict if reason == Reason::NoResponse && !self.hosts.get(id).is_present() => {
+            Purpose::Verdict
+                if reason == Reason::NoResponse && !self.hosts.get(id).is_present() =>
+            {
                 self.hosts.get_mut(id).held.push(rank);
                 self.stats.held += 1;
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.news.push_back(Event::Finding(Finding { endpoint, reason, reason_ip, rtt_us, attempts, banner: None, at: now }));
+                self.news.push_back(Event::Finding(Finding {
+                    endpoint,
+                    reason,
+                    reason_ip,
+                    rtt_us,
+                    attempts,
+                    banner: None,
+                    at: now,
+                }));
             }
         }
         if self.hosts.settled(id) {
@@ -72,7 +104,9 @@ impl Scan {
     /// Whether silent ports of a host that has not answered were asked too seldom for a verdict.
     fn asked_too_little(&self, id: HostId) -> bool {
         let host = self.hosts.get(id);
-        !host.held.is_empty() && host.silent_attempts < ATTEMPTS_AT_NOBODY.min(u16::from(self.settings.max_retries) + 1)
+        !host.held.is_empty()
+            && host.silent_attempts
+                < ATTEMPTS_AT_NOBODY.min(u16::from(self.settings.max_retries) + 1)
     }
 
     /// What became of silent ports of a host that has not answered, when it is over.
@@ -83,16 +117,26 @@ impl Scan {
         }
     }
 
-    /// No port of a host is left. Where it has not answered, its ports may have been asked only once.
+    /// No port of a host is left. Where it has not answered, its ports may have been asked only
+    /// once.
     pub(super) fn finish_host(&mut self, id: HostId, now: Time) {
         if self.stopped.is_none() && self.asked_too_little(id) {
-            return if self.hosts.get(id).is_silent() { self.give_up_host(id, now) } else { self.reopen_held(id) };
+            return if self.hosts.get(id).is_silent() {
+                self.give_up_host(id, now)
+            } else {
+                self.reopen_held(id)
+            };
         }
         self.tell_held(id, self.held_reason(id), now);
         let host = self.hosts.remove(id);
         // After a stop they are all counted.
         if self.stopped.is_none() {
-            count_host(&host, &self.shared_loss, self.hosts.silent_after(), &mut self.stats);
+            count_host(
+                &host,
+                &self.shared_loss,
+                self.hosts.silent_after(),
+                &mut self.stats,
+            );
         }
         self.tell_rest(&host, Reason::NoResponse, false, now);
     }
@@ -108,21 +152,40 @@ impl Scan {
         self.tell_rest(&host, Reason::SilentHost, self.settings.tell_unscanned, now);
     }
 
-    /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict. Whether there was something.
+    /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict.
+    /// Whether there was something.
     pub(super) fn tell_left(&mut self) -> bool {
         let Some((stop_reason, at)) = self.stopped else {
-            let silent = if self.hosts.want_turns() { None } else { self.hosts.poll_silent(true) };
+            let silent = if self.hosts.want_turns() {
+                None
+            } else {
+                self.hosts.poll_silent(true)
+            };
             silent.inspect(|&id| self.give_up_host(id, self.now));
             return silent.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
-            self.tell_held(id, if is_silent { Reason::SilentHost } else { self.held_reason(id) }, at);
+            self.tell_held(
+                id,
+                if is_silent {
+                    Reason::SilentHost
+                } else {
+                    self.held_reason(id)
+                },
+                at,
+            );
             return true;
         }
         // Where not each is told they are counted already.
         let tells_each = self.stats.settled() < self.plan.len();
-        let Some((host, is_silent)) = self.hosts.poll_left(&self.plan, tells_each) else { return false };
-        let reason = if is_silent { Reason::SilentHost } else { stop_reason };
+        let Some((host, is_silent)) = self.hosts.poll_left(&self.plan, tells_each) else {
+            return false;
+        };
+        let reason = if is_silent {
+            Reason::SilentHost
+        } else {
+            stop_reason
+        };
         if tells_each {
             let left = host.untaken().count() as u64;
             self.stats.begun += left;
@@ -137,15 +200,27 @@ impl Scan {
         if tells_each {
             self.news.extend(host.untaken().map(|rank| {
                 let endpoint = self.plan.endpoint(&host.plan, rank);
-                Event::Finding(Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts: 0, banner: None, at })
+                Event::Finding(Finding {
+                    endpoint,
+                    reason,
+                    reason_ip: None,
+                    rtt_us: None,
+                    attempts: 0,
+                    banner: None,
+                    at,
+                })
             }));
         }
-        self.news.push_back(Event::HostDone(HostDone { address: host.plan.address, ports: host.plan.ports, rest: reason }));
+        self.news.push_back(Event::HostDone(HostDone {
+            address: host.plan.address,
+            ports: host.plan.ports,
+            rest: reason,
+        }));
     }
 }
 
-/// Counts a host if it answered, and adds how many of its open ports were probably taken for silent ones, and how many are on hosts like
-/// it that were never heard of.
+/// Counts a host if it answered, and adds how many of its open ports were probably taken for silent
+/// ones, and how many are on hosts like it that were never heard of.
 fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
     let (open, answered) = (f64::from(host.open), f64::from(host.answered));
     if host.answered == 0 {
@@ -154,7 +229,13 @@ fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats
     stats.hosts_answering += 1;
     if host.silent > 0 {
         let chances = [shared.chance(&host.loss), shared.bound(&host.loss)];
-        stats.missed.on_host(chances, host.silent_attempts, answered, f64::from(host.silent), open);
+        stats.missed.on_host(
+            chances,
+            host.silent_attempts,
+            answered,
+            f64::from(host.silent),
+            open,
+        );
     }
     if let Some(asked) = silent_after.filter(|&asked| asked < host.plan.ports) {
         stats.missed.with_hosts(host.answering_share(), asked, open);

@@ -1,7 +1,9 @@
 //! The deciding core: which endpoint is tried when, and what an answer means for it.
 //!
-//! It does no I/O, reads no clock and draws no random number: the time is a parameter, outcomes come in through
-//! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of virtual network in a second.
+//! It does no I/O, reads no clock and draws no random number: the time is a parameter, outcomes
+//! come in through
+//! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of
+//! virtual network in a second.
 
 mod budget;
 mod endings;
@@ -41,7 +43,8 @@ pub use time::{TICK_US, Time};
 pub use verdict::{Event, Finding, HostDone, Outcome, OwnError, Reason, State};
 pub use wheel::Wheel;
 
-/// The number of a probe's place: its entry in the wheel, its socket's place and its token in the poll.
+/// The number of a probe's place: its entry in the wheel, its socket's place and its token in the
+/// poll.
 pub type Slot = u32;
 
 /// What to do for one attempt: connect to `endpoint` and keep the socket at `slot`.
@@ -51,8 +54,8 @@ pub struct Connect {
     pub slot: Slot,
     /// Where to.
     pub endpoint: SocketAddr,
-    /// Above 0: the last attempt met one of our own sockets; take a source port away from the endpoint's, this choice of
-    /// several.
+    /// Above 0: the last attempt met one of our own sockets; take a source port away from the
+    /// endpoint's, this choice of several.
     pub avoid_self: u8,
     /// Whether it gets a datagram, too: each endpoint one, however many attempts there are.
     pub datagram: bool,
@@ -60,9 +63,10 @@ pub struct Connect {
 
 /// A scan under way, without its sockets.
 ///
-/// Call in each turn, with one reading of the clock: [`poll_expired`](Self::poll_expired) until it has no more, giving
-/// each slot's [`Outcome::Silence`] to [`handle_outcome`](Self::handle_outcome); [`poll_connect`](Self::poll_connect)
-/// until it has no more (or for as many as a turn should open), reporting what fails at once;
+/// Call in each turn, with one reading of the clock: [`poll_expired`](Self::poll_expired) until it
+/// has no more, giving each slot's [`Outcome::Silence`] to
+/// [`handle_outcome`](Self::handle_outcome); [`poll_connect`](Self::poll_connect) until it has no
+/// more (or for as many as a turn should open), reporting what fails at once;
 /// [`poll_finding`](Self::poll_finding) until it has no more; wait for events until
 /// [`poll_timeout`](Self::poll_timeout); then hand in the outcomes.
 #[derive(Debug)]
@@ -100,16 +104,19 @@ pub struct Scan {
 
 /// So many more probes than sockets may be under way: they wait for a slow host's turn.
 const MORE_PROBES: usize = 1_024;
-/// Linux sends a SYN again after one second, and then at whole seconds at most (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
+/// Linux sends a SYN again after one second, and then at whole seconds at most
+/// (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
-/// From so many ports on it matters how fast they go, and ports that answer are asked again to find that out.
+/// From so many ports on it matters how fast they go, and ports that answer are asked again to find
+/// that out.
 const CANARIES_FROM: u64 = 16;
-/// A port of a host that has not answered is asked this often at most, until it has; once, where others answer and there are enough
-/// ports to find out by whether anybody is there: new ones are worth more than further attempts.
+/// A port of a host that has not answered is asked this often at most, until it has; once, where
+/// others answer and there are enough ports to find out by whether anybody is there: new ones are
+/// worth more than further attempts.
 const ATTEMPTS_AT_NOBODY: u16 = 2;
 
-/// How many probes may be under way, about. Room for them is asked for at once: what is never touched takes no memory, while
-/// a list that has to grow leaves its old place behind.
+/// How many probes may be under way, about. Room for them is asked for at once: what is never
+/// touched takes no memory, while a list that has to grow leaves its old place behind.
 fn places(plan: &Plan, cap: u32) -> usize {
     (cap as usize + MORE_PROBES).min(plan.len().try_into().unwrap_or(usize::MAX))
 }
@@ -121,13 +128,21 @@ impl Scan {
         let places = places(&plan, cap);
         Scan {
             stats: Stats::new(plan.len(), cap),
-            hosts: Hosts::new(&plan, settings.skips_silent(plan.order(), plan.addresses()), places),
+            hosts: Hosts::new(
+                &plan,
+                settings.skips_silent(plan.order(), plan.addresses()),
+                places,
+            ),
             settings,
             probes: Slab::with_capacity(places),
             wheel: Wheel::with_capacity(places),
             rtts: RttEstimators::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
-            path: if plan.is_loopback() { Adaptive::of_this_machine() } else { Adaptive::default() },
+            path: if plan.is_loopback() {
+                Adaptive::of_this_machine()
+            } else {
+                Adaptive::default()
+            },
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
             outages: Outages::default(),
@@ -146,18 +161,32 @@ impl Scan {
         }
     }
 
-    /// A scan that goes on where another one was, which had counted `stats` until then. None if the snapshot was not taken of this plan,
-    /// or does not add up with `stats`.
-    pub fn resume(plan: Plan, settings: Settings, cap: u32, snapshot: &Snapshot, stats: Stats) -> Option<Self> {
+    /// A scan that goes on where another one was, which had counted `stats` until then. None if the
+    /// snapshot was not taken of this plan, or does not add up with `stats`.
+    pub fn resume(
+        plan: Plan,
+        settings: Settings,
+        cap: u32,
+        snapshot: &Snapshot,
+        stats: Stats,
+    ) -> Option<Self> {
         let mut scan = Scan::new(plan, settings, cap);
         if stats.planned != scan.plan.len() || !scan.hosts.restore(&scan.plan, snapshot) {
             return None;
         }
         let left: u64 = scan.hosts.iter().map(hosts::Host::without_verdict).sum();
-        if scan.plan.len_from(snapshot.taken_up).is_some_and(|later| stats.settled().checked_add(left + later) != Some(stats.planned)) {
+        if scan
+            .plan
+            .len_from(snapshot.taken_up)
+            .is_some_and(|later| stats.settled().checked_add(left + later) != Some(stats.planned))
+        {
             return None;
         }
-        let held = snapshot.hosts.iter().map(|host| host.held.len() as u64).sum::<u64>();
+        let held = snapshot
+            .hosts
+            .iter()
+            .map(|host| host.held.len() as u64)
+            .sum::<u64>();
         let cap = scan.stats.cap;
         (scan.outages.count, scan.outages.lasted_us) = (stats.outages, stats.outage_us);
         scan.stats = stats;
@@ -169,11 +198,15 @@ impl Scan {
         Some(scan)
     }
 
-    /// How far it is, for [`resume`](Self::resume). None as long as there is something to tell, or after a stop: what is told
-    /// already would be missing in what was found, and told again.
+    /// How far it is, for [`resume`](Self::resume). None as long as there is something to tell, or
+    /// after a stop: what is told already would be missing in what was found, and told again.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        let verdicts = self.probes.iter().filter(|(_, probe)| probe.purpose == Purpose::Verdict);
-        let under_way = verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
+        let verdicts = self
+            .probes
+            .iter()
+            .filter(|(_, probe)| probe.purpose == Purpose::Verdict);
+        let under_way =
+            verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
         (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
     }
 
@@ -189,7 +222,10 @@ impl Scan {
 
     /// Whether every endpoint has its verdict and all news were taken.
     pub fn is_finished(&self) -> bool {
-        self.probes.is_empty() && self.news.is_empty() && self.hosts.is_empty() && self.stats.settled() == self.plan.len()
+        self.probes.is_empty()
+            && self.news.is_empty()
+            && self.hosts.is_empty()
+            && self.stats.settled() == self.plan.len()
     }
 
     /// Why the scan was stopped, if it was.
@@ -197,14 +233,21 @@ impl Scan {
         self.stopped.map(|(reason, _)| reason)
     }
 
-    /// A slot whose attempt has run out of time, or was cut short by a stop: release its socket and report silence; or, if it
-    /// [listens](Self::is_listening), that it has [heard](Self::handle_heard) all.
+    /// A slot whose attempt has run out of time, or was cut short by a stop: release its socket and
+    /// report silence; or, if it [listens](Self::is_listening), that it has
+    /// [heard](Self::handle_heard) all.
     pub fn poll_expired(&mut self, now: Time) -> Option<Slot> {
-        let tick = if self.stopped.is_some() { u64::MAX } else { now.us / TICK_US };
+        let tick = if self.stopped.is_some() {
+            u64::MAX
+        } else {
+            now.us / TICK_US
+        };
         while let Some(slot) = self.wheel.pop_expired(tick) {
             let probe = &mut self.probes[slot as usize];
             match (probe.phase, self.stopped) {
-                (Phase::InFlight, None) if probe.deadline().us > tick * TICK_US => self.expect_syn(slot, now),
+                (Phase::InFlight, None) if probe.deadline().us > tick * TICK_US => {
+                    self.expect_syn(slot, now)
+                }
                 (Phase::InFlight | Phase::Listening, _) => return Some(slot),
                 (phase, stopped) => {
                     probe.phase = Phase::Ready;
@@ -233,13 +276,24 @@ impl Scan {
         self.insert_deadline(slot, now);
     }
 
-    /// An attempt waits for its deadline, or for the kernel's next SYN if that comes first, and for the moment before it.
+    /// An attempt waits for its deadline, or for the kernel's next SYN if that comes first, and for
+    /// the moment before it.
     fn insert_deadline(&mut self, slot: Slot, now: Time) {
         let probe = &self.probes[slot as usize];
         let lasted_us = now.us_since(probe.started);
-        let ahead_us = if probe.is_syn_due { 0 } else { pacing::WINDOW_US };
-        let syn = probe.started.plus_us(((lasted_us + ahead_us) / KERNEL_SYN_US + 1) * KERNEL_SYN_US);
-        let next = if syn <= probe.deadline() { Time::from_us(syn.us - ahead_us) } else { probe.deadline() };
+        let ahead_us = if probe.is_syn_due {
+            0
+        } else {
+            pacing::WINDOW_US
+        };
+        let syn = probe
+            .started
+            .plus_us(((lasted_us + ahead_us) / KERNEL_SYN_US + 1) * KERNEL_SYN_US);
+        let next = if syn <= probe.deadline() {
+            Time::from_us(syn.us - ahead_us)
+        } else {
+            probe.deadline()
+        };
         // Rounded up, so that no attempt gets less than its time.
         self.wheel.insert(slot, next.us.div_ceil(TICK_US));
     }
@@ -255,22 +309,33 @@ impl Scan {
         if self.stats.in_flight >= self.budget.cap() {
             return None;
         }
-        self.paced_until = self.outages.wait_until(now).or_else(|| self.path.wait_until(now));
+        self.paced_until = self
+            .outages
+            .wait_until(now)
+            .or_else(|| self.path.wait_until(now));
         if self.paced_until.is_some() {
             return None;
         }
         let places = self.budget.cap() as usize + MORE_PROBES;
-        let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap() && self.probes.len() < places;
+        let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap()
+            && self.probes.len() < places;
         let canaries = (self.stats.begun >= CANARIES_FROM).then(|| self.path.is_uncertain());
         // What our own side held back is not spread.
-        let asks_again = !self.rtts.is_deaf(now) || self.again_at <= now || self.stats.own_errors().next().is_some();
-        let Some((id, turn)) = self.hosts.turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US) else {
+        let asks_again = !self.rtts.is_deaf(now)
+            || self.again_at <= now
+            || self.stats.own_errors().next().is_some();
+        let Some((id, turn)) = self
+            .hosts
+            .turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US)
+        else {
             self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
             return None;
         };
         let endpoint = match turn {
             Turn::Again(slot) => self.endpoint_of(slot),
-            Turn::Port(rank) | Turn::Deferred(rank) | Turn::Canary(rank) => self.plan.endpoint(&self.hosts.get(id).plan, rank),
+            Turn::Port(rank) | Turn::Deferred(rank) | Turn::Canary(rank) => {
+                self.plan.endpoint(&self.hosts.get(id).plan, rank)
+            }
         };
         // A port's first attempt.
         let datagram = self.settings.sends_datagrams && matches!(turn, Turn::Port(_));
@@ -279,26 +344,37 @@ impl Scan {
             return None;
         }
         if !matches!(turn, Turn::Port(_)) {
-            self.again_at = self.rtts.spread(self.hosts.waiting() + self.hosts.deferred(), now);
+            self.again_at = self
+                .rtts
+                .spread(self.hosts.waiting() + self.hosts.deferred(), now);
         }
         self.hosts.take(id, turn);
         let slot = match turn {
             Turn::Again(slot) => slot,
             Turn::Port(rank) => {
                 self.stats.begun += 1;
-                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict)) as Slot
+                self.probes
+                    .insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict))
+                    as Slot
             }
             Turn::Deferred(rank) => self.reopen(id, rank, 1),
             Turn::Canary(rank) => {
                 self.without_verdict += 1;
-                self.probes.insert(Probe::new(id, rank, endpoint.port(), Purpose::Canary)) as Slot
+                self.probes
+                    .insert(Probe::new(id, rank, endpoint.port(), Purpose::Canary))
+                    as Slot
             }
         };
         self.begin(slot, now);
         if datagram {
             self.pacer.begin(endpoint, now);
         }
-        Some(Connect { slot, endpoint, avoid_self: self.probes[slot as usize].avoid_self, datagram })
+        Some(Connect {
+            slot,
+            endpoint,
+            avoid_self: self.probes[slot as usize].avoid_self,
+            datagram,
+        })
     }
 
     /// The endpoint that a slot's probe is for.
@@ -317,8 +393,12 @@ impl Scan {
         let (wait_all, wait) = (self.rtts.wait(self.rtts.all()), self.rtts.wait(host.rtt));
         let is_canary = probe.purpose == Purpose::Canary;
         let is_fresh = attempt == 1 && probe.discards == 0 && !is_canary;
-        let (expected, shares) =
-            self.expectations.begin(host.question(probe.rank.into(), is_fresh), &mut host.sample, [wait_all, wait], now);
+        let (expected, shares) = self.expectations.begin(
+            host.question(probe.rank.into(), is_fresh),
+            &mut host.sample,
+            [wait_all, wait],
+            now,
+        );
         probe.expected = expected;
         host.begins(expected.chance(), is_canary);
         let is_first_limit = self.path.learn(shares.of_many, wait_all, None, now);
@@ -331,8 +411,15 @@ impl Scan {
         });
         probe.intervals = (of_all, of_host);
         // The only attempt gets as long as a last one.
-        let which = if asks_once { ATTEMPTS_AT_NOBODY } else { attempt };
-        let timeout_us = self.outages.begin(self.rtts.attempt_us(host.plan.address, host.rtt, which), now);
+        let which = if asks_once {
+            ATTEMPTS_AT_NOBODY
+        } else {
+            attempt
+        };
+        let timeout_us = self.outages.begin(
+            self.rtts.attempt_us(host.plan.address, host.rtt, which),
+            now,
+        );
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
@@ -348,7 +435,8 @@ impl Scan {
         }
     }
 
-    /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was never taken up.
+    /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was
+    /// never taken up.
     pub fn poll_event(&mut self) -> Option<Event> {
         while self.news.is_empty() && self.probes.is_empty() && !self.is_finished() {
             if !self.tell_left() {
@@ -367,8 +455,8 @@ impl Scan {
         }
     }
 
-    /// When [`poll_expired`](Self::poll_expired) or [`poll_connect`](Self::poll_connect) will have something again if
-    /// no outcome comes first; `None` when there is nothing to wait for.
+    /// When [`poll_expired`](Self::poll_expired) or [`poll_connect`](Self::poll_connect) will have
+    /// something again if no outcome comes first; `None` when there is nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Time> {
         let time_of = |tick: u64| Time::from_us(tick * TICK_US);
         let expires = self.wheel.next_tick().map(time_of);
@@ -376,10 +464,19 @@ impl Scan {
             return expires;
         }
         let grows = self.budget.grows_at().filter(|_| self.hosts.want_turns());
-        // A host may have its turn, but all others and the path hold it up, or all sockets are in use.
+        // A host may have its turn, but all others and the path hold it up, or all sockets are in
+        // use.
         let is_full = self.stats.in_flight >= self.budget.cap();
-        let turns = self.hosts.next_tick().map(time_of).filter(|_| !is_full).map(|turn| turn.max(self.paced_until.unwrap_or(turn)));
-        [expires, grows, self.paced_until.or(turns)].into_iter().flatten().min()
+        let turns = self
+            .hosts
+            .next_tick()
+            .map(time_of)
+            .filter(|_| !is_full)
+            .map(|turn| turn.max(self.paced_until.unwrap_or(turn)));
+        [expires, grows, self.paced_until.or(turns)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How fast attempts may go by what the path takes.
@@ -387,8 +484,8 @@ impl Scan {
         self.path.pace()
     }
 
-    /// How fast attempts may begin from now on: towards public addresses, or towards all. The other limit, if there is one,
-    /// holds beside it.
+    /// How fast attempts may begin from now on: towards public addresses, or towards all. The other
+    /// limit, if there is one, holds beside it.
     pub fn set_rate(&mut self, rate: Rate, now: Time) {
         self.pacer.change(rate, now);
         for (_, probe) in self.probes.iter().filter(|(_, probe)| probe.is_syn_due) {
@@ -403,7 +500,9 @@ impl Scan {
 
     /// Whether `slot` has an attempt in flight: events for others are stale and mean nothing.
     pub fn is_in_flight(&self, slot: Slot) -> bool {
-        self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::InFlight)
+        self.probes
+            .get(slot as usize)
+            .is_some_and(|probe| probe.phase == Phase::InFlight)
     }
 
     /// Where the attempt at `slot` goes, if one is in flight.
@@ -411,14 +510,19 @@ impl Scan {
         self.is_in_flight(slot).then(|| self.endpoint_of(slot))
     }
 
-    /// Which one of its endpoint's attempts is in flight at `slot`, counted from 1, and when it began.
+    /// Which one of its endpoint's attempts is in flight at `slot`, counted from 1, and when it
+    /// began.
     pub fn attempt(&self, slot: Slot) -> Option<(u16, Time)> {
-        self.is_in_flight(slot).then(|| &self.probes[slot as usize]).map(|probe| (probe.attempts.saturating_add(1), probe.started))
+        self.is_in_flight(slot)
+            .then(|| &self.probes[slot as usize])
+            .map(|probe| (probe.attempts.saturating_add(1), probe.started))
     }
 
     /// Whether `slot` is connected and waits for what the port says.
     pub fn is_listening(&self, slot: Slot) -> bool {
-        self.probes.get(slot as usize).is_some_and(|probe| probe.phase == Phase::Listening)
+        self.probes
+            .get(slot as usize)
+            .is_some_and(|probe| probe.phase == Phase::Listening)
     }
 
     /// The port that `slot` listens to.
@@ -433,25 +537,60 @@ impl Scan {
 
     /// Panics where the books do not balance, at whatever moment.
     pub fn check_invariants(&self) {
-        let in_phase = |phase| self.probes.iter().filter(|(_, probe)| probe.phase == phase).count();
-        let (ready, in_flight, back_off) = (in_phase(Phase::Ready), in_phase(Phase::InFlight), in_phase(Phase::BackOff));
-        assert_eq!(back_off, self.backing_off as usize, "backing off is miscounted");
-        assert_eq!(ready, self.hosts.waiting(), "other probes wait for their turn than those that are ready");
+        let in_phase = |phase| {
+            self.probes
+                .iter()
+                .filter(|(_, probe)| probe.phase == phase)
+                .count()
+        };
+        let (ready, in_flight, back_off) = (
+            in_phase(Phase::Ready),
+            in_phase(Phase::InFlight),
+            in_phase(Phase::BackOff),
+        );
+        assert_eq!(
+            back_off, self.backing_off as usize,
+            "backing off is miscounted"
+        );
+        assert_eq!(
+            ready,
+            self.hosts.waiting(),
+            "other probes wait for their turn than those that are ready"
+        );
         let in_flight = in_flight + in_phase(Phase::Listening);
-        assert_eq!(in_flight, self.stats.in_flight as usize, "in flight is miscounted");
+        assert_eq!(
+            in_flight, self.stats.in_flight as usize,
+            "in flight is miscounted"
+        );
         let timed = in_flight + back_off + in_phase(Phase::BackOffAlone);
-        assert_eq!(timed, self.wheel.len(), "a probe has no deadline, or a deadline no probe");
-        let known = self.stats.settled() + self.stats.held + (self.probes.len() + self.hosts.deferred()) as u64 - self.without_verdict;
-        assert_eq!(known, self.stats.begun, "an endpoint was lost or counted twice");
+        assert_eq!(
+            timed,
+            self.wheel.len(),
+            "a probe has no deadline, or a deadline no probe"
+        );
+        let known = self.stats.settled()
+            + self.stats.held
+            + (self.probes.len() + self.hosts.deferred()) as u64
+            - self.without_verdict;
+        assert_eq!(
+            known, self.stats.begun,
+            "an endpoint was lost or counted twice"
+        );
     }
 
-    /// Panics where the scan would never wake up, or at once again. For the moment before the wait, when nothing more
-    /// can be begun.
+    /// Panics where the scan would never wake up, or at once again. For the moment before the wait,
+    /// when nothing more can be begun.
     pub fn check_before_wait(&self, now: Time) {
         self.check_invariants();
         let wakes = self.stats.in_flight > 0 || self.poll_timeout().is_some();
-        assert!(wakes || self.is_finished(), "nothing will ever wake this scan up");
-        assert!(self.poll_timeout().is_none_or(|next| next > now), "the next turn is due already");
+        assert!(
+            wakes || self.is_finished(),
+            "nothing will ever wake this scan up"
+        );
+        assert!(
+            self.poll_timeout().is_none_or(|next| next > now),
+            "the next turn is due already"
+        );
     }
 }
 

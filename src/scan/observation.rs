@@ -1,5 +1,5 @@
-//! What an answered attempt tells: made once, and handed to the estimators and then to the rate controllers. It knows no host and no
-//! slot.
+//! What an answered attempt tells: made once, and handed to the estimators and then to the rate
+//! controllers. It knows no host and no slot.
 
 use super::estimate::Expected;
 use super::pacing::Prior;
@@ -18,7 +18,8 @@ pub(super) struct Observation {
     /// Attempts before it that stayed silent, and whether the kernel had to send this one again.
     pub silent: u16,
     pub syn_sent_again: bool,
-    /// The round trip in microseconds, where the answer belongs to one SYN for certain (Karn's rule).
+    /// The round trip in microseconds, where the answer belongs to one SYN for certain (Karn's
+    /// rule).
     pub rtt_us: Option<u64>,
     pub is_open: bool,
 }

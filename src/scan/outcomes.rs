@@ -1,5 +1,5 @@
-//! What an outcome means: for the estimates, for the rates, and for the endpoint, which is tried again or has its verdict. When a probe's
-//! turn comes is not decided here.
+//! What an outcome means: for the estimates, for the rates, and for the endpoint, which is tried
+//! again or has its verdict. When a probe's turn comes is not decided here.
 
 use std::net::SocketAddr;
 
@@ -8,15 +8,19 @@ use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
 use super::observation::Observation;
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
-use super::{ATTEMPTS_AT_NOBODY, Event, Finding, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time};
+use super::{
+    ATTEMPTS_AT_NOBODY, Event, Finding, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot,
+    TICK_US, Time,
+};
 
 /// A failure on our own side is tried again after 10 ms, doubling to a second …
 const BACK_OFF_US: u64 = 10_000;
 const BACK_OFF_DOUBLINGS: u8 = 7;
 /// … and this often, about 14 s in all, before the endpoint is called unscanned.
 const OWN_FAILURES: u8 = 20;
-/// Where this machine has no way to a network that never answered, while it can send elsewhere, that is believed after so many failures:
-/// 630 ms. An outage of its own shows sooner, at networks that answered.
+/// Where this machine has no way to a network that never answered, while it can send elsewhere,
+/// that is believed after so many failures: 630 ms. An outage of its own shows sooner, at networks
+/// that answered.
 const NO_ROUTE_FAILURES: u8 = 7;
 /// So many networks are remembered for that.
 const NO_ROUTES: usize = 64;
@@ -24,14 +28,17 @@ const NO_ROUTES: usize = 64;
 const QUIET_US: u64 = 500_000;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
 const MOST_DISCARDS: u8 = 10;
-/// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in two turns of the loop.
+/// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in
+/// two turns of the loop.
 const LATELY_SILENT: usize = 512;
-/// From so many ports on, and early in the scan, a host's first answer shortens the time of the attempts that wait for it.
+/// From so many ports on, and early in the scan, a host's first answer shortens the time of the
+/// attempts that wait for it.
 const MANY_WAITING: u32 = 256;
 const EARLY_US: u64 = 3_000_000;
 
 impl Scan {
-    /// The port at `slot`, which is listening, has said something; `is_all`: nothing more is to be waited for.
+    /// The port at `slot`, which is listening, has said something; `is_all`: nothing more is to be
+    /// waited for.
     pub fn handle_heard(&mut self, slot: Slot, is_all: bool, now: Time) {
         if !self.is_listening(slot) {
             return;
@@ -52,16 +59,18 @@ impl Scan {
     fn listen(&mut self, slot: Slot, rtt_us: u64, wait_us: u64, now: Time) {
         let probe = &mut self.probes[slot as usize];
         (probe.phase, probe.started) = (Phase::Listening, now);
-        // There is no attempt before this any more, and no other place is needed for the time that its answer took.
+        // There is no attempt before this any more, and no other place is needed for the time that
+        // its answer took.
         probe.before_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);
         probe.timeout_us = u32::try_from(wait_us).unwrap_or(u32::MAX);
-        self.wheel.insert(slot, probe.deadline().us.div_ceil(TICK_US));
+        self.wheel
+            .insert(slot, probe.deadline().us.div_ceil(TICK_US));
         self.stats.in_flight += 1;
     }
 
-    /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so before the next
-    /// [`poll_connect`](Self::poll_connect), unless it is now [listening](Self::is_listening). Slots without an attempt in flight
-    /// are ignored.
+    /// Takes in what became of the attempt at `slot`. Its socket must be released already, or be so
+    /// before the next [`poll_connect`](Self::poll_connect), unless it is now
+    /// [listening](Self::is_listening). Slots without an attempt in flight are ignored.
     pub fn handle_outcome(&mut self, slot: Slot, outcome: Outcome, now: Time) {
         if !self.is_in_flight(slot) {
             return;
@@ -77,7 +86,9 @@ impl Scan {
         }
         self.budget.progress();
         match outcome {
-            Outcome::PermanentLocal(Reason::NoLocalRoute) if self.stopped.is_none() => return self.handle_no_route(slot, now),
+            Outcome::PermanentLocal(Reason::NoLocalRoute) if self.stopped.is_none() => {
+                return self.handle_no_route(slot, now);
+            }
             Outcome::PermanentLocal(reason) => return self.settle(slot, reason, now),
             Outcome::SelfConnected => return self.try_another_source(slot, now),
             _ => {}
@@ -88,19 +99,38 @@ impl Scan {
         if let Some(ended) = self.outages.sent(started, now) {
             self.end_outage(ended, now);
         }
-        if outcome == Outcome::Silence || (outcome.is_own_silence() && self.hosts.get(id).answered > 0) {
+        if outcome == Outcome::Silence
+            || (outcome.is_own_silence() && self.hosts.get(id).answered > 0)
+        {
             return self.handle_silence(slot, now);
         }
         let silent = self.count_attempt(slot);
         let seen = self.probes[slot as usize].observation(silent);
         let own_us = now.us_since(started);
         match outcome {
-            Outcome::Connected { rtt_us, syn_sent_again } => {
+            Outcome::Connected {
+                rtt_us,
+                syn_sent_again,
+            } => {
                 let answered_us = rtt_us.map_or(own_us, u64::from);
-                let rtt_us = (!syn_sent_again && answered_us < KERNEL_SYN_US).then_some(answered_us);
-                self.observe(slot, &Observation { rtt_us, syn_sent_again, is_open: true, ..seen }, now);
+                let rtt_us =
+                    (!syn_sent_again && answered_us < KERNEL_SYN_US).then_some(answered_us);
+                self.observe(
+                    slot,
+                    &Observation {
+                        rtt_us,
+                        syn_sent_again,
+                        is_open: true,
+                        ..seen
+                    },
+                    now,
+                );
                 let is_verdict = self.probes[slot as usize].purpose == Purpose::Verdict;
-                match self.settings.banner_wait_us.filter(|_| is_verdict && self.stopped.is_none()) {
+                match self
+                    .settings
+                    .banner_wait_us
+                    .filter(|_| is_verdict && self.stopped.is_none())
+                {
                     Some(wait_us) => self.listen(slot, answered_us, wait_us, now),
                     None => self.conclude(slot, Reason::SynAck, None, Some(answered_us), now),
                 }
@@ -115,7 +145,10 @@ impl Scan {
                 self.handle_unreachable(slot, reason, now);
                 self.conclude(slot, reason, by, Some(own_us), now);
             }
-            Outcome::Silence | Outcome::SelfConnected | Outcome::PermanentLocal(_) | Outcome::TransientLocal(_) => {}
+            Outcome::Silence
+            | Outcome::SelfConnected
+            | Outcome::PermanentLocal(_)
+            | Outcome::TransientLocal(_) => {}
         }
     }
 
@@ -130,12 +163,22 @@ impl Scan {
         before
     }
 
-    /// The endpoint itself answered: estimators first, then the rate controllers, the path's before the host's, then what follows for
-    /// the host.
+    /// The endpoint itself answered: estimators first, then the rate controllers, the path's before
+    /// the host's, then what follows for the host.
     fn observe(&mut self, slot: Slot, seen: &Observation, now: Time) {
-        let &Probe { host: id, rank, purpose, intervals, .. } = &self.probes[slot as usize];
+        let &Probe {
+            host: id,
+            rank,
+            purpose,
+            intervals,
+            ..
+        } = &self.probes[slot as usize];
         // Measured timeouts grow with the answers; those that the user fixed do not.
-        let is_late = self.settings.timeouts.fixed_us.is_some_and(|fixed_us| now.us_since(seen.sent) > fixed_us);
+        let is_late = self
+            .settings
+            .timeouts
+            .fixed_us
+            .is_some_and(|fixed_us| now.us_since(seen.sent) > fixed_us);
         if let Some(ended) = self.outages.answered(is_late, now) {
             self.end_outage(ended, now);
         }
@@ -155,7 +198,11 @@ impl Scan {
         let host = self.hosts.get(id);
         let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
         if is_first_of_host && has_many_waiting {
-            self.shorten_waits(self.rtts.bounded_us(host.rtt), |probe| probe.host == id, now);
+            self.shorten_waits(
+                self.rtts.bounded_us(host.rtt),
+                |probe| probe.host == id,
+                now,
+            );
         }
         self.hear(id, rank.into(), now);
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
@@ -177,15 +224,22 @@ impl Scan {
         is_first
     }
 
-    fn observe_rates(&mut self, id: HostId, (of_path, of_host): (IntervalId, IntervalId), seen: &Observation) {
+    fn observe_rates(
+        &mut self,
+        id: HostId,
+        (of_path, of_host): (IntervalId, IntervalId),
+        seen: &Observation,
+    ) {
         let host = self.hosts.get_mut(id);
-        self.path.answered(seen, of_path, self.rtts.wait(self.rtts.all()), None);
+        self.path
+            .answered(seen, of_path, self.rtts.wait(self.rtts.all()), None);
         if let Some(flow) = &mut host.flow {
             flow.answered(seen, of_host, self.rtts.wait(host.rtt), Some(&self.path));
         }
     }
 
-    /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the network's.
+    /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the
+    /// network's.
     fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
@@ -200,11 +254,17 @@ impl Scan {
 
     fn end_outage(&mut self, ended: Ended, now: Time) {
         self.stats.outage_us = self.outages.lasted_us;
-        let of_hosts = self.hosts.iter_mut().filter_map(|host| host.flow.as_deref_mut());
-        of_hosts.chain([&mut self.path]).for_each(|flow| flow.was_away(ended, now));
+        let of_hosts = self
+            .hosts
+            .iter_mut()
+            .filter_map(|host| host.flow.as_deref_mut());
+        of_hosts
+            .chain([&mut self.path])
+            .for_each(|flow| flow.was_away(ended, now));
     }
 
-    /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells nothing of the speed.
+    /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells
+    /// nothing of the speed.
     fn handle_unreachable(&mut self, slot: Slot, reason: Reason, now: Time) {
         let probe = &self.probes[slot as usize];
         let (id, rank) = (probe.host, u32::from(probe.rank));
@@ -226,7 +286,8 @@ impl Scan {
         if !self.hosts.heard(id, rank) {
             return;
         }
-        if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some() {
+        if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some()
+        {
             self.tell_held(id, self.held_reason(id), now);
         } else {
             self.reopen_held(id);
@@ -236,7 +297,10 @@ impl Scan {
     /// A new probe for a port of which so many attempts were silent.
     pub(super) fn reopen(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
         let port = self.plan.endpoint(&self.hosts.get(id).plan, rank).port();
-        self.probes.insert(Probe { attempts, ..Probe::new(id, rank, port, Purpose::Verdict) }) as Slot
+        self.probes.insert(Probe {
+            attempts,
+            ..Probe::new(id, rank, port, Purpose::Verdict)
+        }) as Slot
     }
 
     /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
@@ -264,14 +328,26 @@ impl Scan {
         }
         for rank in held {
             let endpoint = self.plan.endpoint(&plan, rank.into());
-            let finding = Finding { endpoint, reason, reason_ip: None, rtt_us: None, attempts, banner: None, at: now };
+            let finding = Finding {
+                endpoint,
+                reason,
+                reason_ip: None,
+                rtt_us: None,
+                attempts,
+                banner: None,
+                at: now,
+            };
             self.news.push_back(Event::Finding(finding));
         }
     }
 
-    /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as long as where nothing is known.
+    /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as
+    /// long as where nothing is known.
     fn shorten_waits(&mut self, timeout_us: u64, those: impl Fn(&Probe) -> bool, now: Time) {
-        let waiting = self.probes.iter().filter(|(_, probe)| probe.phase == Phase::InFlight && those(probe));
+        let waiting = self
+            .probes
+            .iter()
+            .filter(|(_, probe)| probe.phase == Phase::InFlight && those(probe));
         let slots: Vec<Slot> = waiting.map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             // Not the one whose answer this is.
@@ -281,7 +357,9 @@ impl Scan {
             let probe = &mut self.probes[slot as usize];
             // At least until now: what is over is over in the next turn.
             let least_us = now.us_since(probe.started).max(timeout_us);
-            probe.timeout_us = probe.timeout_us.min(u32::try_from(least_us).unwrap_or(u32::MAX));
+            probe.timeout_us = probe
+                .timeout_us
+                .min(u32::try_from(least_us).unwrap_or(u32::MAX));
             self.wheel.cancel(slot);
             self.insert_deadline(slot, now);
         }
@@ -302,7 +380,11 @@ impl Scan {
         let probe = &self.probes[slot as usize];
         let expected = match probe.purpose {
             Purpose::Canary => 1.0,
-            _ => probe.expected.chance().filter(|_| probe.expected.is_telling).unwrap_or(0.0),
+            _ => probe
+                .expected
+                .chance()
+                .filter(|_| probe.expected.is_telling)
+                .unwrap_or(0.0),
         };
         let outage = self.outages.silent(expected, started, now);
         self.note_outages();
@@ -319,7 +401,8 @@ impl Scan {
                 return self.give_up_network(slot, now);
             }
         }
-        // Nobody may have listened, or it may have been lost to our own speed: then it says nothing, either.
+        // Nobody may have listened, or it may have been lost to our own speed: then it says
+        // nothing, either.
         if self.says_nothing(id, started) && self.probes[slot as usize].discards < MOST_DISCARDS {
             return self.discard(slot);
         }
@@ -355,8 +438,9 @@ impl Scan {
         self.settle(slot, Reason::NetworkAway, now);
     }
 
-    /// This machine has no way to the endpoint. Where it had one that is an outage of its own; elsewhere it is believed when it stays so
-    /// for a moment, since that outage may have just begun.
+    /// This machine has no way to the endpoint. Where it had one that is an outage of its own;
+    /// elsewhere it is believed when it stays so for a moment, since that outage may have just
+    /// begun.
     fn handle_no_route(&mut self, slot: Slot, now: Time) {
         let address = self.endpoint_of(slot);
         let host = self.probes[slot as usize].host;
@@ -386,7 +470,8 @@ impl Scan {
         (self.stats.outages, self.stats.outage_us) = (self.outages.count, self.outages.lasted_us);
     }
 
-    /// Whether an attempt that began then may have been lost to our own speed, or while nobody listened.
+    /// Whether an attempt that began then may have been lost to our own speed, or while nobody
+    /// listened.
     fn says_nothing(&self, id: HostId, started: Time) -> bool {
         let flow = self.hosts.get(id).flow.as_ref();
         started < self.gap_until
@@ -395,8 +480,8 @@ impl Scan {
             || flow.is_some_and(|flow| flow.was_too_fast(started))
     }
 
-    /// A canary was answered, or not: what that tells of loss. Both alike do not count while the rate is too high, or the share would be
-    /// wrong.
+    /// A canary was answered, or not: what that tells of loss. Both alike do not count while the
+    /// rate is too high, or the share would be wrong.
     fn count_canary(&mut self, id: HostId, started: Time, is_lost: bool) {
         if !self.says_nothing(id, started) {
             let host = self.hosts.get_mut(id);
@@ -408,7 +493,11 @@ impl Scan {
     /// So many attempts at a port of this host have to stay silent.
     fn attempts_needed(&self, id: HostId) -> u16 {
         let host = self.hosts.get(id);
-        let needed = self.shared_loss.attempts_needed(&host.loss, host.odds(), f64::from(self.settings.miss_rate_ppm) / 1e6);
+        let needed = self.shared_loss.attempts_needed(
+            &host.loss,
+            host.odds(),
+            f64::from(self.settings.miss_rate_ppm) / 1e6,
+        );
         needed.min(u16::from(self.settings.max_retries) + 1)
     }
 
@@ -429,23 +518,37 @@ impl Scan {
 
     /// The same; but a probe of which nothing is to be remembered gives up its place.
     fn wait_or_defer(&mut self, slot: Slot) {
-        let &Probe { host: id, rank, attempts, purpose, .. } = &self.probes[slot as usize];
+        let &Probe {
+            host: id,
+            rank,
+            attempts,
+            purpose,
+            ..
+        } = &self.probes[slot as usize];
         let host = self.hosts.get(id);
-        if attempts > 1 || purpose != Purpose::Verdict || !host.is_present() || host.rtt.is_known() {
+        if attempts > 1 || purpose != Purpose::Verdict || !host.is_present() || host.rtt.is_known()
+        {
             return self.wait(slot);
         }
         self.probes.remove(slot as usize);
         self.hosts.defer(id, rank);
     }
 
-    /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may have been honest still.
+    /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may
+    /// have been honest still.
     fn look_again(&mut self, id: HostId) {
         let host = self.hosts.get_mut(id);
         host.suspicion = Suspicion::Asking { asked: 0, open: 0 };
-        let (plan, first) = (host.plan, host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN));
+        let (plan, first) = (
+            host.plan,
+            host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN),
+        );
         for rank in first..first + u32::from(ASKED_AGAIN) {
             let port = self.plan.endpoint(&plan, rank).port();
-            let slot = self.probes.insert(Probe::new(id, rank, port, Purpose::SecondLook)) as Slot;
+            let slot = self
+                .probes
+                .insert(Probe::new(id, rank, port, Purpose::SecondLook))
+                as Slot;
             self.without_verdict += 1;
             self.hosts.ask_again(id);
             self.hosts.wait(id, slot);
@@ -455,7 +558,9 @@ impl Scan {
     /// What a second look at an endpoint has shown.
     pub(super) fn handle_second_look(&mut self, id: HostId, is_open: bool) {
         let host = self.hosts.get_mut(id);
-        let Suspicion::Asking { asked, open } = host.suspicion else { return };
+        let Suspicion::Asking { asked, open } = host.suspicion else {
+            return;
+        };
         let (asked, open) = (asked + 1, open + u8::from(is_open));
         host.suspicion = match (asked, open) {
             (ASKED_AGAIN, ASKED_AGAIN) => Suspicion::Confirmed,
@@ -467,7 +572,8 @@ impl Scan {
         }
     }
 
-    /// A failure on our own side says nothing of the target: the probe waits and is tried again, with fewer at once.
+    /// A failure on our own side says nothing of the target: the probe waits and is tried again,
+    /// with fewer at once.
     fn send_back(&mut self, slot: Slot, error: OwnError, now: Time) {
         self.stats.own_error(error, 1);
         self.budget.shrink(error, self.stats.in_flight, now);
@@ -492,10 +598,17 @@ impl Scan {
     /// The probe waits without a socket; `holds_others`: what it lacks all others need, too.
     fn back_off(&mut self, slot: Slot, holds_others: bool, now: Time) {
         let probe = &mut self.probes[slot as usize];
-        probe.phase = if holds_others { Phase::BackOff } else { Phase::BackOffAlone };
+        probe.phase = if holds_others {
+            Phase::BackOff
+        } else {
+            Phase::BackOffAlone
+        };
         self.backing_off += u32::from(holds_others);
         let wait_us = BACK_OFF_US << (probe.own_failures - 1).min(BACK_OFF_DOUBLINGS);
-        self.wheel.insert(slot, now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US));
+        self.wheel.insert(
+            slot,
+            now.plus_us(wait_us.min(1_000_000)).us.div_ceil(TICK_US),
+        );
     }
 
     fn try_another_source(&mut self, slot: Slot, now: Time) {
@@ -508,16 +621,22 @@ impl Scan {
         self.wait(slot);
     }
 
-    /// Whether a connection that comes from `local`, an address of this machine, may be one with an attempt of ours: one at
+    /// Whether a connection that comes from `local`, an address of this machine, may be one with an
+    /// attempt of ours: one at
     /// `local`, under way or given up a moment ago. Looks at all probes: for rare questions.
     pub fn may_have_met(&self, local: SocketAddr) -> bool {
         // The unspecified address stands for this machine's own.
-        let is_there = |at: SocketAddr| at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified());
-        self.probes.iter().any(|(slot, _)| is_there(self.endpoint_of(slot as Slot))) || self.lately_silent.iter().any(|&at| is_there(at))
+        let is_there = |at: SocketAddr| {
+            at.port() == local.port() && (at.ip() == local.ip() || at.ip().is_unspecified())
+        };
+        self.probes
+            .iter()
+            .any(|(slot, _)| is_there(self.endpoint_of(slot as Slot)))
+            || self.lately_silent.iter().any(|&at| is_there(at))
     }
 
-    /// This process, or the whole machine, has not run for a while before `now`: what was under way may have been answered
-    /// without anybody there to hear it, so its silence does not count.
+    /// This process, or the whole machine, has not run for a while before `now`: what was under way
+    /// may have been answered without anybody there to hear it, so its silence does not count.
     pub fn handle_gap(&mut self, now: Time) {
         self.gap_until = now;
     }

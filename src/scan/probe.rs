@@ -1,4 +1,5 @@
-//! A probe: the attempts at one endpoint until its verdict. It knows its own attempt, and of its host only the number.
+//! A probe: the attempts at one endpoint until its verdict. It knows its own attempt, and of its
+//! host only the number.
 
 use super::estimate::Expected;
 use super::hosts::HostId;
@@ -10,7 +11,8 @@ use super::time::Time;
 #[derive(Debug)]
 pub(super) struct Probe {
     pub started: Time,
-    /// How long the attempt may take, and how long before it the one before it began, in microseconds.
+    /// How long the attempt may take, and how long before it the one before it began, in
+    /// microseconds.
     pub timeout_us: u32,
     pub before_us: u32,
     pub host: HostId,
@@ -68,11 +70,19 @@ impl Probe {
         Time::from_us(self.started.us.saturating_sub(self.before_us.into()))
     }
 
-    /// What its answer tells, as far as the attempt itself knows; `silent` attempts had stayed silent before it.
+    /// What its answer tells, as far as the attempt itself knows; `silent` attempts had stayed
+    /// silent before it.
     pub fn observation(&self, silent: u16) -> Observation {
         let lost_at = (silent > 0).then(|| self.started_before());
         let (prior, expected) = (self.prior(), self.expected);
-        Observation { sent: self.started, lost_at, prior, expected, silent, ..Observation::default() }
+        Observation {
+            sent: self.started,
+            lost_at,
+            prior,
+            expected,
+            silent,
+            ..Observation::default()
+        }
     }
 }
 

@@ -9,17 +9,20 @@ use crate::plan::Order;
 pub struct Settings {
     /// How long one attempt may take.
     pub timeouts: Timeouts,
-    /// An endpoint stays silent until the chance that it answers all the same is below this many in a million.
+    /// An endpoint stays silent until the chance that it answers all the same is below this many in
+    /// a million.
     pub miss_rate_ppm: u32,
     /// Further attempts at an endpoint that stays silent, at most.
     pub max_retries: u8,
-    /// How fast attempts may begin, the kernel's own repetitions included; `None` for as fast as answers come.
+    /// How fast attempts may begin, the kernel's own repetitions included; `None` for as fast as
+    /// answers come.
     pub rate: Option<Rate>,
     /// Whether all ports are scanned of hosts that answer nothing, too.
     pub scan_silent: bool,
     /// Whether endpoints that were never taken up are told one by one, or only counted.
     pub tell_unscanned: bool,
-    /// How long to listen at most for what an open port says first, in microseconds; `None` for not at all.
+    /// How long to listen at most for what an open port says first, in microseconds; `None` for not
+    /// at all.
     pub banner_wait_us: Option<u64>,
     /// Whether each endpoint gets a datagram, too, which counts for the rate.
     pub sends_datagrams: bool,
@@ -29,15 +32,15 @@ pub struct Settings {
 const MANY_ADDRESSES: u64 = 16;
 
 impl Settings {
-    /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one host is scanned after the other, and
-    /// nothing is known of those to come.
+    /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one
+    /// host is scanned after the other, and nothing is known of those to come.
     pub fn skips_silent(&self, order: Order, addresses: u64) -> bool {
         !self.scan_silent && matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES
     }
 }
 
-/// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at most), 10,000 attempts per
-/// second on the public network.
+/// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at
+/// most), 10,000 attempts per second on the public network.
 impl Default for Settings {
     fn default() -> Self {
         let per_s = std::num::NonZeroU32::new(10_000);
@@ -45,7 +48,10 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             miss_rate_ppm: 1_000,
             max_retries: 10,
-            rate: per_s.map(|per_s| Rate { per_s, public_only: true }),
+            rate: per_s.map(|per_s| Rate {
+                per_s,
+                public_only: true,
+            }),
             scan_silent: false,
             tell_unscanned: false,
             banner_wait_us: None,

@@ -1,8 +1,8 @@
-//! How far a scan is, port by port: what another process needs to go on where this one was. It knows places in the plan and
-//! counts, no addresses and no times.
+//! How far a scan is, port by port: what another process needs to go on where this one was. It
+//! knows places in the plan and counts, no addresses and no times.
 
-/// Everything of a [`Scan`](super::Scan) that cannot be measured again. Endpoints that have no verdict yet are in it as ones that
-/// were never tried.
+/// Everything of a [`Scan`](super::Scan) that cannot be measured again. Endpoints that have no
+/// verdict yet are in it as ones that were never tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {
@@ -24,7 +24,8 @@ pub struct HostSnapshot {
     pub taken_up: u32,
     /// The ranks of those among them that have no verdict yet.
     pub left: Vec<u16>,
-    /// The ranks of those that were silent, which is no verdict as long as nobody knows whether the host is there.
+    /// The ranks of those that were silent, which is no verdict as long as nobody knows whether the
+    /// host is there.
     pub held: Vec<u16>,
     /// The fewest attempts after which a port was called silent.
     pub silent_attempts: u16,
@@ -49,7 +50,9 @@ impl HostSnapshot {
         ranks.sort_unstable();
         self.taken_up <= ports
             && ranks.is_sorted_by(|one, next| one < next)
-            && ranks.last().is_none_or(|&rank| u32::from(rank) < self.taken_up)
+            && ranks
+                .last()
+                .is_none_or(|&rank| u32::from(rank) < self.taken_up)
             && self.open <= self.answered
             && u64::from(self.answered) + u64::from(self.silent) <= u64::from(ports)
     }

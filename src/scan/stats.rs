@@ -18,30 +18,35 @@ pub struct Stats {
     pub attempts: u64,
     /// Attempts that were not an endpoint's first.
     pub retries: u64,
-    /// Attempts at endpoints that answered in the end, all but the one that was answered: as far as is known, the network
-    /// lost them.
+    /// Attempts at endpoints that answered in the end, all but the one that was answered: as far as
+    /// is known, the network lost them.
     pub lost: u64,
     /// Attempts that do not count, because the network was away when their answers were due.
     pub voided: u64,
-    /// Attempts at ports that had answered before, to see whether answers get lost at this rate; among `attempts`.
+    /// Attempts at ports that had answered before, to see whether answers get lost at this rate;
+    /// among `attempts`.
     pub controls: u64,
     /// How often the network went away.
     pub outages: u32,
-    /// How long it was away in all, in microseconds, from the last answer before to the first one after.
+    /// How long it was away in all, in microseconds, from the last answer before to the first one
+    /// after.
     pub outage_us: u64,
     /// Round-trip times of all answers that belong to one SYN.
     pub rtt: Histogram,
     /// Open ports that were probably missed.
     pub missed: Missed,
-    /// Hosts that answered on a port, and are done with or were under way when the scan was stopped.
+    /// Hosts that answered on a port, and are done with or were under way when the scan was
+    /// stopped.
     pub hosts_answering: u64,
     /// Hosts that answered nothing on so many ports that the others were left out.
     pub hosts_silent: u64,
-    /// Hosts of which everything seems to be open, and still was when asked again: up to [`MOST_NAMED`](Self::MOST_NAMED).
+    /// Hosts of which everything seems to be open, and still was when asked again: up to
+    /// [`MOST_NAMED`](Self::MOST_NAMED).
     pub all_open: Vec<SocketAddr>,
     /// How many of them there are.
     pub hosts_all_open: u64,
-    /// Silent endpoints that have no verdict yet, because it depends on whether their host is there.
+    /// Silent endpoints that have no verdict yet, because it depends on whether their host is
+    /// there.
     pub(super) held: u64,
     /// Connections to oneself that were seen through and probed again.
     pub self_connects: u64,
@@ -66,8 +71,8 @@ impl Stats {
         }
     }
 
-    /// No more open ports than this were missed, in at least 95 of 100 scans; `None` where nothing has answered, so that
-    /// nothing is known of the network.
+    /// No more open ports than this were missed, in at least 95 of 100 scans; `None` where nothing
+    /// has answered, so that nothing is known of the network.
     pub fn missed_at_most(&self) -> Option<u64> {
         let has_answers = self.in_state(State::Open) + self.with_reason(Reason::ConnRefused) > 0;
         has_answers.then(|| self.missed.at_most())
@@ -107,9 +112,13 @@ impl Stats {
         }
     }
 
-    /// What a scan that goes on begins with, where so many endpoints were silent and have no verdict yet; `None` where that cannot be.
+    /// What a scan that goes on begins with, where so many endpoints were silent and have no
+    /// verdict yet; `None` where that cannot be.
     pub(super) fn goes_on(&mut self, held: u64, cap: u32) -> Option<()> {
-        self.begun = self.settled().checked_add(held).filter(|&begun| begun <= self.planned)?;
+        self.begun = self
+            .settled()
+            .checked_add(held)
+            .filter(|&begun| begun <= self.planned)?;
         (self.held, self.in_flight, self.cap, self.lowest_cap) = (held, 0, cap, cap);
         Some(())
     }
@@ -126,17 +135,22 @@ impl Stats {
 
     /// The reasons for a state that occurred, and how often.
     pub fn reasons(&self, state: State) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        let counted = Reason::ALL.into_iter().map(|reason| (reason, self.with_reason(reason)));
+        let counted = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason, self.with_reason(reason)));
         counted.filter(move |&(reason, count)| reason.state() == state && count > 0)
     }
 
     /// Failures on our own side that occurred, and how often. Each of them sent its probe back.
     pub fn own_errors(&self) -> impl Iterator<Item = (OwnError, u64)> + '_ {
-        OwnError::ALL.into_iter().map(|error| (error, self.own_errors[error as usize])).filter(|&(_, count)| count > 0)
+        OwnError::ALL
+            .into_iter()
+            .map(|error| (error, self.own_errors[error as usize]))
+            .filter(|&(_, count)| count > 0)
     }
 
-    /// Adds what a part of the same scan has counted, all but its endpoints, and the hosts that answered: those may be
-    /// in several parts.
+    /// Adds what a part of the same scan has counted, all but its endpoints, and the hosts that
+    /// answered: those may be in several parts.
     #[cfg(feature = "cli")]
     pub(crate) fn add(&mut self, part: &Stats) {
         let reasons = self.by_reason.iter_mut().zip(part.by_reason);
@@ -151,7 +165,10 @@ impl Stats {
             (&mut self.outage_us, part.outage_us),
             (&mut self.self_connects, part.self_connects),
         ];
-        reasons.chain(own_errors).chain(others).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        reasons
+            .chain(own_errors)
+            .chain(others)
+            .for_each(|(sum, count)| *sum = sum.saturating_add(count));
         self.outages = self.outages.saturating_add(part.outages);
         self.rtt.add(&part.rtt);
         self.missed.expected += part.missed.expected;
@@ -178,7 +195,9 @@ impl Stats {
 
     /// Endpoints that have a verdict. When a scan is over this equals [`planned`](Self::planned).
     pub fn settled(&self) -> u64 {
-        self.by_reason.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        self.by_reason
+            .iter()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     pub(crate) fn settle(&mut self, reason: Reason, count: u64) {
@@ -202,7 +221,10 @@ const BUCKETS: usize = 8 * 26;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { buckets: [0; BUCKETS], sum_us: 0 }
+        Histogram {
+            buckets: [0; BUCKETS],
+            sum_us: 0,
+        }
     }
 }
 
@@ -215,7 +237,9 @@ impl Histogram {
 
     /// How many times were counted.
     pub fn samples(&self) -> u64 {
-        self.buckets.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        self.buckets
+            .iter()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// All of them together, in microseconds.
@@ -223,9 +247,12 @@ impl Histogram {
         self.sum_us
     }
 
-    /// The times by the one that each bucket's do not exceed, and how many those are; empty ones are left out.
+    /// The times by the one that each bucket's do not exceed, and how many those are; empty ones
+    /// are left out.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        (0..BUCKETS).map(|bucket| (Self::end(bucket), self.buckets[bucket])).filter(|&(_, count)| count > 0)
+        (0..BUCKETS)
+            .map(|bucket| (Self::end(bucket), self.buckets[bucket]))
+            .filter(|&(_, count)| count > 0)
     }
 
     /// From what [`buckets`](Self::buckets) has told. Their sum is that of the middles.
@@ -234,14 +261,19 @@ impl Histogram {
         for &(end_us, count) in buckets {
             let bucket = &mut times.buckets[Self::bucket(end_us.saturating_sub(1))];
             *bucket = bucket.saturating_add(count);
-            times.sum_us = times.sum_us.saturating_add(count.saturating_mul(end_us / 18 * 17));
+            times.sum_us = times
+                .sum_us
+                .saturating_add(count.saturating_mul(end_us / 18 * 17));
         }
         times
     }
 
     #[cfg(feature = "cli")]
     fn add(&mut self, other: &Histogram) {
-        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+        self.buckets
+            .iter_mut()
+            .zip(other.buckets)
+            .for_each(|(sum, count)| *sum = sum.saturating_add(count));
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
@@ -257,7 +289,8 @@ impl Histogram {
         ((exponent as usize - 3) * 8 + step as usize).min(BUCKETS - 1)
     }
 
-    /// The time in microseconds that the share `quantile` of the samples does not exceed; `None` without samples.
+    /// The time in microseconds that the share `quantile` of the samples does not exceed; `None`
+    /// without samples.
     pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
         let wanted = ((self.samples() as f64 * quantile).ceil() as u64).max(1);
         let mut seen = 0;
@@ -285,7 +318,12 @@ mod tests {
         rtt.count(0);
         let again = Histogram::from_buckets(&rtt.buckets().collect::<Vec<_>>());
         assert_eq!(again.buckets, rtt.buckets);
-        assert!((again.sum_us as f64 / rtt.sum_us as f64 - 1.0).abs() < 0.06, "{} for {}", again.sum_us, rtt.sum_us);
+        assert!(
+            (again.sum_us as f64 / rtt.sum_us as f64 - 1.0).abs() < 0.06,
+            "{} for {}",
+            again.sum_us,
+            rtt.sum_us
+        );
         rtt.count(u64::MAX);
         assert_eq!(Histogram::bucket(u64::MAX), BUCKETS - 1);
     }

@@ -1,4 +1,5 @@
-//! `Scan` by hand: one outcome after the other. Whole networks are in tests/simulation.rs and tests/towns.rs.
+//! `Scan` by hand: one outcome after the other. Whole networks are in tests/simulation.rs and
+//! tests/towns.rs.
 
 use std::net::IpAddr;
 
@@ -6,12 +7,22 @@ use super::*;
 use crate::plan::{Order, PortSet, Target};
 
 fn scan(ports: std::ops::RangeInclusive<u16>, settings: Settings, cap: u32) -> Scan {
-    let plan = Plan::builder().target(Target::parse("127.0.0.1").unwrap()).ports(ports.collect::<PortSet>()).order(Order::Sequential);
+    let plan = Plan::builder()
+        .target(Target::parse("127.0.0.1").unwrap())
+        .ports(ports.collect::<PortSet>())
+        .order(Order::Sequential);
     Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, cap)
 }
 
 fn fixed(ms: u64, max_retries: u8) -> Settings {
-    Settings { timeouts: Timeouts { fixed_us: Some(ms * 1_000), ..Timeouts::default() }, max_retries, ..Settings::default() }
+    Settings {
+        timeouts: Timeouts {
+            fixed_us: Some(ms * 1_000),
+            ..Timeouts::default()
+        },
+        max_retries,
+        ..Settings::default()
+    }
 }
 
 fn connect(scan: &mut Scan, ms: u64) -> Slot {
@@ -23,7 +34,9 @@ fn at(ms: u64) -> Time {
 }
 
 fn reasons(scan: &mut Scan) -> Vec<Reason> {
-    std::iter::from_fn(|| scan.poll_finding()).map(|finding| finding.reason).collect()
+    std::iter::from_fn(|| scan.poll_finding())
+        .map(|finding| finding.reason)
+        .collect()
 }
 
 #[test]
@@ -39,16 +52,32 @@ fn silence_is_tried_again_and_then_filtered() {
         scan.check_invariants();
     }
     let finding = scan.poll_finding().expect("a verdict");
-    assert_eq!((finding.reason, finding.attempts, finding.rtt_us), (Reason::NoResponse, 2, None));
-    let done = HostDone { address: "127.0.0.1:0".parse().unwrap(), ports: 1, rest: Reason::NoResponse };
-    assert_eq!((scan.poll_event(), scan.is_finished()), (Some(Event::HostDone(done)), true));
+    assert_eq!(
+        (finding.reason, finding.attempts, finding.rtt_us),
+        (Reason::NoResponse, 2, None)
+    );
+    let done = HostDone {
+        address: "127.0.0.1:0".parse().unwrap(),
+        ports: 1,
+        rest: Reason::NoResponse,
+    };
+    assert_eq!(
+        (scan.poll_event(), scan.is_finished()),
+        (Some(Event::HostDone(done)), true)
+    );
     assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
 }
 
-const CONNECTED: Outcome = Outcome::Connected { rtt_us: Some(7), syn_sent_again: false };
+const CONNECTED: Outcome = Outcome::Connected {
+    rtt_us: Some(7),
+    syn_sent_again: false,
+};
 
 fn listening(wait_ms: u64) -> Settings {
-    Settings { banner_wait_us: Some(wait_ms * 1_000), ..fixed(1_000, 0) }
+    Settings {
+        banner_wait_us: Some(wait_ms * 1_000),
+        ..fixed(1_000, 0)
+    }
 }
 
 #[test]
@@ -57,7 +86,10 @@ fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
     let (mute, chatty) = (connect(&mut scan, 0), connect(&mut scan, 0));
     scan.handle_outcome(mute, CONNECTED, at(10));
     scan.handle_outcome(chatty, CONNECTED, at(10));
-    assert!(scan.is_listening(mute) && scan.poll_finding().is_none(), "the verdict waits");
+    assert!(
+        scan.is_listening(mute) && scan.poll_finding().is_none(),
+        "the verdict waits"
+    );
     assert_eq!(scan.poll_connect(at(20)), None, "its socket counts");
     // One more byte every 300 ms would never end.
     for ms in (100..=1_900).step_by(300) {
@@ -67,9 +99,15 @@ fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
     }
     let over: Vec<Slot> = std::iter::from_fn(|| scan.poll_expired(at(2_010))).collect();
     assert_eq!(over.len(), 2);
-    over.into_iter().for_each(|slot| scan.handle_heard(slot, true, at(2_010)));
+    over.into_iter()
+        .for_each(|slot| scan.handle_heard(slot, true, at(2_010)));
     let findings: Vec<Finding> = std::iter::from_fn(|| scan.poll_finding()).collect();
-    assert!(findings.iter().all(|finding| (finding.reason, finding.rtt_us) == (Reason::SynAck, Some(7))), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .all(|finding| (finding.reason, finding.rtt_us) == (Reason::SynAck, Some(7))),
+        "{findings:?}"
+    );
     // What has said its say is not waited for; and a stop takes no verdict away.
     let last = connect(&mut scan, 2_020);
     scan.handle_outcome(last, CONNECTED, at(2_030));
@@ -78,7 +116,10 @@ fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
     scan.handle_stop(Reason::Interrupted, at(2_529));
     assert_eq!(scan.poll_expired(at(2_529)), Some(last));
     scan.handle_heard(last, true, at(2_529));
-    assert_eq!((reasons(&mut scan), scan.is_finished()), (vec![Reason::SynAck], true));
+    assert_eq!(
+        (reasons(&mut scan), scan.is_finished()),
+        (vec![Reason::SynAck], true)
+    );
 }
 
 #[test]
@@ -90,8 +131,19 @@ fn a_port_that_was_listened_to_at_the_end_is_asked_again() {
         let slot = connect(&mut first, 0);
         first.handle_outcome(slot, CONNECTED, at(1));
         let snapshot = first.snapshot().expect("nothing is untold");
-        assert_eq!(*from.get_or_insert(snapshot.clone()), snapshot, "it adds up");
-        first = Scan::resume(first.plan().clone(), settings, 1, &snapshot, first.stats().clone()).expect("the same plan");
+        assert_eq!(
+            *from.get_or_insert(snapshot.clone()),
+            snapshot,
+            "it adds up"
+        );
+        first = Scan::resume(
+            first.plan().clone(),
+            settings,
+            1,
+            &snapshot,
+            first.stats().clone(),
+        )
+        .expect("the same plan");
     }
 }
 
@@ -106,39 +158,74 @@ fn a_snapshot_that_does_not_add_up_is_refused() {
     let resume = |change: fn(&mut Snapshot, &mut Stats)| {
         let (mut snapshot, mut stats) = (good.clone(), first.stats().clone());
         change(&mut snapshot, &mut stats);
-        Scan::resume(first.plan().clone(), Settings::default(), 1, &snapshot, stats).is_some()
+        Scan::resume(
+            first.plan().clone(),
+            Settings::default(),
+            1,
+            &snapshot,
+            stats,
+        )
+        .is_some()
     };
     assert!(resume(|_, _| {}));
-    assert!(!resume(|snapshot, _| snapshot.hosts.clear()), "nothing would be left, and never an end");
-    assert!(!resume(|snapshot, _| snapshot.hosts.extend(snapshot.hosts.clone())));
+    assert!(
+        !resume(|snapshot, _| snapshot.hosts.clear()),
+        "nothing would be left, and never an end"
+    );
+    assert!(!resume(|snapshot, _| snapshot
+        .hosts
+        .extend(snapshot.hosts.clone())));
     assert!(!resume(|snapshot, _| snapshot.hosts[0].taken_up += 1));
     assert!(!resume(|_, stats| stats.settle(Reason::SynAck, 1)));
-    assert!(!resume(|_, stats| stats.settle(Reason::SynAck, u64::MAX - 1)));
+    assert!(!resume(
+        |_, stats| stats.settle(Reason::SynAck, u64::MAX - 1)
+    ));
 }
 
 #[test]
 fn each_endpoint_gets_one_datagram_which_counts_for_the_rate() {
     let per_s = std::num::NonZeroU32::new(10);
-    let rate = per_s.map(|per_s| Rate { per_s, public_only: false });
-    let mut scan = scan(1..=2, Settings { sends_datagrams: true, rate, ..fixed(10, 1) }, 2);
+    let rate = per_s.map(|per_s| Rate {
+        per_s,
+        public_only: false,
+    });
+    let mut scan = scan(
+        1..=2,
+        Settings {
+            sends_datagrams: true,
+            rate,
+            ..fixed(10, 1)
+        },
+        2,
+    );
     let (mut attempts, mut datagrams, mut last) = (0, 0, 0);
     for ms in 0..2_000 {
         while let Some(slot) = scan.poll_expired(at(ms)) {
             scan.handle_outcome(slot, Outcome::Silence, at(ms));
         }
         while let Some(connect) = scan.poll_connect(at(ms)) {
-            (attempts, datagrams, last) = (attempts + 1, datagrams + u32::from(connect.datagram), ms);
+            (attempts, datagrams, last) =
+                (attempts + 1, datagrams + u32::from(connect.datagram), ms);
         }
     }
     assert_eq!((attempts, datagrams), (4, 2));
-    assert!(last >= 399, "six packets at ten a second were sent within {last} ms");
+    assert!(
+        last >= 399,
+        "six packets at ten a second were sent within {last} ms"
+    );
 }
 
 /// A full queue may drop every fourth packet: of no host all of them.
 #[test]
 fn hosts_do_not_come_round_in_step() {
-    let plan = Plan::builder().target(Target::parse("127.0.0.0/27").unwrap()).ports((1..=500).collect());
-    let settings = Settings { rate: None, scan_silent: true, ..Settings::default() };
+    let plan = Plan::builder()
+        .target(Target::parse("127.0.0.0/27").unwrap())
+        .ports((1..=500).collect());
+    let settings = Settings {
+        rate: None,
+        scan_silent: true,
+        ..Settings::default()
+    };
     let mut scan = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, 100);
     let mut in_step = std::collections::HashMap::<IpAddr, [u32; 4]>::new();
     for turn in 0..8_000 {
@@ -147,23 +234,50 @@ fn hosts_do_not_come_round_in_step() {
         scan.handle_outcome(connect.slot, Outcome::Refused, now);
         in_step.entry(connect.endpoint.ip()).or_default()[turn as usize % 4] += 1;
     }
-    assert!(in_step.len() == 32 && in_step.values().flatten().all(|turns| (30..110).contains(turns)), "{in_step:?}");
+    assert!(
+        in_step.len() == 32
+            && in_step
+                .values()
+                .flatten()
+                .all(|turns| (30..110).contains(turns)),
+        "{in_step:?}"
+    );
 }
 
 #[test]
 fn this_machine_is_not_felt_out() {
     let begun_in_10_ms = |target: &str| {
-        let plan = Plan::builder().target(Target::parse(target).unwrap()).ports((1..=5_000).collect());
-        let settings = Settings { rate: None, ..Settings::default() };
-        let mut scan = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), settings, 10_000);
-        (0..100).map(|tenth| std::iter::from_fn(|| scan.poll_connect(Time::from_us(tenth * 100))).count()).sum::<usize>()
+        let plan = Plan::builder()
+            .target(Target::parse(target).unwrap())
+            .ports((1..=5_000).collect());
+        let settings = Settings {
+            rate: None,
+            ..Settings::default()
+        };
+        let mut scan = Scan::new(
+            plan.build(&mut |_| unreachable!()).unwrap(),
+            settings,
+            10_000,
+        );
+        (0..100)
+            .map(|tenth| {
+                std::iter::from_fn(|| scan.poll_connect(Time::from_us(tenth * 100))).count()
+            })
+            .sum::<usize>()
     };
     assert!(begun_in_10_ms("127.0.0.1") >= 990 && begun_in_10_ms("192.0.2.1") <= 120);
 }
 
 #[test]
 fn as_long_as_nothing_was_heard_further_attempts_are_spread() {
-    let mut scan = scan(1..=400, Settings { rate: None, ..Settings::default() }, 1_000);
+    let mut scan = scan(
+        1..=400,
+        Settings {
+            rate: None,
+            ..Settings::default()
+        },
+        1_000,
+    );
     let mut begun = [0; 20];
     for ms in 0..2_000 {
         while let Some(slot) = scan.poll_expired(at(ms)) {
@@ -174,15 +288,32 @@ fn as_long_as_nothing_was_heard_further_attempts_are_spread() {
     }
     assert_eq!(begun[0], 400, "each port's first attempt");
     let spread = &begun[3..19];
-    assert!(spread.iter().all(|count| (5..60).contains(count)), "{spread:?} in each tenth of a second");
+    assert!(
+        spread.iter().all(|count| (5..60).contains(count)),
+        "{spread:?} in each tenth of a second"
+    );
 }
 
 #[test]
 fn a_rate_that_is_changed_counts_what_was_announced() {
-    let rate = |per_s, public_only| Rate { per_s: std::num::NonZeroU32::new(per_s).unwrap(), public_only };
-    let mut scan = scan(1..=2, Settings { rate: None, ..fixed(3_000, 0) }, 1);
+    let rate = |per_s, public_only| Rate {
+        per_s: std::num::NonZeroU32::new(per_s).unwrap(),
+        public_only,
+    };
+    let mut scan = scan(
+        1..=2,
+        Settings {
+            rate: None,
+            ..fixed(3_000, 0)
+        },
+        1,
+    );
     connect(&mut scan, 0);
-    assert_eq!(scan.poll_expired(at(900)), None, "the kernel's second SYN is near");
+    assert_eq!(
+        scan.poll_expired(at(900)),
+        None,
+        "the kernel's second SYN is near"
+    );
     scan.set_rate(rate(1, false), at(900));
     assert_eq!(scan.poll_expired(at(1_000)), None, "and sent");
     assert_eq!(scan.poll_expired(at(1_900)), None, "the third is near");
@@ -199,11 +330,23 @@ fn own_failures_send_back_shrink_and_lose_nothing() {
     let mut scan = scan(1..=3, Settings::default(), 100);
     let first = connect(&mut scan, 0);
     let second = connect(&mut scan, 0);
-    scan.handle_outcome(second, Outcome::TransientLocal(OwnError::ProcessDescriptors), at(0));
-    assert_eq!(scan.stats().cap, 1, "one was in flight when the kernel said no");
+    scan.handle_outcome(
+        second,
+        Outcome::TransientLocal(OwnError::ProcessDescriptors),
+        at(0),
+    );
+    assert_eq!(
+        scan.stats().cap,
+        1,
+        "one was in flight when the kernel said no"
+    );
     assert_eq!(scan.poll_connect(at(5)), None, "no spinning");
     scan.handle_outcome(first, Outcome::Refused, at(5));
-    assert_eq!(scan.poll_connect(at(5)), None, "the one that failed takes the only place");
+    assert_eq!(
+        scan.poll_connect(at(5)),
+        None,
+        "the one that failed takes the only place"
+    );
     assert_eq!(scan.poll_expired(at(10)), None);
     assert_eq!(connect(&mut scan, 10), second);
     scan.handle_outcome(second, Outcome::Refused, at(11));
@@ -219,7 +362,11 @@ fn a_lasting_shortage_ends_in_unscanned_not_in_a_loop() {
     while !scan.is_finished() {
         while let Some(connect) = scan.poll_connect(now) {
             calls += 1;
-            scan.handle_outcome(connect.slot, Outcome::TransientLocal(OwnError::ProcessDescriptors), now);
+            scan.handle_outcome(
+                connect.slot,
+                Outcome::TransientLocal(OwnError::ProcessDescriptors),
+                now,
+            );
             scan.check_invariants();
         }
         reasons(&mut scan);
@@ -230,7 +377,10 @@ fn a_lasting_shortage_ends_in_unscanned_not_in_a_loop() {
         assert_eq!(scan.poll_expired(now), None);
     }
     assert_eq!(scan.stats().with_reason(Reason::OutOfDescriptors), 500);
-    assert!(now.us < 30_000_000 && calls < 100, "{calls} calls in {now:?}");
+    assert!(
+        now.us < 30_000_000 && calls < 100,
+        "{calls} calls in {now:?}"
+    );
 }
 
 #[test]
@@ -240,7 +390,11 @@ fn what_waits_for_a_source_port_does_not_keep_others_waiting() {
     while !scan.is_finished() && now < at(1_000) {
         while let Some(connect) = scan.poll_connect(now) {
             let starved = connect.endpoint.port() <= 100;
-            let outcome = if starved { Outcome::TransientLocal(OwnError::SourcePorts) } else { Outcome::Refused };
+            let outcome = if starved {
+                Outcome::TransientLocal(OwnError::SourcePorts)
+            } else {
+                Outcome::Refused
+            };
             scan.handle_outcome(connect.slot, outcome, now);
             scan.check_invariants();
         }
@@ -248,18 +402,33 @@ fn what_waits_for_a_source_port_does_not_keep_others_waiting() {
         now = scan.poll_timeout().unwrap_or(now);
         scan.poll_expired(now);
     }
-    assert_eq!(scan.stats().in_state(State::Closed), 100, "within a second, while the others still wait");
+    assert_eq!(
+        scan.stats().in_state(State::Closed),
+        100,
+        "within a second, while the others still wait"
+    );
 }
 
 #[test]
 fn retries_end_where_they_are_limited() {
     for (max_retries, attempts) in [(0, 1), (1, 2), (100, 4)] {
-        let mut scan = scan(1..=1, Settings { miss_rate_ppm: 0, ..fixed(1_000, max_retries) }, 1);
+        let mut scan = scan(
+            1..=1,
+            Settings {
+                miss_rate_ppm: 0,
+                ..fixed(1_000, max_retries)
+            },
+            1,
+        );
         for second in 0..attempts {
             let slot = connect(&mut scan, second * 1_000);
             scan.handle_outcome(slot, Outcome::Silence, at(second * 1_000 + 1_000));
         }
-        assert_eq!(reasons(&mut scan), [Reason::NoResponse], "{max_retries} retries");
+        assert_eq!(
+            reasons(&mut scan),
+            [Reason::NoResponse],
+            "{max_retries} retries"
+        );
     }
 }
 
@@ -277,26 +446,64 @@ fn a_self_connect_is_probed_again_from_elsewhere() {
 
 #[test]
 fn a_source_is_suspicious_where_an_attempt_is_or_was_lately() {
-    let mut scan = scan(1..=2, Settings { max_retries: 0, ..Settings::default() }, 1);
+    let mut scan = scan(
+        1..=2,
+        Settings {
+            max_retries: 0,
+            ..Settings::default()
+        },
+        1,
+    );
     let from = |text: &str| text.parse::<SocketAddr>().unwrap();
     let slot = connect(&mut scan, 0);
     assert!(scan.may_have_met(from("127.0.0.1:1")) && !scan.may_have_met(from("127.0.0.1:2")));
-    assert!(!scan.may_have_met(from("127.0.0.2:1")), "another address's port is no matter");
+    assert!(
+        !scan.may_have_met(from("127.0.0.2:1")),
+        "another address's port is no matter"
+    );
     scan.handle_outcome(slot, Outcome::Silence, at(1_000));
-    assert!(scan.may_have_met(from("127.0.0.1:1")), "given up a moment ago");
+    assert!(
+        scan.may_have_met(from("127.0.0.1:1")),
+        "given up a moment ago"
+    );
 
-    let plan = Plan::builder().target(Target::parse("0.0.0.0").unwrap()).ports([9].into_iter().collect());
-    let mut here = Scan::new(plan.build(&mut |_| unreachable!()).unwrap(), Settings::default(), 1);
+    let plan = Plan::builder()
+        .target(Target::parse("0.0.0.0").unwrap())
+        .ports([9].into_iter().collect());
+    let mut here = Scan::new(
+        plan.build(&mut |_| unreachable!()).unwrap(),
+        Settings::default(),
+        1,
+    );
     connect(&mut here, 0);
-    assert!(here.may_have_met(from("127.0.0.1:9")), "0.0.0.0 is this machine under another name");
+    assert!(
+        here.may_have_met(from("127.0.0.1:9")),
+        "0.0.0.0 is this machine under another name"
+    );
 }
 
 #[test]
 fn a_stop_accounts_for_everything() {
     for tell_unscanned in [false, true] {
-        let mut scan = scan(1..=100, Settings { tell_unscanned, ..Settings::default() }, 10);
-        let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0))).map(|c| c.slot).collect();
-        scan.handle_outcome(slots[0], Outcome::Connected { rtt_us: Some(7), syn_sent_again: false }, at(1));
+        let mut scan = scan(
+            1..=100,
+            Settings {
+                tell_unscanned,
+                ..Settings::default()
+            },
+            10,
+        );
+        let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0)))
+            .map(|c| c.slot)
+            .collect();
+        scan.handle_outcome(
+            slots[0],
+            Outcome::Connected {
+                rtt_us: Some(7),
+                syn_sent_again: false,
+            },
+            at(1),
+        );
         scan.handle_outcome(slots[1], Outcome::TransientLocal(OwnError::Memory), at(1));
         scan.handle_stop(Reason::Interrupted, at(2));
         scan.handle_stop(Reason::LocalError, at(2));
@@ -307,7 +514,13 @@ fn a_stop_accounts_for_everything() {
         assert_eq!(told.len(), if tell_unscanned { 100 } else { 10 });
         assert!(scan.is_finished());
         scan.check_invariants();
-        assert_eq!((scan.stats().in_state(State::Open), scan.stats().with_reason(Reason::Interrupted)), (1, 99));
+        assert_eq!(
+            (
+                scan.stats().in_state(State::Open),
+                scan.stats().with_reason(Reason::Interrupted)
+            ),
+            (1, 99)
+        );
     }
 }
 
@@ -316,7 +529,14 @@ fn a_first_attempt_that_the_kernel_repeated_was_never_silent() {
     let mut scan = scan(1..=2, fixed(3_000, 1), 10);
     for _ in 0..2 {
         let slot = connect(&mut scan, 0);
-        scan.handle_outcome(slot, Outcome::Connected { rtt_us: Some(9), syn_sent_again: true }, at(1_100));
+        scan.handle_outcome(
+            slot,
+            Outcome::Connected {
+                rtt_us: Some(9),
+                syn_sent_again: true,
+            },
+            at(1_100),
+        );
     }
     assert_eq!((scan.stats().lost, scan.stats().attempts), (2, 2));
     assert_eq!(reasons(&mut scan), [Reason::SynAck; 2]);
@@ -325,10 +545,21 @@ fn a_first_attempt_that_the_kernel_repeated_was_never_silent() {
 #[test]
 fn nobody_is_asked_again_after_a_stop() {
     let mut scan = scan(1..=200, Settings::default(), 200);
-    let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0))).map(|connect| connect.slot).collect();
+    let slots: Vec<Slot> = std::iter::from_fn(|| scan.poll_connect(at(0)))
+        .map(|connect| connect.slot)
+        .collect();
     assert!(slots.len() >= 64, "the first burst");
     scan.handle_stop(Reason::Interrupted, at(1));
-    slots.iter().for_each(|&slot| scan.handle_outcome(slot, Outcome::Connected { rtt_us: Some(9), syn_sent_again: false }, at(1)));
+    slots.iter().for_each(|&slot| {
+        scan.handle_outcome(
+            slot,
+            Outcome::Connected {
+                rtt_us: Some(9),
+                syn_sent_again: false,
+            },
+            at(1),
+        )
+    });
     assert_eq!(reasons(&mut scan).len(), slots.len());
     assert!(scan.is_finished());
 }
@@ -351,7 +582,14 @@ fn stale_outcomes_mean_nothing() {
     let mut scan = scan(1..=2, Settings::default(), 10);
     let slot = connect(&mut scan, 0);
     scan.handle_outcome(slot, Outcome::Refused, at(0));
-    scan.handle_outcome(slot, Outcome::Connected { rtt_us: None, syn_sent_again: false }, at(0));
+    scan.handle_outcome(
+        slot,
+        Outcome::Connected {
+            rtt_us: None,
+            syn_sent_again: false,
+        },
+        at(0),
+    );
     scan.handle_outcome(77, Outcome::Refused, at(0));
     scan.check_invariants();
     assert_eq!(reasons(&mut scan), [Reason::ConnRefused]);
@@ -359,8 +597,18 @@ fn stale_outcomes_mean_nothing() {
 
 #[test]
 fn the_rate_is_asked_for_each_attempt() {
-    let rate = Rate { per_s: std::num::NonZeroU32::new(100).unwrap(), public_only: false };
-    let mut scan = scan(1..=100, Settings { rate: Some(rate), ..Settings::default() }, 100);
+    let rate = Rate {
+        per_s: std::num::NonZeroU32::new(100).unwrap(),
+        public_only: false,
+    };
+    let mut scan = scan(
+        1..=100,
+        Settings {
+            rate: Some(rate),
+            ..Settings::default()
+        },
+        100,
+    );
     let mut begun = Vec::new();
     let mut now = Time::default();
     while begun.len() < 100 {
@@ -371,12 +619,24 @@ fn the_rate_is_asked_for_each_attempt() {
         now = scan.poll_timeout().unwrap_or(now);
         scan.check_invariants();
     }
-    assert!(begun[99].us.abs_diff(990_000) < 30_000, "the last began at {:?}", begun[99]);
+    assert!(
+        begun[99].us.abs_diff(990_000) < 30_000,
+        "the last began at {:?}",
+        begun[99]
+    );
 }
 
 #[test]
 fn what_is_under_way_costs_few_bytes() {
     assert!(size_of::<Probe>() <= 56, "{} bytes", size_of::<Probe>());
-    assert!(size_of::<hosts::Host>() <= 248, "{} bytes", size_of::<hosts::Host>());
-    assert!(size_of::<Adaptive>() <= 512, "{} bytes", size_of::<Adaptive>());
+    assert!(
+        size_of::<hosts::Host>() <= 248,
+        "{} bytes",
+        size_of::<hosts::Host>()
+    );
+    assert!(
+        size_of::<Adaptive>() <= 512,
+        "{} bytes",
+        size_of::<Adaptive>()
+    );
 }

@@ -16,7 +16,9 @@ impl Time {
 
     /// `us` microseconds later, without overflow.
     pub const fn plus_us(self, us: u64) -> Self {
-        Time { us: self.us.saturating_add(us) }
+        Time {
+            us: self.us.saturating_add(us),
+        }
     }
 
     /// How many microseconds passed since `earlier`, 0 if it is later.
@@ -25,5 +27,6 @@ impl Time {
     }
 }
 
-/// The wheel's tick, in microseconds. epoll waits in whole milliseconds; a finer wheel would only wake up to wait again.
+/// The wheel's tick, in microseconds. epoll waits in whole milliseconds; a finer wheel would only
+/// wake up to wait again.
 pub const TICK_US: u64 = 1_000;

@@ -20,7 +20,12 @@ pub enum State {
 
 impl State {
     /// All four, in the order in which reports name them.
-    pub const ALL: [State; 4] = [State::Open, State::Closed, State::Filtered, State::Unscanned];
+    pub const ALL: [State; 4] = [
+        State::Open,
+        State::Closed,
+        State::Filtered,
+        State::Unscanned,
+    ];
 
     /// The word used in every report.
     pub fn as_str(self) -> &'static str {
@@ -35,8 +40,8 @@ impl State {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $state:ident $text:literal,)*) => {
-        /// Why an endpoint has its state. The reason decides the state, so that no pair of them can contradict itself.
-        /// Names are nmap's where nmap has them.
+        /// Why an endpoint has its state. The reason decides the state, so that no pair of them can
+        /// contradict itself. Names are nmap's where nmap has them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
         pub enum Reason { $($(#[$doc])* #[cfg_attr(feature = "cli", serde(rename = $text))] $name,)* }
@@ -59,10 +64,14 @@ macro_rules! reasons {
 }
 
 impl Reason {
-    /// Whether it shows that a host is there. "No such host", in whatever words, shows the contrary.
+    /// Whether it shows that a host is there. "No such host", in whatever words, shows the
+    /// contrary.
     pub fn speaks_for_presence(self) -> bool {
         use Reason::*;
-        !matches!(self, NoResponse | HostUnreach | NetUnreach | NoRoute | TimeExceeded) && self.state() != State::Unscanned
+        !matches!(
+            self,
+            NoResponse | HostUnreach | NetUnreach | NoRoute | TimeExceeded
+        ) && self.state() != State::Unscanned
     }
 }
 
@@ -111,7 +120,8 @@ reasons! {
     NoLocalRoute = Unscanned "no-local-route",
     /// A broadcast or multicast address: nothing that TCP can connect to.
     NotAHost = Unscanned "not-a-host",
-    /// The kernel refused for a reason that portreeve does not know; the report ends with the system's words.
+    /// The kernel refused for a reason that portreeve does not know; the report ends with the
+    /// system's words.
     LocalError = Unscanned "local-error",
     /// Its host answered nothing on many other ports, so nobody seems to be there.
     SilentHost = Unscanned "silent-host",
@@ -194,9 +204,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether this machine itself gave the attempt up, because nobody on the link answers for the host: no word of the network's.
+    /// Whether this machine itself gave the attempt up, because nobody on the link answers for the
+    /// host: no word of the network's.
     pub(super) fn is_own_silence(self) -> bool {
-        matches!(self, Outcome::Unreachable { reason: Reason::HostUnreach | Reason::NetUnreach, by: None })
+        matches!(
+            self,
+            Outcome::Unreachable {
+                reason: Reason::HostUnreach | Reason::NetUnreach,
+                by: None
+            }
+        )
     }
 }
 
@@ -210,12 +227,14 @@ pub struct Finding {
     /// Who sent the ICMP error that decided, where one did and the system tells.
     pub reason_ip: Option<IpAddr>,
     /// From the last attempt's start to its answer, in microseconds; none where nothing answered.
-    /// For open ports on Linux this is the kernel's own measure of the handshake; elsewhere it includes up to one turn of the loop.
+    /// For open ports on Linux this is the kernel's own measure of the handshake; elsewhere it
+    /// includes up to one turn of the loop.
     pub rtt_us: Option<u64>,
     /// Connection attempts that came to an end.
     pub attempts: u16,
-    /// What the port said first, byte for byte, if it was [listened to](super::Settings::banner_wait_us) and said something.
-    /// Whoever shows it has to see to it that it does no harm.
+    /// What the port said first, byte for byte, if it was [listened
+    /// to](super::Settings::banner_wait_us) and said something. Whoever shows it has to see to it
+    /// that it does no harm.
     pub banner: Option<Box<[u8]>>,
     /// When this was decided.
     pub at: Time,

@@ -1,13 +1,14 @@
 //! A hierarchical timer wheel over slot numbers: when is which slot due?
 //! It knows `u64` ticks and `u32` slots, no clock, no probe, no socket.
 
-/// Timers for many slots: insert, cancel and expire cost the same however many there are, and none of them allocates
-/// once the highest slot number has been seen.
+/// Timers for many slots: insert, cancel and expire cost the same however many there are, and none
+/// of them allocates once the highest slot number has been seen.
 ///
-/// Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), their scheme 6: six levels of 64 buckets, each
-/// bucket a list linked through the slots. A slot's level is that of the highest bit in which its deadline differs from
-/// the current tick, so every entry of a level lies ahead of the current place in it, and entries of lower levels are
-/// always due before those of higher ones. An entry moves down at most once a level.
+/// Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), their scheme 6: six levels
+/// of 64 buckets, each bucket a list linked through the slots. A slot's level is that of the
+/// highest bit in which its deadline differs from the current tick, so every entry of a level lies
+/// ahead of the current place in it, and entries of lower levels are always due before those of
+/// higher ones. An entry moves down at most once a level.
 #[derive(Debug)]
 pub struct Wheel {
     /// All ticks before this one are done with.
@@ -31,23 +32,37 @@ const IS_BUCKET: u32 = 1 << 31;
 #[derive(Clone, Copy, Debug)]
 struct Link {
     deadline: u64,
-    /// The slot before, or `IS_BUCKET | level * BUCKETS + bucket` for the first of a list; `NONE` when not in the wheel.
+    /// The slot before, or `IS_BUCKET | level * BUCKETS + bucket` for the first of a list; `NONE`
+    /// when not in the wheel.
     prev: u32,
     next: u32,
 }
 
-const UNLINKED: Link = Link { deadline: 0, prev: NONE, next: NONE };
+const UNLINKED: Link = Link {
+    deadline: 0,
+    prev: NONE,
+    next: NONE,
+};
 
 impl Default for Wheel {
     fn default() -> Self {
-        Wheel { now: 0, occupied: [0; LEVELS], heads: [[NONE; BUCKETS]; LEVELS], links: Vec::new(), len: 0 }
+        Wheel {
+            now: 0,
+            occupied: [0; LEVELS],
+            heads: [[NONE; BUCKETS]; LEVELS],
+            links: Vec::new(),
+            len: 0,
+        }
     }
 }
 
 impl Wheel {
     /// An empty wheel with room for so many slots; more of them cost a larger allocation.
     pub fn with_capacity(slots: usize) -> Self {
-        Wheel { links: Vec::with_capacity(slots), ..Wheel::default() }
+        Wheel {
+            links: Vec::with_capacity(slots),
+            ..Wheel::default()
+        }
     }
 
     /// How many slots wait.
@@ -60,20 +75,26 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Makes `slot` due at tick `deadline`; at once, if that is past. The slot must not be waiting already.
+    /// Makes `slot` due at tick `deadline`; at once, if that is past. The slot must not be waiting
+    /// already.
     pub fn insert(&mut self, slot: u32, deadline: u64) {
         let at = slot as usize;
         if at >= self.links.len() {
             self.links.resize(at + 1, UNLINKED);
         }
-        debug_assert!(self.links[at].prev == NONE && slot < IS_BUCKET, "slot {slot} waits already");
+        debug_assert!(
+            self.links[at].prev == NONE && slot < IS_BUCKET,
+            "slot {slot} waits already"
+        );
         self.len += 1;
         self.link(slot, deadline.clamp(self.now, LAST_TICK));
     }
 
     /// Whether `slot` waits.
     pub fn holds(&self, slot: u32) -> bool {
-        self.links.get(slot as usize).is_some_and(|link| link.prev != NONE)
+        self.links
+            .get(slot as usize)
+            .is_some_and(|link| link.prev != NONE)
     }
 
     /// Takes `slot` out, if it waits.
@@ -83,7 +104,8 @@ impl Wheel {
         }
     }
 
-    /// The next slot that is due at tick `now` or before, in the order of deadlines; it waits no longer.
+    /// The next slot that is due at tick `now` or before, in the order of deadlines; it waits no
+    /// longer.
     pub fn pop_expired(&mut self, now: u64) -> Option<u32> {
         loop {
             let due = self.next_bucket().filter(|&(.., tick)| tick <= now);
@@ -101,7 +123,8 @@ impl Wheel {
         }
     }
 
-    /// No slot is due before this tick; one may be due later only, because a higher level is known by its bucket.
+    /// No slot is due before this tick; one may be due later only, because a higher level is known
+    /// by its bucket.
     pub fn next_tick(&self) -> Option<u64> {
         self.next_bucket().map(|(.., tick)| tick)
     }
@@ -115,7 +138,8 @@ impl Wheel {
         Some((level, bucket as usize, tick))
     }
 
-    /// Deals a bucket's entries out to the levels below, which they belong to now that its first tick has come.
+    /// Deals a bucket's entries out to the levels below, which they belong to now that its first
+    /// tick has come.
     fn move_down(&mut self, level: usize, bucket: usize) {
         let mut slot = std::mem::replace(&mut self.heads[level][bucket], NONE);
         self.occupied[level] &= !(1 << bucket);
@@ -135,7 +159,11 @@ impl Wheel {
             self.links[next as usize].prev = slot;
         }
         self.occupied[level] |= 1 << bucket;
-        self.links[slot as usize] = Link { deadline, prev: IS_BUCKET | (level * BUCKETS + bucket) as u32, next };
+        self.links[slot as usize] = Link {
+            deadline,
+            prev: IS_BUCKET | (level * BUCKETS + bucket) as u32,
+            next,
+        };
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -146,7 +174,10 @@ impl Wheel {
         if prev & IS_BUCKET == 0 {
             self.links[prev as usize].next = next;
         } else {
-            let (level, bucket) = ((prev ^ IS_BUCKET) as usize / BUCKETS, prev as usize % BUCKETS);
+            let (level, bucket) = (
+                (prev ^ IS_BUCKET) as usize / BUCKETS,
+                prev as usize % BUCKETS,
+            );
             self.heads[level][bucket] = next;
             if next == NONE {
                 self.occupied[level] &= !(1 << bucket);
@@ -175,7 +206,11 @@ mod tests {
         assert_eq!(poll_to(&mut wheel, 5), [0]);
         assert_eq!(poll_to(&mut wheel, 64), [3, 1]);
         assert_eq!(poll_to(&mut wheel, 4_095), [4]);
-        assert_eq!(poll_to(&mut wheel, 1_000_000), [2, 5], "a long pause catches up in order");
+        assert_eq!(
+            poll_to(&mut wheel, 1_000_000),
+            [2, 5],
+            "a long pause catches up in order"
+        );
         assert!(wheel.is_empty() && wheel.next_tick().is_none());
     }
 
@@ -201,7 +236,8 @@ mod tests {
         assert_eq!(poll_to(&mut wheel, 100), [0u32; 0]);
     }
 
-    /// Against a sorted map, over many seeds: the same slots come due, in the order of their deadlines.
+    /// Against a sorted map, over many seeds: the same slots come due, in the order of their
+    /// deadlines.
     #[test]
     fn agrees_with_a_naive_model() {
         for seed in 0..200 {
@@ -213,7 +249,8 @@ mod tests {
                     0..=5 => {
                         let ahead = 1u64 << random.u32(0..24);
                         let deadline = now + random.u64(0..ahead);
-                        if let std::collections::btree_map::Entry::Vacant(free) = model.entry(slot) {
+                        if let std::collections::btree_map::Entry::Vacant(free) = model.entry(slot)
+                        {
                             free.insert(deadline);
                             wheel.insert(slot, deadline);
                         }
@@ -226,15 +263,30 @@ mod tests {
                         let ahead = 1u64 << random.u32(0..20);
                         now += random.u64(0..ahead);
                         let due = poll_to(&mut wheel, now);
-                        let deadlines: Vec<u64> = due.iter().map(|slot| model.remove(slot).expect("due once")).collect();
-                        assert!(deadlines.is_sorted() && deadlines.iter().all(|&d| d <= now), "seed {seed}");
-                        assert!(model.values().all(|&deadline| deadline > now), "seed {seed}: one was left behind");
-                        assert!(wheel.next_tick().is_none_or(|tick| tick > now), "seed {seed}");
+                        let deadlines: Vec<u64> = due
+                            .iter()
+                            .map(|slot| model.remove(slot).expect("due once"))
+                            .collect();
+                        assert!(
+                            deadlines.is_sorted() && deadlines.iter().all(|&d| d <= now),
+                            "seed {seed}"
+                        );
+                        assert!(
+                            model.values().all(|&deadline| deadline > now),
+                            "seed {seed}: one was left behind"
+                        );
+                        assert!(
+                            wheel.next_tick().is_none_or(|tick| tick > now),
+                            "seed {seed}"
+                        );
                     }
                 }
                 assert_eq!(wheel.len(), model.len());
                 let earliest = model.values().min().copied();
-                assert!(wheel.next_tick() <= earliest, "seed {seed}: would wake too late");
+                assert!(
+                    wheel.next_tick() <= earliest,
+                    "seed {seed}: would wake too late"
+                );
                 assert_eq!(wheel.next_tick().is_none(), earliest.is_none());
             }
         }

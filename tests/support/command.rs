@@ -1,4 +1,5 @@
-//! The command as a user runs it: its output, its exit code, its JSON; with a descriptor limit where one is wanted.
+//! The command as a user runs it: its output, its exit code, its JSON; with a descriptor limit
+//! where one is wanted.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -10,8 +11,13 @@ use serde_json::Value;
 /// The command with these arguments, separated by spaces.
 pub fn portreeve(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
-    command.args(arguments.split_whitespace()).stdin(Stdio::null()).env_remove("NO_COLOR").env("PORTREEVE_CONFIG", "none");
-    // What ignores signals when it begins goes on ignoring them, and a shell's background has it so.
+    command
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null())
+        .env_remove("NO_COLOR")
+        .env("PORTREEVE_CONFIG", "none");
+    // What ignores signals when it begins goes on ignoring them, and a shell's background has it
+    // so.
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP] {
         with_signal(&mut command, signal, libc::SIG_DFL);
     }
@@ -35,7 +41,10 @@ fn set_signal(signal: i32, action: libc::sighandler_t) -> libc::sighandler_t {
 
 /// The same under `ulimit -n`: soft and hard.
 pub fn with_descriptor_limit(mut command: Command, limit: u64) -> Command {
-    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    let limit = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: limit,
+    };
     let set = move || match setrlimit(&limit) {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
@@ -71,22 +80,44 @@ pub fn run(mut command: Command) -> Ran {
 
 pub fn ran(output: Output) -> Ran {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ran {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// JSON lines, each of them whole.
 pub fn json_lines(text: &str) -> Vec<Value> {
-    assert!(text.is_empty() || text.ends_with('\n'), "the last line is not whole");
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
+    assert!(
+        text.is_empty() || text.ends_with('\n'),
+        "the last line is not whole"
+    );
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+        .collect()
 }
 
 /// The end record, after checking that it adds up.
 pub fn end_record(text: &str) -> Value {
     let lines = json_lines(text);
-    let (first, last) = (lines.first().expect("a first line"), lines.last().expect("a last line"));
-    assert_eq!((&first["type"], &last["type"]), (&"start".into(), &"end".into()));
-    let count = |state: &str| last[state].as_u64().unwrap_or_else(|| panic!("{state} in {last}"));
-    let sum: u64 = ["open", "closed", "filtered", "unscanned"].into_iter().map(count).sum();
+    let (first, last) = (
+        lines.first().expect("a first line"),
+        lines.last().expect("a last line"),
+    );
+    assert_eq!(
+        (&first["type"], &last["type"]),
+        (&"start".into(), &"end".into())
+    );
+    let count = |state: &str| {
+        last[state]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{state} in {last}"))
+    };
+    let sum: u64 = ["open", "closed", "filtered", "unscanned"]
+        .into_iter()
+        .map(count)
+        .sum();
     assert_eq!(count("planned"), sum, "{last}");
     last.clone()
 }
@@ -108,6 +139,7 @@ pub fn wait(child: &mut Child) -> Option<i32> {
 
 /// Sends a signal to a child that this test started.
 pub fn signal(child: &Child, signal: i32) {
-    // SAFETY: kill(2) has no preconditions; the child is ours and not yet waited for, so its id is its own.
+    // SAFETY: kill(2) has no preconditions; the child is ours and not yet waited for, so its id is
+    // its own.
     assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }

@@ -1,4 +1,5 @@
-//! Networks drawn at random, kind by kind: around the numbers of the five that scanners are compared on (`like …`), and far from them.
+//! Networks drawn at random, kind by kind: around the numbers of the five that scanners are
+//! compared on (`like …`), and far from them.
 
 use std::f64::consts::SQRT_2;
 
@@ -31,46 +32,91 @@ const LATEST: f64 = 3.29;
 /// The network of a kind that this seed draws.
 pub fn drawn(&(name, draw): &Kind, seed: u64) -> Scenario {
     let scenario = draw(&mut Rng::with_seed(seed));
-    Scenario { name, ideal_s: ideal_s(&scenario), ..scenario }
+    Scenario {
+        name,
+        ideal_s: ideal_s(&scenario),
+        ..scenario
+    }
 }
 
-/// Hosts all of whose ports answer, few of them open, as in the networks that scanners are compared on; so far away, and up to so
-/// many times as far for some packets.
+/// Hosts all of whose ports answer, few of them open, as in the networks that scanners are compared
+/// on; so far away, and up to so many times as far for some packets.
 fn refusing(random: &mut Rng, delay_us: (f64, f64), spreads: f64) -> Scenario {
     let open = spread(random, 0.02, 0.3);
     let delay_us = spread(random, delay_us.0, delay_us.1);
-    let delay = Delay::Between(delay_us as u64, (delay_us * (1.0 + (spreads - 1.0) * random.f64())) as u64);
-    Scenario { open, closed: 1.0 - open, delay, ..PLAIN }
+    let delay = Delay::Between(
+        delay_us as u64,
+        (delay_us * (1.0 + (spreads - 1.0) * random.f64())) as u64,
+    );
+    Scenario {
+        open,
+        closed: 1.0 - open,
+        delay,
+        ..PLAIN
+    }
 }
 
 fn like_lossy(random: &mut Rng) -> Scenario {
-    let (targets, ports, loss) = (targets(random, 26..=30), ports(random, 300.0, 3_000.0), 0.01 + 0.09 * random.f64());
-    Scenario { targets, ports, loss, ..refusing(random, (10_000.0, 50_000.0), 4.0) }
+    let (targets, ports, loss) = (
+        targets(random, 26..=30),
+        ports(random, 300.0, 3_000.0),
+        0.01 + 0.09 * random.f64(),
+    );
+    Scenario {
+        targets,
+        ports,
+        loss,
+        ..refusing(random, (10_000.0, 50_000.0), 4.0)
+    }
 }
 
 fn like_narrow(random: &mut Rng) -> Scenario {
     let bottleneck = Some(limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
     let (targets, ports) = (targets(random, 23..=27), ports(random, 100.0, 1_000.0));
-    Scenario { targets, ports, bottleneck, ..refusing(random, (2_000.0, 60_000.0), 1.5) }
+    Scenario {
+        targets,
+        ports,
+        bottleneck,
+        ..refusing(random, (2_000.0, 60_000.0), 1.5)
+    }
 }
 
 fn like_sparse(random: &mut Rng) -> Scenario {
     let share = 0.05 + 0.25 * random.f64();
     let open = share * (0.1 + 0.5 * random.f64());
     let (targets, ports) = (targets(random, 23..=25), ports(random, 100.0, 1_000.0));
-    Scenario { targets, ports, up: spread(random, 0.15, 0.6), open, closed: share - open, delay: spread_out(random, 20_000.0), ..PLAIN }
+    Scenario {
+        targets,
+        ports,
+        up: spread(random, 0.15, 0.6),
+        open,
+        closed: share - open,
+        delay: spread_out(random, 20_000.0),
+        ..PLAIN
+    }
 }
 
 fn like_limited(random: &mut Rng) -> Scenario {
     let host_limit = Some(limit(random, (50.0, 1_000.0), (0.1, 1.0)));
     let (targets, ports) = (targets(random, 30..=32), ports(random, 500.0, 5_000.0));
-    Scenario { targets, ports, host_limit, ..refusing(random, (1_000.0, 60_000.0), 1.5) }
+    Scenario {
+        targets,
+        ports,
+        host_limit,
+        ..refusing(random, (1_000.0, 60_000.0), 1.5)
+    }
 }
 
 fn like_silent(random: &mut Rng) -> Scenario {
     let ports = ports(random, 10_000.0, 65_535.0);
     let open = spread(random, 2.0, 20.0) / f64::from(ports);
-    Scenario { targets: targets(random, 30..=32), ports, open, closed: 0.0, ..refusing(random, (300.0, 60_000.0), 1.5) }
+    Scenario {
+        targets: targets(random, 30..=32),
+        ports,
+        open,
+        closed: 0.0,
+        ..refusing(random, (300.0, 60_000.0), 1.5)
+    }
 }
 
 fn lossy(random: &mut Rng) -> Scenario {
@@ -96,11 +142,21 @@ fn narrow(random: &mut Rng) -> Scenario {
 fn sparse(random: &mut Rng) -> Scenario {
     let delay = spread_out(random, 10_000.0);
     let (targets, ports) = (targets(random, 22..=25), ports(random, 50.0, 1_000.0));
-    Scenario { targets, ports, up: spread(random, 0.03, 0.5), delay, loss: some_loss(random), ..answering(random, 0.005) }
+    Scenario {
+        targets,
+        ports,
+        up: spread(random, 0.03, 0.5),
+        delay,
+        loss: some_loss(random),
+        ..answering(random, 0.005)
+    }
 }
 
 fn sparse_and_narrow(random: &mut Rng) -> Scenario {
-    Scenario { bottleneck: Some(limit(random, (2_000.0, 20_000.0), (0.005, 0.05))), ..sparse(random) }
+    Scenario {
+        bottleneck: Some(limit(random, (2_000.0, 20_000.0), (0.005, 0.05))),
+        ..sparse(random)
+    }
 }
 
 fn limited(random: &mut Rng) -> Scenario {
@@ -126,26 +182,47 @@ fn small_and_limited(random: &mut Rng) -> Scenario {
 
 fn silent(random: &mut Rng) -> Scenario {
     let ports = ports(random, 1_000.0, 65_535.0);
-    Scenario { targets: targets(random, 30..=32), ports, open: 5.0 / f64::from(ports), closed: 0.0, ..answering(random, 0.05) }
+    Scenario {
+        targets: targets(random, 30..=32),
+        ports,
+        open: 5.0 / f64::from(ports),
+        closed: 0.0,
+        ..answering(random, 0.05)
+    }
 }
 
-/// Nothing comes through for 10 to 200 ms, every half to five seconds; behind a narrow path on half of these networks.
+/// Nothing comes through for 10 to 200 ms, every half to five seconds; behind a narrow path on half
+/// of these networks.
 fn stalling(random: &mut Rng) -> Scenario {
-    let (from_s, for_s, every_s) = (random.f64(), spread(random, 0.01, 0.2), spread(random, 0.5, 5.0));
-    let bottleneck = random.bool().then(|| limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
+    let (from_s, for_s, every_s) = (
+        random.f64(),
+        spread(random, 0.01, 0.2),
+        spread(random, 0.5, 5.0),
+    );
+    let bottleneck = random
+        .bool()
+        .then(|| limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
     Scenario {
         targets: targets(random, 24..=32),
         ports: ports(random, 100.0, 3_000.0),
         bottleneck,
         loss: some_loss(random),
-        away: Some(Away { from_s, for_s, every_s }),
+        away: Some(Away {
+            from_s,
+            for_s,
+            every_s,
+        }),
         ..answering(random, 0.05)
     }
 }
 
-/// Hosts at distances of their own, from this many microseconds on, and packets with luck of their own.
+/// Hosts at distances of their own, from this many microseconds on, and packets with luck of their
+/// own.
 fn spread_out(random: &mut Rng, least_us: f64) -> Delay {
-    Delay::LogNormal { median_us: spread(random, least_us, 150_000.0), sigma: 0.3 + 0.4 * random.f64() }
+    Delay::LogNormal {
+        median_us: spread(random, least_us, 150_000.0),
+        sigma: 0.3 + 0.4 * random.f64(),
+    }
 }
 
 /// Anything between the two, as likely between 1 and 2 as between 10 and 20.
@@ -177,7 +254,10 @@ fn targets(random: &mut Rng, prefixes: std::ops::RangeInclusive<usize>) -> &'sta
 /// A rate, and a burst of so much of a second's.
 fn limit(random: &mut Rng, per_s: (f64, f64), burst_s: (f64, f64)) -> Limit {
     let per_s = spread(random, per_s.0, per_s.1);
-    Limit { per_s, burst: (per_s * spread(random, burst_s.0, burst_s.1)).max(5.0) }
+    Limit {
+        per_s,
+        burst: (per_s * spread(random, burst_s.0, burst_s.1)).max(5.0),
+    }
 }
 
 /// None on half of the networks, up to a tenth each way on the others.
@@ -185,39 +265,63 @@ fn some_loss(random: &mut Rng) -> f64 {
     (0.2 * random.f64() - 0.1).max(0.0)
 }
 
-/// Hosts where at least this share of the ports answers, a tenth to all of these open, from 0.5 to 100 ms away.
+/// Hosts where at least this share of the ports answers, a tenth to all of these open, from 0.5 to
+/// 100 ms away.
 fn answering(random: &mut Rng, least: f64) -> Scenario {
     let share = spread(random, least, 1.0);
     let open = share * spread(random, 0.1, 1.0);
     let delay_us = spread(random, 500.0, 100_000.0);
     let delay = Delay::Between(delay_us as u64, (delay_us * (1.0 + random.f64())) as u64);
-    Scenario { open, closed: share - open, delay, ..PLAIN }
+    Scenario {
+        open,
+        closed: share - open,
+        delay,
+        ..PLAIN
+    }
 }
 
-/// What it takes to ask everything as often as needed at the rate that gets through, with as many sockets as there are, and to wait for
-/// the last answers of those farthest away.
+/// What it takes to ask everything as often as needed at the rate that gets through, with as many
+/// sockets as there are, and to wait for the last answers of those farthest away.
 fn ideal_s(scenario: &Scenario) -> f64 {
-    let prefix: i32 = scenario.targets.split_once('/').expect("a network").1.parse().expect("its size");
+    let prefix: i32 = scenario
+        .targets
+        .split_once('/')
+        .expect("a network")
+        .1
+        .parse()
+        .expect("its size");
     let (addresses, ports) = (2f64.powi(32 - prefix), f64::from(scenario.ports));
     let loss = 1.0 - (1.0 - scenario.loss).powi(2);
     let share = scenario.open + scenario.closed;
     let at_silent = (0.0005f64.ln() / loss.max(1e-9).ln()).ceil().max(2.0);
     let at_host = ports * (share / (1.0 - loss) + (1.0 - share) * at_silent);
-    let at_nobody = if addresses > 16.0 { ports.min(64.0) } else { ports * at_silent };
+    let at_nobody = if addresses > 16.0 {
+        ports.min(64.0)
+    } else {
+        ports * at_silent
+    };
     let per_s = scenario.bottleneck.map_or(100_000.0, |limit| limit.per_s);
     let (hosts, nobodies) = (addresses * scenario.up, addresses * (1.0 - scenario.up));
     let of_path_s = (hosts * at_host + nobodies * at_nobody) / per_s;
-    let of_host_s = scenario.host_limit.map_or(0.0, |limit| (at_host - limit.burst) / limit.per_s);
-    // How long silence has to be waited for where nearly all answers have come by then: at most hosts, and at the farthest.
+    let of_host_s = scenario
+        .host_limit
+        .map_or(0.0, |limit| (at_host - limit.burst) / limit.per_s);
+    // How long silence has to be waited for where nearly all answers have come by then: at most
+    // hosts, and at the farthest.
     let (wait_us, longest_us) = match scenario.delay {
         Delay::Between(_, most_us) => (1.5 * most_us as f64, 1.5 * most_us as f64),
         Delay::LogNormal { median_us, sigma } => {
             let (half, farthest) = (sigma / SQRT_2, (2.0 * hosts.max(1.0).ln()).sqrt());
-            (median_us * (half * (half / 2.0 + LATEST)).exp(), median_us * (half * (farthest + LATEST)).exp())
+            (
+                median_us * (half * (half / 2.0 + LATEST)).exp(),
+                median_us * (half * (farthest + LATEST)).exp(),
+            )
         }
     };
     let silent = hosts * ports * (1.0 - share) * at_silent + nobodies * at_nobody;
     let of_sockets_s = silent * (wait_us / 1e6).max(0.1) / f64::from(CAP);
     let away = scenario.away.map_or(0.0, |away| away.for_s / away.every_s);
-    of_path_s.max(of_host_s).max(of_sockets_s) / (1.0 - away) + 0.3 + at_silent * (longest_us / 1e6).max(0.1)
+    of_path_s.max(of_host_s).max(of_sockets_s) / (1.0 - away)
+        + 0.3
+        + at_silent * (longest_us / 1e6).max(0.1)
 }

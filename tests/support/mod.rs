@@ -1,4 +1,5 @@
-//! What several tests need: a network namespace of their own, a network in it, the command, its JSON.
+//! What several tests need: a network namespace of their own, a network in it, the command, its
+//! JSON.
 #![allow(dead_code)] // each test file uses its part
 
 pub mod command;

@@ -1,5 +1,6 @@
-//! A network behind a TUN device, answered from user space: what a test says of an endpoint is what a scan must find.
-//! Only for use inside a namespace of one's own (`namespace.rs`): the device is made where the process is.
+//! A network behind a TUN device, answered from user space: what a test says of an endpoint is what
+//! a scan must find. Only for use inside a namespace of one's own (`namespace.rs`): the device is
+//! made where the process is.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,7 +32,8 @@ pub enum Reply {
     Icmp(u8, u8),
 }
 
-/// The namespace's own addresses, which its kernel answers for: the rest of 10.9.0.0/16 and fd09::/64 is the network.
+/// The namespace's own addresses, which its kernel answers for: the rest of 10.9.0.0/16 and
+/// fd09::/64 is the network.
 pub const OWN_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 255, 253);
 const OWN_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 /// Who sends the ICMP errors.
@@ -73,13 +75,16 @@ fn icmp(reason: Reason, v4: bool) -> Reply {
 }
 
 impl Network {
-    /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and port.
+    /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and
+    /// port.
     pub fn start(behaviour: impl Fn(IpAddr, u16) -> Reply + Send + 'static) -> Self {
         Self::with_delays(move |to, port| (behaviour(to, port), Duration::ZERO))
     }
 
     /// Sets the device up and answers each SYN as `behaviour` says, so much later.
-    pub fn with_delays(behaviour: impl Fn(IpAddr, u16) -> (Reply, Duration) + Send + 'static) -> Self {
+    pub fn with_delays(
+        behaviour: impl Fn(IpAddr, u16) -> (Reply, Duration) + Send + 'static,
+    ) -> Self {
         Self::answering(move |to, now_us| {
             let (reply, delay) = behaviour(to.ip(), to.port());
             Some((now_us + delay.as_micros() as u64, reply))
@@ -88,7 +93,11 @@ impl Network {
 
     /// Sets the device up and lets a town live behind it.
     pub fn town(mut town: Town) -> Self {
-        let Scenario { rejected_with, nobody_with, .. } = town.scenario;
+        let Scenario {
+            rejected_with,
+            nobody_with,
+            ..
+        } = town.scenario;
         Self::answering(move |to, now_us| {
             let (at_us, answer) = town.syn(to, now_us)?;
             let reply = match answer {
@@ -101,7 +110,9 @@ impl Network {
         })
     }
 
-    fn answering(mut answer: impl FnMut(SocketAddr, u64) -> Option<Answer> + Send + 'static) -> Self {
+    fn answering(
+        mut answer: impl FnMut(SocketAddr, u64) -> Option<Answer> + Send + 'static,
+    ) -> Self {
         let device = open_device();
         let counts: Arc<[AtomicU64; 2]> = Arc::default();
         let counted = counts.clone();
@@ -109,7 +120,8 @@ impl Network {
         Network { counts }
     }
 
-    /// Sets the device up as a detour: what is sent into it comes back as it was, except SYNs to the port that is dropped.
+    /// Sets the device up as a detour: what is sent into it comes back as it was, except SYNs to
+    /// the port that is dropped.
     pub fn detour(dropped: u16) {
         let mut device = open_device();
         std::thread::spawn(move || {
@@ -135,14 +147,15 @@ impl Network {
         self.counts[0].load(Ordering::Relaxed)
     }
 
-    /// Those of them that the kernel sent by itself, because the first was not answered within a second.
+    /// Those of them that the kernel sent by itself, because the first was not answered within a
+    /// second.
     pub fn repeated_syns(&self) -> u64 {
         self.counts[1].load(Ordering::Relaxed)
     }
 }
 
-/// SYNs that came lately, to know the kernel's repetitions: by the hash of what names a connection, another part of that
-/// hash. It forgets where two hashes meet.
+/// SYNs that came lately, to know the kernel's repetitions: by the hash of what names a connection,
+/// another part of that hash. It forgets where two hashes meet.
 struct Lately(Vec<u32>);
 
 impl Lately {
@@ -158,7 +171,11 @@ impl Lately {
 /// Packets taken from the device before answers that are due are given.
 const BATCH: usize = 64;
 
-fn respond(device: &File, counts: &[AtomicU64; 2], answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Answer>) {
+fn respond(
+    device: &File,
+    counts: &[AtomicU64; 2],
+    answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Answer>,
+) {
     let began = Instant::now();
     let now_us = || began.elapsed().as_micros() as u64;
     let mut lately = Lately(vec![0; 1 << 18]);
@@ -171,9 +188,15 @@ fn respond(device: &File, counts: &[AtomicU64; 2], answer: &mut dyn FnMut(Socket
             later.pop();
             syn.answer(reply, &mut out);
             // A full queue loses a packet, as networks do.
-            let _ = if out.is_empty() { Ok(0) } else { (&*device).write(&out) };
+            let _ = if out.is_empty() {
+                Ok(0)
+            } else {
+                (&*device).write(&out)
+            };
         }
-        let next_us = later.peek().map(|Reverse((due_us, ..))| due_us.saturating_sub(now_us()));
+        let next_us = later
+            .peek()
+            .map(|Reverse((due_us, ..))| due_us.saturating_sub(now_us()));
         if !readable(device, next_us) {
             continue;
         }
@@ -183,7 +206,9 @@ fn respond(device: &File, counts: &[AtomicU64; 2], answer: &mut dyn FnMut(Socket
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => return,
             };
-            let Some(syn) = Syn::parse(&packet[..length]) else { continue };
+            let Some(syn) = Syn::parse(&packet[..length]) else {
+                continue;
+            };
             counts[0].fetch_add(1, Ordering::Relaxed);
             if lately.saw(&syn) {
                 counts[1].fetch_add(1, Ordering::Relaxed);
@@ -198,10 +223,20 @@ fn respond(device: &File, counts: &[AtomicU64; 2], answer: &mut dyn FnMut(Socket
 
 /// Whether a packet has come, waiting for one as long as `timeout_us` or for ever.
 fn readable(device: &File, timeout_us: Option<u64>) -> bool {
-    let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let timeout = timeout_us.map(|us| libc::timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1_000) as i64 });
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the pointers are to one pollfd, as is said, and to a timespec that outlives the call or to none.
+    let mut poll = libc::pollfd {
+        fd: device.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = timeout_us.map(|us| libc::timespec {
+        tv_sec: (us / 1_000_000) as i64,
+        tv_nsec: (us % 1_000_000 * 1_000) as i64,
+    });
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the pointers are to one pollfd, as is said, and to a timespec that outlives the call
+    // or to none.
     unsafe { libc::ppoll(&mut poll, 1, timeout, std::ptr::null()) > 0 }
 }
 
@@ -211,10 +246,16 @@ const QUEUE: libc::c_int = 20_000;
 const SIOCSIFTXQLEN: libc::c_ulong = 0x8943;
 
 fn open_device() -> File {
-    let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
-    let device = device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun");
+    let device =
+        device.unwrap_or_else(|error| skip(&format!("/dev/net/tun cannot be opened: {error}")));
     let name = b"town0";
-    // SAFETY: each ioctl gets a zeroed request of the type that it takes, filled as netdevice(7) and ipv6(7) say.
+    // SAFETY: each ioctl gets a zeroed request of the type that it takes, filled as netdevice(7)
+    // and ipv6(7) say.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         for (to, from) in request.ifr_name.iter_mut().zip(name) {
@@ -225,14 +266,20 @@ fn open_device() -> File {
 
         let v4 = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         check(v4).expect("a socket");
-        for (what, address) in [(libc::SIOCSIFADDR, OWN_V4), (libc::SIOCSIFNETMASK, Ipv4Addr::new(255, 255, 0, 0))] {
+        for (what, address) in [
+            (libc::SIOCSIFADDR, OWN_V4),
+            (libc::SIOCSIFNETMASK, Ipv4Addr::new(255, 255, 0, 0)),
+        ] {
             let mut sockaddr: libc::sockaddr_in = std::mem::zeroed();
             sockaddr.sin_family = libc::AF_INET as libc::sa_family_t;
             sockaddr.sin_addr.s_addr = u32::from_ne_bytes(address.octets());
-            request.ifr_ifru.ifru_addr = std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(sockaddr);
+            request.ifr_ifru.ifru_addr =
+                std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(sockaddr);
             check(libc::ioctl(v4, what, &request)).expect("an IPv4 address");
-            // Without NOARP the IPv6 addresses would be unusable for up to a second, while the kernel looks for duplicates.
-            request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_NOARP) as libc::c_short;
+            // Without NOARP the IPv6 addresses would be unusable for up to a second, while the
+            // kernel looks for duplicates.
+            request.ifr_ifru.ifru_flags =
+                (libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_NOARP) as libc::c_short;
             check(libc::ioctl(v4, libc::SIOCSIFFLAGS, &request)).expect("the device up");
         }
         request.ifr_ifru.ifru_metric = QUEUE;
@@ -254,17 +301,22 @@ fn open_device() -> File {
     device
 }
 
-/// The kernel completes IPv6 addresses in a work queue of its own. Until then they are tentative, and a SYN would leave with
-/// another source, ::1 for one, whose answer the kernel drops.
+/// The kernel completes IPv6 addresses in a work queue of its own. Until then they are tentative,
+/// and a SYN would leave with another source, ::1 for one, whose answer the kernel drops.
 fn wait_for_addresses() {
     const TENTATIVE: u32 = 0x40;
     let is_ready = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(5) != Some(&"town0") || u32::from_str_radix(fields[4], 16).is_ok_and(|flags| flags & TENTATIVE == 0)
+        fields.get(5) != Some(&"town0")
+            || u32::from_str_radix(fields[4], 16).is_ok_and(|flags| flags & TENTATIVE == 0)
     };
     for _ in 0..1_000 {
         // No such file: no IPv6 here.
-        if fs::read_to_string("/proc/net/if_inet6").unwrap_or_default().lines().all(is_ready) {
+        if fs::read_to_string("/proc/net/if_inet6")
+            .unwrap_or_default()
+            .lines()
+            .all(is_ready)
+        {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -291,19 +343,36 @@ impl Syn {
         let (from, to, protocol, tcp): (IpAddr, IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
             4 => {
                 let header = usize::from(packet[0] & 15) * 4;
-                let address = |at: usize| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?));
-                (address(12)?.into(), address(16)?.into(), *packet.get(9)?, packet.get(header..)?)
+                let address =
+                    |at: usize| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?));
+                (
+                    address(12)?.into(),
+                    address(16)?.into(),
+                    *packet.get(9)?,
+                    packet.get(header..)?,
+                )
             }
             6 => {
-                let address = |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?));
-                (address(8)?.into(), address(24)?.into(), *packet.get(6)?, packet.get(40..)?)
+                let address =
+                    |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?));
+                (
+                    address(8)?.into(),
+                    address(24)?.into(),
+                    *packet.get(6)?,
+                    packet.get(40..)?,
+                )
             }
             _ => return None,
         };
         let port = |at: usize| Some(u16::from_be_bytes(*tcp.get(at..)?.first_chunk()?));
         let sequence = u32::from_be_bytes(*tcp.get(4..)?.first_chunk()?);
         let only_syn = tcp.get(13)? & 0x17 == SYN;
-        (protocol == TCP && only_syn).then_some(Syn { from, from_port: port(0)?, to: SocketAddr::new(to, port(2)?), sequence })
+        (protocol == TCP && only_syn).then_some(Syn {
+            from,
+            from_port: port(0)?,
+            to: SocketAddr::new(to, port(2)?),
+            sequence,
+        })
     }
 
     /// The answer as a packet, into `out`.
@@ -312,21 +381,44 @@ impl Syn {
         let (from, to) = ((self.from, self.from_port), (self.to.ip(), self.to.port()));
         match reply {
             Reply::Silence => {}
-            Reply::Accept => segment(to, from, [0x1234_5678, self.sequence.wrapping_add(1)], 0x12, out),
+            Reply::Accept => segment(
+                to,
+                from,
+                [0x1234_5678, self.sequence.wrapping_add(1)],
+                0x12,
+                out,
+            ),
             Reply::Refuse => segment(to, from, [0, self.sequence.wrapping_add(1)], 0x14, out),
             Reply::Icmp(kind, code) => {
                 // An ICMP error quotes what it is about (RFC 792, RFC 4443).
                 let mut quoted = Vec::with_capacity(64);
                 segment(from, to, [self.sequence, 0], SYN, &mut quoted);
-                let (router, protocol) = if self.from.is_ipv4() { (ROUTER_V4.into(), ICMP) } else { (ROUTER_V6.into(), ICMPV6) };
-                packet(router, self.from, protocol, &[&[kind, code, 0, 0, 0, 0, 0, 0], &quoted[..]].concat(), 2, out);
+                let (router, protocol) = if self.from.is_ipv4() {
+                    (ROUTER_V4.into(), ICMP)
+                } else {
+                    (ROUTER_V6.into(), ICMPV6)
+                };
+                packet(
+                    router,
+                    self.from,
+                    protocol,
+                    &[&[kind, code, 0, 0, 0, 0, 0, 0], &quoted[..]].concat(),
+                    2,
+                    out,
+                );
             }
         }
     }
 }
 
 /// A TCP segment without data.
-fn segment(from: (IpAddr, u16), to: (IpAddr, u16), numbers: [u32; 2], flags: u8, out: &mut Vec<u8>) {
+fn segment(
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    numbers: [u32; 2],
+    flags: u8,
+    out: &mut Vec<u8>,
+) {
     let mut tcp = [0; 20];
     tcp[0..2].copy_from_slice(&from.1.to_be_bytes());
     tcp[2..4].copy_from_slice(&to.1.to_be_bytes());
@@ -338,7 +430,14 @@ fn segment(from: (IpAddr, u16), to: (IpAddr, u16), numbers: [u32; 2], flags: u8,
 }
 
 /// An IP packet around `payload`, whose checksum stands at `checksum_at`, into `out`.
-fn packet(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8], checksum_at: usize, out: &mut Vec<u8>) {
+fn packet(
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    payload: &[u8],
+    checksum_at: usize,
+    out: &mut Vec<u8>,
+) {
     let length = payload.len() as u16;
     let mut sum = 0;
     match (from, to) {
@@ -371,7 +470,12 @@ fn packet(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8], checksum_at: u
 
 /// The sum of the Internet checksum (RFC 1071), of these bytes and others before.
 fn added(sum: u32, bytes: &[u8]) -> u32 {
-    bytes.chunks(2).fold(sum, |sum, pair| sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
+    bytes.chunks(2).fold(sum, |sum, pair| {
+        sum + u32::from(u16::from_be_bytes([
+            pair[0],
+            pair.get(1).copied().unwrap_or(0),
+        ]))
+    })
 }
 
 fn folded(mut sum: u32) -> u16 {

@@ -1,9 +1,9 @@
-//! A simulated network: what each address and port really is, how long an answer takes, what is lost on the way and who
-//! limits what. The same town is played in virtual time (`virtual_time.rs`) and behind a TUN device (`network.rs`), so
-//! that both must agree.
+//! A simulated network: what each address and port really is, how long an answer takes, what is
+//! lost on the way and who limits what. The same town is played in virtual time (`virtual_time.rs`)
+//! and behind a TUN device (`network.rs`), so that both must agree.
 //!
-//! It remembers no connection: what an endpoint is follows from the seed by hashing. It keeps one bucket for each limited
-//! host, and one number for the bottleneck's queue.
+//! It remembers no connection: what an endpoint is follows from the seed by hashing. It keeps one
+//! bucket for each limited host, and one number for the bottleneck's queue.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -29,8 +29,8 @@ pub enum Truth {
 pub enum Delay {
     /// Anything between these, evenly, in microseconds.
     Between(u64, u64),
-    /// Most near the median, some far above: the logarithm's standard deviation is `sigma`. Half of that (by variance) is the
-    /// host's own distance, half the packet's luck.
+    /// Most near the median, some far above: the logarithm's standard deviation is `sigma`. Half of
+    /// that (by variance) is the host's own distance, half the packet's luck.
     LogNormal { median_us: f64, sigma: f64 },
 }
 
@@ -52,7 +52,11 @@ pub struct Away {
 
 impl Away {
     pub const fn once(from_s: f64, for_s: f64) -> Option<Self> {
-        Some(Away { from_s, for_s, every_s: f64::INFINITY })
+        Some(Away {
+            from_s,
+            for_s,
+            every_s: f64::INFINITY,
+        })
     }
 }
 
@@ -77,13 +81,15 @@ pub struct Scenario {
     pub loss: f64,
     /// Loss on every tenth address only.
     pub lossy_tenth: bool,
-    /// What each host, or with `limited_tenth` every tenth, takes per second; SYNs above it are dropped.
+    /// What each host, or with `limited_tenth` every tenth, takes per second; SYNs above it are
+    /// dropped.
     pub host_limit: Option<Limit>,
     pub limited_tenth: bool,
     /// A link that all SYNs go through, with a queue of `burst` packets.
     pub bottleneck: Option<Limit>,
     pub away: Option<Away>,
-    /// What it would take, in seconds, to ask everything as often as needed without ever waiting in vain.
+    /// What it would take, in seconds, to ask everything as often as needed without ever waiting in
+    /// vain.
     pub ideal_s: f64,
 }
 
@@ -116,43 +122,109 @@ const SPARSE: Scenario = Scenario {
     up: 0.3,
     open: 0.03,
     closed: 0.07,
-    delay: Delay::LogNormal { median_us: 60_000.0, sigma: 0.5 },
+    delay: Delay::LogNormal {
+        median_us: 60_000.0,
+        sigma: 0.5,
+    },
     ideal_s: 3.0,
     ..PLAIN
 };
 
 /// The five networks that scanners are compared on.
 pub const COMPARED: [Scenario; 5] = [
-    Scenario { name: "lossy", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.05, ideal_s: 1.0, ..PLAIN },
+    Scenario {
+        name: "lossy",
+        targets: "10.9.1.0/28",
+        delay: Delay::Between(20_000, 60_000),
+        loss: 0.05,
+        ideal_s: 1.0,
+        ..PLAIN
+    },
     Scenario {
         name: "narrow",
         targets: "10.9.1.0/24",
         ports: 400,
-        bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
+        bottleneck: Some(Limit {
+            per_s: 20_000.0,
+            burst: 200.0,
+        }),
         ideal_s: 5.2,
         ..PLAIN
     },
     SPARSE,
-    Scenario { name: "limited", host_limit: Some(Limit { per_s: 200.0, burst: 200.0 }), ideal_s: 4.0, ..PLAIN },
-    Scenario { name: "silent", ports: 65_535, open: 5.0 / 65_535.0, closed: 0.0, delay: Delay::Between(300, 900), ideal_s: 1.5, ..PLAIN },
+    Scenario {
+        name: "limited",
+        host_limit: Some(Limit {
+            per_s: 200.0,
+            burst: 200.0,
+        }),
+        ideal_s: 4.0,
+        ..PLAIN
+    },
+    Scenario {
+        name: "silent",
+        ports: 65_535,
+        open: 5.0 / 65_535.0,
+        closed: 0.0,
+        delay: Delay::Between(300, 900),
+        ideal_s: 1.5,
+        ..PLAIN
+    },
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
 pub const OTHERS: [Scenario; 28] = [
-    Scenario { name: "lossy 10", targets: "10.9.1.0/28", delay: Delay::Between(20_000, 60_000), loss: 0.10, ideal_s: 1.0, ..PLAIN },
+    Scenario {
+        name: "lossy 10",
+        targets: "10.9.1.0/28",
+        delay: Delay::Between(20_000, 60_000),
+        loss: 0.10,
+        ideal_s: 1.0,
+        ..PLAIN
+    },
     Scenario {
         name: "half limited",
         ports: 2_000,
         open: 0.1,
         closed: 0.4,
-        host_limit: Some(Limit { per_s: 200.0, burst: 200.0 }),
+        host_limit: Some(Limit {
+            per_s: 200.0,
+            burst: 200.0,
+        }),
         ideal_s: 14.0,
         ..PLAIN
     },
-    Scenario { name: "limited 1000", ports: 10_000, host_limit: Some(Limit { per_s: 1000.0, burst: 100.0 }), ideal_s: 10.0, ..PLAIN },
-    Scenario { name: "near", ports: 65_535, delay: Delay::Between(200, 300), ideal_s: 0.7, ..PLAIN },
-    Scenario { name: "far", ports: 10_000, delay: Delay::Between(280_000, 320_000), ideal_s: 1.5, ..PLAIN },
-    Scenario { name: "very far", ports: 2_000, delay: Delay::Between(1_200_000, 1_400_000), ideal_s: 5.0, ..PLAIN },
+    Scenario {
+        name: "limited 1000",
+        ports: 10_000,
+        host_limit: Some(Limit {
+            per_s: 1000.0,
+            burst: 100.0,
+        }),
+        ideal_s: 10.0,
+        ..PLAIN
+    },
+    Scenario {
+        name: "near",
+        ports: 65_535,
+        delay: Delay::Between(200, 300),
+        ideal_s: 0.7,
+        ..PLAIN
+    },
+    Scenario {
+        name: "far",
+        ports: 10_000,
+        delay: Delay::Between(280_000, 320_000),
+        ideal_s: 1.5,
+        ..PLAIN
+    },
+    Scenario {
+        name: "very far",
+        ports: 2_000,
+        delay: Delay::Between(1_200_000, 1_400_000),
+        ideal_s: 5.0,
+        ..PLAIN
+    },
     Scenario {
         name: "very far hosts",
         targets: "10.9.1.0/27",
@@ -161,8 +233,22 @@ pub const OTHERS: [Scenario; 28] = [
         ideal_s: 5.0,
         ..PLAIN
     },
-    Scenario { name: "very lossy", targets: "10.9.1.0/28", loss: 0.2, ideal_s: 1.5, ..PLAIN },
-    Scenario { name: "lossy and filtered", targets: "10.9.1.0/28", open: 0.02, closed: 0.08, loss: 0.05, ideal_s: 1.0, ..PLAIN },
+    Scenario {
+        name: "very lossy",
+        targets: "10.9.1.0/28",
+        loss: 0.2,
+        ideal_s: 1.5,
+        ..PLAIN
+    },
+    Scenario {
+        name: "lossy and filtered",
+        targets: "10.9.1.0/28",
+        open: 0.02,
+        closed: 0.08,
+        loss: 0.05,
+        ideal_s: 1.0,
+        ..PLAIN
+    },
     Scenario {
         name: "one in ten lossy",
         targets: "10.9.1.0/27",
@@ -178,7 +264,10 @@ pub const OTHERS: [Scenario; 28] = [
         targets: "10.9.1.0/26",
         open: 0.05,
         closed: 0.25,
-        bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
+        bottleneck: Some(Limit {
+            per_s: 20_000.0,
+            burst: 200.0,
+        }),
         ideal_s: 5.5,
         ..PLAIN
     },
@@ -186,7 +275,10 @@ pub const OTHERS: [Scenario; 28] = [
         name: "very narrow",
         targets: "10.9.1.0/28",
         ports: 500,
-        bottleneck: Some(Limit { per_s: 1_000.0, burst: 50.0 }),
+        bottleneck: Some(Limit {
+            per_s: 1_000.0,
+            burst: 50.0,
+        }),
         ideal_s: 8.0,
         ..PLAIN
     },
@@ -195,7 +287,10 @@ pub const OTHERS: [Scenario; 28] = [
         targets: "10.9.1.0/26",
         ports: 500,
         loss: 0.03,
-        bottleneck: Some(Limit { per_s: 10_000.0, burst: 100.0 }),
+        bottleneck: Some(Limit {
+            per_s: 10_000.0,
+            burst: 100.0,
+        }),
         ideal_s: 3.4,
         ..PLAIN
     },
@@ -204,7 +299,10 @@ pub const OTHERS: [Scenario; 28] = [
         ports: 3_000,
         open: 0.05,
         closed: 0.45,
-        host_limit: Some(Limit { per_s: 500.0, burst: 100.0 }),
+        host_limit: Some(Limit {
+            per_s: 500.0,
+            burst: 100.0,
+        }),
         ideal_s: 9.0,
         ..PLAIN
     },
@@ -212,7 +310,10 @@ pub const OTHERS: [Scenario; 28] = [
         name: "small, limited",
         ports: 168,
         closed: 0.4,
-        host_limit: Some(Limit { per_s: 271.0, burst: 27.0 }),
+        host_limit: Some(Limit {
+            per_s: 271.0,
+            burst: 27.0,
+        }),
         ideal_s: 0.9,
         ..PLAIN
     },
@@ -220,20 +321,42 @@ pub const OTHERS: [Scenario; 28] = [
         name: "60 ports, limited",
         ports: 60,
         closed: 0.4,
-        host_limit: Some(Limit { per_s: 50.0, burst: 10.0 }),
+        host_limit: Some(Limit {
+            per_s: 50.0,
+            burst: 10.0,
+        }),
         ideal_s: 1.8,
         ..PLAIN
     },
-    Scenario { name: "sparse and narrow", bottleneck: Some(Limit { per_s: 5_000.0, burst: 100.0 }), ideal_s: 8.7, ..SPARSE },
+    Scenario {
+        name: "sparse and narrow",
+        bottleneck: Some(Limit {
+            per_s: 5_000.0,
+            burst: 100.0,
+        }),
+        ideal_s: 8.7,
+        ..SPARSE
+    },
     Scenario {
         name: "one in ten limited",
         targets: "10.9.1.0/26",
-        host_limit: Some(Limit { per_s: 200.0, burst: 100.0 }),
+        host_limit: Some(Limit {
+            per_s: 200.0,
+            burst: 100.0,
+        }),
         limited_tenth: true,
         ideal_s: 4.5,
         ..PLAIN
     },
-    Scenario { name: "rejecting", ports: 10_000, open: 0.001, closed: 0.0, rejected: 0.5, ideal_s: 0.5, ..PLAIN },
+    Scenario {
+        name: "rejecting",
+        ports: 10_000,
+        open: 0.001,
+        closed: 0.0,
+        rejected: 0.5,
+        ideal_s: 0.5,
+        ..PLAIN
+    },
     Scenario {
         name: "narrow, rejecting",
         targets: "10.9.0.0/23",
@@ -242,47 +365,102 @@ pub const OTHERS: [Scenario; 28] = [
         closed: 0.0,
         rejected: 0.64,
         loss: 0.05,
-        bottleneck: Some(Limit { per_s: 901.0, burst: 50.0 }),
+        bottleneck: Some(Limit {
+            per_s: 901.0,
+            burst: 50.0,
+        }),
         ideal_s: 20.0,
         ..PLAIN
     },
-    Scenario { name: "no such hosts", nobody_with: Some(Reason::HostUnreach), ideal_s: 3.0, ..SPARSE },
-    Scenario { name: "all open", ports: 5_000, open: 1.0, closed: 0.0, ideal_s: 0.3, ..PLAIN },
+    Scenario {
+        name: "no such hosts",
+        nobody_with: Some(Reason::HostUnreach),
+        ideal_s: 3.0,
+        ..SPARSE
+    },
+    Scenario {
+        name: "all open",
+        ports: 5_000,
+        open: 1.0,
+        closed: 0.0,
+        ideal_s: 0.3,
+        ..PLAIN
+    },
     Scenario {
         name: "away for 3 s",
         targets: "10.9.1.0/26",
-        bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
+        bottleneck: Some(Limit {
+            per_s: 20_000.0,
+            burst: 200.0,
+        }),
         away: Away::once(1.0, 3.0),
         ideal_s: 6.5,
         ..PLAIN
     },
-    Scenario { name: "stalls", targets: "10.9.1.0/25", away: Some(Away { from_s: 0.3, for_s: 0.04, every_s: 0.4 }), ideal_s: 1.3, ..PLAIN },
+    Scenario {
+        name: "stalls",
+        targets: "10.9.1.0/25",
+        away: Some(Away {
+            from_s: 0.3,
+            for_s: 0.04,
+            every_s: 0.4,
+        }),
+        ideal_s: 1.3,
+        ..PLAIN
+    },
     Scenario {
         name: "narrow, stalls",
         targets: "10.9.1.0/24",
         ports: 400,
-        bottleneck: Some(Limit { per_s: 20_000.0, burst: 200.0 }),
-        away: Some(Away { from_s: 1.5, for_s: 0.05, every_s: 1.7 }),
+        bottleneck: Some(Limit {
+            per_s: 20_000.0,
+            burst: 200.0,
+        }),
+        away: Some(Away {
+            from_s: 1.5,
+            for_s: 0.05,
+            every_s: 1.7,
+        }),
         ideal_s: 5.4,
         ..PLAIN
     },
-    Scenario { name: "nobody", targets: "10.9.1.0/24", up: 0.0, ideal_s: 3.0, ..PLAIN },
+    Scenario {
+        name: "nobody",
+        targets: "10.9.1.0/24",
+        up: 0.0,
+        ideal_s: 3.0,
+        ..PLAIN
+    },
     Scenario {
         name: "few of many",
         targets: "10.9.0.0/20",
         up: 0.02,
         open: 0.05,
         closed: 0.95,
-        delay: Delay::LogNormal { median_us: 30_000.0, sigma: 0.5 },
+        delay: Delay::LogNormal {
+            median_us: 30_000.0,
+            sigma: 0.5,
+        },
         ideal_s: 7.0,
         ..PLAIN
     },
-    Scenario { name: "IPv6", targets: "fd09::1:0/122", open: 0.02, closed: 0.18, loss: 0.02, ideal_s: 1.5, ..PLAIN },
+    Scenario {
+        name: "IPv6",
+        targets: "fd09::1:0/122",
+        open: 0.02,
+        closed: 0.18,
+        loss: 0.02,
+        ideal_s: 1.5,
+        ..PLAIN
+    },
 ];
 
 /// The scenario of this name.
 pub fn named(name: &str) -> Option<&'static Scenario> {
-    COMPARED.iter().chain(&OTHERS).find(|scenario| scenario.name == name)
+    COMPARED
+        .iter()
+        .chain(&OTHERS)
+        .find(|scenario| scenario.name == name)
 }
 
 /// What a town answers.
@@ -328,7 +506,14 @@ fn normal(a: f64, b: f64) -> f64 {
 
 impl Town {
     pub fn new(scenario: Scenario, seed: u64) -> Self {
-        Town { scenario, seed, random: Rng::with_seed(seed ^ 0x70), buckets: HashMap::new(), free_at_us: 0.0, syns: 0 }
+        Town {
+            scenario,
+            seed,
+            random: Rng::with_seed(seed ^ 0x70),
+            buckets: HashMap::new(),
+            free_at_us: 0.0,
+            syns: 0,
+        }
     }
 
     fn hash(&self, ip: IpAddr, salt: u64) -> u64 {
@@ -351,7 +536,12 @@ impl Town {
         if !self.is_up(endpoint.ip()) {
             return Truth::Silent;
         }
-        let Scenario { open, closed, rejected, .. } = self.scenario;
+        let Scenario {
+            open,
+            closed,
+            rejected,
+            ..
+        } = self.scenario;
         let at = unit(self.hash(endpoint.ip(), 1 << 16 | u64::from(endpoint.port())));
         match at {
             _ if at < open => Truth::Open,
@@ -379,10 +569,16 @@ impl Town {
     }
 
     fn is_away(&self, now_us: u64) -> bool {
-        self.scenario.away.is_some_and(|Away { from_s, for_s, every_s }| {
-            let since_s = now_us as f64 / 1e6 - from_s;
-            since_s >= 0.0 && since_s % every_s < for_s
-        })
+        self.scenario.away.is_some_and(
+            |Away {
+                 from_s,
+                 for_s,
+                 every_s,
+             }| {
+                let since_s = now_us as f64 / 1e6 - from_s;
+                since_s >= 0.0 && since_s % every_s < for_s
+            },
+        )
     }
 
     /// A SYN comes at `now_us`: when its answer arrives and what it is, if there will be one.
@@ -405,12 +601,18 @@ impl Town {
             Truth::Silent => return None,
         };
         let at_us = now_us + queued_us + self.delay_us(ip);
-        if self.is_lost(ip) || self.is_away(at_us) { None } else { Some((at_us, answer)) }
+        if self.is_lost(ip) || self.is_away(at_us) {
+            None
+        } else {
+            Some((at_us, answer))
+        }
     }
 
     /// How long the packet waits in the queue; `None` where that is full.
     fn pass_bottleneck(&mut self, now_us: u64) -> Option<u64> {
-        let Some(Limit { per_s, burst }) = self.scenario.bottleneck else { return Some(0) };
+        let Some(Limit { per_s, burst }) = self.scenario.bottleneck else {
+            return Some(0);
+        };
         let waits_us = (self.free_at_us - now_us as f64).max(0.0);
         if waits_us * per_s / 1e6 >= burst {
             return None;
@@ -420,7 +622,9 @@ impl Town {
     }
 
     fn host_takes(&mut self, ip: IpAddr, now_us: u64) -> bool {
-        let Some(Limit { per_s, burst }) = self.scenario.host_limit else { return true };
+        let Some(Limit { per_s, burst }) = self.scenario.host_limit else {
+            return true;
+        };
         if self.scenario.limited_tenth && !self.is_tenth(ip) {
             return true;
         }
@@ -436,7 +640,8 @@ impl Town {
 /// How well a scan did, verdict by verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Score {
-    /// What was said of endpoints that are open, closed, rejected, silent: open, closed, filtered, unscanned.
+    /// What was said of endpoints that are open, closed, rejected, silent: open, closed, filtered,
+    /// unscanned.
     pub said: [[u64; 4]; 4],
 }
 
@@ -450,7 +655,11 @@ impl Score {
     pub fn recall(&self) -> f64 {
         let [found, ..] = self.said[Truth::Open as usize];
         let open: u64 = self.said[Truth::Open as usize].iter().sum();
-        if open == 0 { 1.0 } else { found as f64 / open as f64 }
+        if open == 0 {
+            1.0
+        } else {
+            found as f64 / open as f64
+        }
     }
 
     /// Open ports that were not found.

@@ -14,7 +14,8 @@ pub struct Played {
     pub stats: Stats,
     pub elapsed_s: f64,
     pub syns: u64,
-    /// The most SYNs, the kernel's own included, that left within a tenth of a second: [0, 100) ms, [100, 200) ms, …
+    /// The most SYNs, the kernel's own included, that left within a tenth of a second: [0, 100) ms,
+    /// [100, 200) ms, …
     pub most_in_100_ms: u32,
 }
 
@@ -28,19 +29,42 @@ const KERNEL_SYN: u8 = u8::MAX;
 const OPENS_PER_TURN: usize = 32;
 
 pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
-    let targets = scenario.targets.split(' ').map(|text| Target::parse(text).expect("a target"));
+    let targets = scenario
+        .targets
+        .split(' ')
+        .map(|text| Target::parse(text).expect("a target"));
     let ports: PortSet = (1..=scenario.ports).collect();
-    let builder = Plan::builder().targets(targets).ports(ports).order(Order::Random { seed });
-    builder.build(&mut |_| unreachable!("no names")).expect("a plan")
+    let builder = Plan::builder()
+        .targets(targets)
+        .ports(ports)
+        .order(Order::Random { seed });
+    builder
+        .build(&mut |_| unreachable!("no names"))
+        .expect("a plan")
 }
 
 /// Scans the town to the end.
 pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Played {
-    play_until(scenario, seed, Settings { tell_unscanned: true, ..settings }, cap, u64::MAX)
+    play_until(
+        scenario,
+        seed,
+        Settings {
+            tell_unscanned: true,
+            ..settings
+        },
+        cap,
+        u64::MAX,
+    )
 }
 
 /// The same, stopped after so many virtual milliseconds.
-pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, stop_ms: u64) -> Played {
+pub fn play_until(
+    scenario: &Scenario,
+    seed: u64,
+    settings: Settings,
+    cap: u32,
+    stop_ms: u64,
+) -> Played {
     let mut town = Town::new(*scenario, seed);
     let plan = plan(scenario, seed);
     let planned = plan.len();
@@ -59,7 +83,12 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
     let mut score = Score::default();
     let time = |ns: u64| Time::from_us(ns / 1_000);
     loop {
-        assert!(now_ns < 3_600_000_000_000, "{}: the scan takes an hour; {:?}", scenario.name, scan.stats());
+        assert!(
+            now_ns < 3_600_000_000_000,
+            "{}: the scan takes an hour; {:?}",
+            scenario.name,
+            scan.stats()
+        );
         let now = time(now_ns);
         if now.us / 1_000 >= stop_ms {
             scan.handle_stop(Reason::Interrupted, now);
@@ -80,14 +109,22 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
                 held.resize(slot + 1, 0);
             }
             held[slot] = attempts;
-            answers.push(Reverse((now_ns / 1_000 + KERNEL_SYN_US, attempts, connect.slot, KERNEL_SYN)));
+            answers.push(Reverse((
+                now_ns / 1_000 + KERNEL_SYN_US,
+                attempts,
+                connect.slot,
+                KERNEL_SYN,
+            )));
             if let Some((at_us, answer)) = town.syn(connect.endpoint, now_ns / 1_000) {
                 answers.push(Reverse((at_us, attempts, connect.slot, answer as u8)));
             }
         }
         while let Some(finding) = scan.poll_finding() {
             let truth = town.truth(finding.endpoint);
-            let state = State::ALL.iter().position(|&state| state == finding.state()).expect("one of four");
+            let state = State::ALL
+                .iter()
+                .position(|&state| state == finding.state())
+                .expect("one of four");
             score.count(truth, state);
         }
         if scan.is_finished() {
@@ -95,12 +132,20 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
         }
         if opened < OPENS_PER_TURN {
             turns += 1;
-            // It looks at every probe: now and then is enough here, for simulation.rs does so always.
+            // It looks at every probe: now and then is enough here, for simulation.rs does so
+            // always.
             if turns % 256 == 0 {
                 scan.check_before_wait(now);
             }
-            let next = [scan.poll_timeout().map(|at| at.us), answers.peek().map(|Reverse((at, ..))| *at)];
-            let next_us = next.into_iter().flatten().min().expect("something to wait for");
+            let next = [
+                scan.poll_timeout().map(|at| at.us),
+                answers.peek().map(|Reverse((at, ..))| *at),
+            ];
+            let next_us = next
+                .into_iter()
+                .flatten()
+                .min()
+                .expect("something to wait for");
             now_ns = now_ns.max(next_us * 1_000);
         }
         let now = time(now_ns);
@@ -115,19 +160,40 @@ pub fn play_until(scenario: &Scenario, seed: u64, settings: Settings, cap: u32, 
                 held[slot as usize] = 0;
                 now_ns += SETTLE_NS;
                 let outcome = match answer {
-                    0 => Outcome::Connected { rtt_us: None, syn_sent_again: false },
+                    0 => Outcome::Connected {
+                        rtt_us: None,
+                        syn_sent_again: false,
+                    },
                     1 => Outcome::Refused,
-                    2 => Outcome::Unreachable { reason: scenario.rejected_with, by: None },
-                    _ => Outcome::Unreachable { reason: scenario.nobody_with.expect("somebody said so"), by: None },
+                    2 => Outcome::Unreachable {
+                        reason: scenario.rejected_with,
+                        by: None,
+                    },
+                    _ => Outcome::Unreachable {
+                        reason: scenario.nobody_with.expect("somebody said so"),
+                        by: None,
+                    },
                 };
                 scan.handle_outcome(slot, outcome, now);
             }
         }
     }
     let stats = scan.stats().clone();
-    assert_eq!(stats.settled(), planned, "{}: it does not add up", scenario.name);
+    assert_eq!(
+        stats.settled(),
+        planned,
+        "{}: it does not add up",
+        scenario.name
+    );
     let most_in_100_ms = tenths.iter().copied().max().unwrap_or(0);
-    Played { score, stats, elapsed_s: now_ns as f64 / 1e9, syns: town.syns, most_in_100_ms }
+    Played {
+        score,
+        stats,
+        elapsed_s: now_ns as f64 / 1e9,
+        syns: town.syns,
+        most_in_100_ms,
+    }
 }
 
-const _: () = assert!(Answer::SynAck as u8 == 0 && Answer::Rst as u8 == 1 && Answer::Rejected as u8 == 2);
+const _: () =
+    assert!(Answer::SynAck as u8 == 0 && Answer::Rst as u8 == 1 && Answer::Rejected as u8 == 2);

@@ -1,5 +1,5 @@
-//! Canaries: ports that are known to answer and are asked once more, to see whether answers still come at this rate. It knows
-//! counts and ranks of one host's ports, no rates and no times.
+//! Canaries: ports that are known to answer and are asked once more, to see whether answers still
+//! come at this rate. It knows counts and ranks of one host's ports, no rates and no times.
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +16,8 @@ pub(in crate::scan) struct Canaries {
 
 /// So many ports take turns.
 const TAKE_TURNS: usize = 4;
-/// After so many attempts that tell little one goes to a port that is known to answer; sooner as long as nobody knows what the rate does.
+/// After so many attempts that tell little one goes to a port that is known to answer; sooner as
+/// long as nobody knows what the rate does.
 const EVERY: u32 = 24;
 const SOON: u32 = 4;
 /// At open ports the distance doubles whenever so many fell to each on average: a service notices.
@@ -52,12 +53,18 @@ impl Canaries {
         if known == 0 {
             return None;
         }
-        let doublings = if self.refuses { 0 } else { u32::from(self.begun) / (AT_OPEN * u32::from(self.answered)) };
+        let doublings = if self.refuses {
+            0
+        } else {
+            u32::from(self.begun) / (AT_OPEN * u32::from(self.answered))
+        };
         let first = if often { SOON } else { EVERY };
         let every = first << doublings.min(MOST_DOUBLINGS);
-        // At uneven distances, or they may all fall into the gaps of a limit that passes every so many.
+        // At uneven distances, or they may all fall into the gaps of a limit that passes every so
+        // many.
         let after = every / 2 + u32::from(self.begun).wrapping_mul(0x9D) % every;
-        (u32::from(self.since) >= after).then(|| self.known[usize::from(self.begun) % usize::from(known)].into())
+        (u32::from(self.since) >= after)
+            .then(|| self.known[usize::from(self.begun) % usize::from(known)].into())
     }
 }
 
@@ -77,11 +84,23 @@ mod tests {
     #[test]
     fn ports_that_refuse_take_turns_for_ever() {
         let mut canaries = Canaries::default();
-        assert!(asked(&mut canaries, 100, true).is_empty(), "nothing has answered");
-        [(7, true), (8, false), (9, true), (10, false)].iter().for_each(|&(rank, is_open)| canaries.answered(rank, is_open));
+        assert!(
+            asked(&mut canaries, 100, true).is_empty(),
+            "nothing has answered"
+        );
+        [(7, true), (8, false), (9, true), (10, false)]
+            .iter()
+            .for_each(|&(rank, is_open)| canaries.answered(rank, is_open));
         let asked = asked(&mut canaries, 2_400, false);
-        assert!((90..=110).contains(&asked.len()), "one in 24: {}", asked.len());
-        assert!(asked.chunks(2).all(|turn| turn == [8, 10] || turn == [8]), "open ports are left alone where others refuse: {asked:?}");
+        assert!(
+            (90..=110).contains(&asked.len()),
+            "one in 24: {}",
+            asked.len()
+        );
+        assert!(
+            asked.chunks(2).all(|turn| turn == [8, 10] || turn == [8]),
+            "open ports are left alone where others refuse: {asked:?}"
+        );
     }
 
     #[test]
@@ -92,6 +111,11 @@ mod tests {
             asked(&mut canaries, 4_000, true).len()
         };
         assert!((30..80).contains(&count(1)), "{}", count(1));
-        assert!(count(8) > 4 * count(1), "eight services share what one would notice: {} and {}", count(8), count(1));
+        assert!(
+            count(8) > 4 * count(1),
+            "eight services share what one would notice: {} and {}",
+            count(8),
+            count(1)
+        );
     }
 }

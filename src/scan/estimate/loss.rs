@@ -1,7 +1,9 @@
-//! How many attempts an endpoint is worth, and how many open ports were probably missed: both follow from the share of
-//! attempts at answering endpoints that were lost. It knows counts, no addresses and no times.
+//! How many attempts an endpoint is worth, and how many open ports were probably missed: both
+//! follow from the share of attempts at answering endpoints that were lost. It knows counts, no
+//! addresses and no times.
 
-/// Which share of attempts is lost, from endpoints that answered: of those that did, the share p needed another attempt.
+/// Which share of attempts is lost, from endpoints that answered: of those that did, the share p
+/// needed another attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::scan) struct Loss {
     answers: u32,
@@ -21,9 +23,9 @@ const SHARED_LATELY: u32 = 512;
 const HOSTS_FOR_A_PATH: u32 = 3;
 
 impl Loss {
-    /// An endpoint answered. `is_late`: not the first attempt. `is_last`: an attempt after which it would have been given
-    /// up; to compare it with what came before would leave out those that were. What was seen long ago fades where more
-    /// than `remembered` answers came since.
+    /// An endpoint answered. `is_late`: not the first attempt. `is_last`: an attempt after which it
+    /// would have been given up; to compare it with what came before would leave out those that
+    /// were. What was seen long ago fades where more than `remembered` answers came since.
     pub fn answered(&mut self, is_late: bool, is_last: bool, remembered: u32) {
         if self.answers > 2 * remembered {
             (self.answers, self.late) = (self.answers / 2, self.late.div_ceil(2));
@@ -32,10 +34,12 @@ impl Loss {
         self.late += u32::from(is_late);
     }
 
-    /// The share that is lost: what is believed, and with `deviations` above 0 what it may well be. What is believed before
-    /// is known as well as from `known` attempts.
+    /// The share that is lost: what is believed, and with `deviations` above 0 what it may well be.
+    /// What is believed before is known as well as from `known` attempts.
     fn believed(&self, prior: f32, known: f32, deviations: f32) -> f32 {
-        let mean = ((self.late as f32 + PRIOR_ATTEMPTS * prior) / (self.answers as f32 + PRIOR_ATTEMPTS)).min(0.99);
+        let mean = ((self.late as f32 + PRIOR_ATTEMPTS * prior)
+            / (self.answers as f32 + PRIOR_ATTEMPTS))
+            .min(0.99);
         let deviation = (mean * (1.0 - mean) / (self.answers as f32 + known)).sqrt();
         (mean + deviations * deviation).min(0.99)
     }
@@ -57,13 +61,16 @@ impl SharedLoss {
         }
     }
 
-    /// What is believed of a host before it was heard, and from how many attempts that is known: loss on one or two hosts is
-    /// not held against the others.
+    /// What is believed of a host before it was heard, and from how many attempts that is known:
+    /// loss on one or two hosts is not held against the others.
     fn prior(&self) -> (f32, f32) {
         if self.lossy_hosts < HOSTS_FOR_A_PATH {
             return (PRIOR_LOSS, PRIOR_ATTEMPTS);
         }
-        (self.loss.believed(PRIOR_LOSS, PRIOR_ATTEMPTS, 0.0), (self.loss.answers as f32).max(PRIOR_ATTEMPTS))
+        (
+            self.loss.believed(PRIOR_LOSS, PRIOR_ATTEMPTS, 0.0),
+            (self.loss.answers as f32).max(PRIOR_ATTEMPTS),
+        )
     }
 
     /// The chance that an attempt at an answering endpoint of `host` is lost.
@@ -72,28 +79,39 @@ impl SharedLoss {
         f64::from(host.believed(prior, known, 0.0))
     }
 
-    /// The same, as high as it may well be. Where no loss was seen there is nothing to be careful about.
+    /// The same, as high as it may well be. Where no loss was seen there is nothing to be careful
+    /// about.
     fn high_chance(&self, host: &Loss) -> f64 {
         let (prior, known) = self.prior();
         f64::from(host.believed(prior, known, if host.late > 0 { 2.0 } else { 0.0 }))
     }
 
-    /// No higher than this, in 95 of 100 cases: Wilson's interval (1927) over what this host and the others have shown.
+    /// No higher than this, in 95 of 100 cases: Wilson's interval (1927) over what this host and
+    /// the others have shown.
     pub fn bound(&self, host: &Loss) -> f64 {
         let wilson = |lost: f64, attempts: f64| {
             let (attempts, z) = (attempts.max(1.0), 1.96);
             let share = (lost / attempts).min(1.0);
-            let spread = z * (share * (1.0 - share) / attempts + z * z / (4.0 * attempts * attempts)).sqrt();
+            let spread =
+                z * (share * (1.0 - share) / attempts + z * z / (4.0 * attempts * attempts)).sqrt();
             (share + z * z / (2.0 * attempts) + spread) / (1.0 + z * z / attempts)
         };
-        let (host, shared) = ((f64::from(host.late), f64::from(host.answers)), (f64::from(self.loss.late), f64::from(self.loss.answers)));
+        let (host, shared) = (
+            (f64::from(host.late), f64::from(host.answers)),
+            (f64::from(self.loss.late), f64::from(self.loss.answers)),
+        );
         let both = wilson(host.0 + shared.0, host.1 + shared.1);
-        if host.0 > 0.0 { both.max(wilson(host.0, host.1)) } else { both }
+        if host.0 > 0.0 {
+            both.max(wilson(host.0, host.1))
+        } else {
+            both
+        }
     }
 
-    /// So many attempts at an endpoint of `host` must stay silent before the chance that it answers all the same is below
-    /// `miss_rate`: at least two. `odds` is how many of the host's endpoints answer for one that does not: the only silent
-    /// one among a thousand that answer is suspicious.
+    /// So many attempts at an endpoint of `host` must stay silent before the chance that it answers
+    /// all the same is below
+    /// `miss_rate`: at least two. `odds` is how many of the host's endpoints answer for one that
+    /// does not: the only silent one among a thousand that answer is suspicious.
     pub fn attempts_needed(&self, host: &Loss, odds: f64, miss_rate: f64) -> u16 {
         // Half of it: what is measured lags behind what happens.
         let chance = (miss_rate / 2.0).max(1e-9) / odds.max(1.0);
@@ -102,7 +120,8 @@ impl SharedLoss {
     }
 }
 
-/// The open ports that were probably missed, by the chances of loss and of hosts that were never heard.
+/// The open ports that were probably missed, by the chances of loss and of hosts that were never
+/// heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Missed {
     /// The expected number.
@@ -112,10 +131,18 @@ pub struct Missed {
 }
 
 impl Missed {
-    /// A host is done with. Attempts at its answering endpoints were lost with one of `chances`: the expected one and a
-    /// high one. Each of `silent` endpoints was tried `attempts` times, so of those that answer the share q = p^attempts
-    /// is among them, and for every one that was heard q / (1 - q) were not.
-    pub(in crate::scan) fn on_host(&mut self, chances: [f64; 2], attempts: u16, answered: f64, silent: f64, open: f64) {
+    /// A host is done with. Attempts at its answering endpoints were lost with one of `chances`:
+    /// the expected one and a high one. Each of `silent` endpoints was tried `attempts` times, so
+    /// of those that answer the share q = p^attempts is among them, and for every one that was
+    /// heard q / (1 - q) were not.
+    pub(in crate::scan) fn on_host(
+        &mut self,
+        chances: [f64; 2],
+        attempts: u16,
+        answered: f64,
+        silent: f64,
+        open: f64,
+    ) {
         let [expected, high] = chances.map(|chance| {
             let unheard = chance.powi(attempts.into());
             (answered * unheard / (1.0 - unheard).max(1e-6)).min(silent) * open / answered
@@ -124,9 +151,10 @@ impl Missed {
         self.high += high;
     }
 
-    /// A host of whose ports the share `answers` was found, where hosts are given up after so many silent ports as were
-    /// `asked`: with the chance q = (1 - answers)^asked it would not have been, so for each like it q / (1 - q) were not
-    /// (Horvitz and Thompson, 1952).
+    /// A host of whose ports the share `answers` was found, where hosts are given up after so many
+    /// silent ports as were
+    /// `asked`: with the chance q = (1 - answers)^asked it would not have been, so for each like it
+    /// q / (1 - q) were not (Horvitz and Thompson, 1952).
     pub(in crate::scan) fn with_hosts(&mut self, answers: f64, asked: u32, open: f64) {
         let unheard = (1.0 - answers).powi(asked as i32);
         let missed = open * unheard / (1.0 - unheard).max(1e-3);
@@ -134,8 +162,8 @@ impl Missed {
         self.high += 2.0 * missed;
     }
 
-    /// No more than this many, in at least 95 of 100 scans: the 97.5 % point of a Poisson count around the high estimate
-    /// (Wilson and Hilferty, 1931).
+    /// No more than this many, in at least 95 of 100 scans: the 97.5 % point of a Poisson count
+    /// around the high estimate (Wilson and Hilferty, 1931).
     pub fn at_most(&self) -> u64 {
         if self.high < 0.025 {
             return 0;
@@ -165,9 +193,16 @@ mod tests {
         assert_eq!(needed(heard(10_000, |i| i % 10 == 0)), 4, "10 % lost");
         assert_eq!(needed(heard(10_000, |i| i % 3 == 0)), 8, "a third lost");
         assert!(needed(heard(5, |i| i == 0)) <= 5, "one late answer of five");
-        assert_eq!(SharedLoss::default().attempts_needed(&Loss::default(), 1.0, 0.0), 4);
+        assert_eq!(
+            SharedLoss::default().attempts_needed(&Loss::default(), 1.0, 0.0),
+            4
+        );
         let lossy = heard(10_000, |i| i % 10 == 0);
-        assert_eq!(SharedLoss::default().attempts_needed(&lossy, 1_000.0, 0.001), 7, "a surprising silence");
+        assert_eq!(
+            SharedLoss::default().attempts_needed(&lossy, 1_000.0, 0.001),
+            7,
+            "a surprising silence"
+        );
     }
 
     #[test]
@@ -193,10 +228,16 @@ mod tests {
         let mut missed = Missed::default();
         assert_eq!(missed.at_most(), 0);
         missed.on_host([0.1, 0.12], 2, 990.0, 10_000.0, 99.0);
-        assert!((missed.expected - 1.0).abs() < 1e-6, "1 % of the answers was lost twice: {missed:?}");
+        assert!(
+            (missed.expected - 1.0).abs() < 1e-6,
+            "1 % of the answers was lost twice: {missed:?}"
+        );
         assert!((2..10).contains(&missed.at_most()), "{missed:?}");
         missed.with_hosts(0.5, 1, 7.0);
-        assert!((missed.expected - 8.0).abs() < 1e-6, "as many hosts were not heard as were: {missed:?}");
+        assert!(
+            (missed.expected - 8.0).abs() < 1e-6,
+            "as many hosts were not heard as were: {missed:?}"
+        );
         let mut full = Missed::default();
         full.on_host([0.5, 0.9], 2, 1_000.0, 3.0, 1_000.0);
         assert!(full.expected <= 3.0, "no more than there are silent ones");

@@ -1,5 +1,6 @@
-//! What is known of networks and hosts: round trips, loss, which share of ports answers, which ports to ask again, outages. Counts and
-//! times go in, numbers come out; nothing here decides how fast to go, or what an endpoint's verdict is.
+//! What is known of networks and hosts: round trips, loss, which share of ports answers, which
+//! ports to ask again, outages. Counts and times go in, numbers come out; nothing here decides how
+//! fast to go, or what an endpoint's verdict is.
 
 mod canary;
 mod loss;

@@ -1,5 +1,6 @@
-//! When the whole network goes away: it must have answered, and then stay silent where answers were all but certain, or this machine
-//! must have no way to it any more. It knows expectations and times, no endpoints.
+//! When the whole network goes away: it must have answered, and then stay silent where answers were
+//! all but certain, or this machine must have no way to it any more. It knows expectations and
+//! times, no endpoints.
 
 use crate::scan::time::Time;
 
@@ -13,7 +14,8 @@ pub(in crate::scan) struct Outages {
     /// Since when, and when this machine last had no way to send, if that is what it is.
     since: Time,
     barred_at: Option<Time>,
-    /// What looked like one was none: answers take longer than attempts are given, and silence shows nothing.
+    /// What looked like one was none: answers take longer than attempts are given, and silence
+    /// shows nothing.
     is_blind: bool,
     next_beat: Time,
     /// The last one: from the last answer before it to the first one after it.
@@ -46,8 +48,8 @@ pub(in crate::scan) enum Ended {
 const MISSING: f32 = 12.0;
 /// While it lasts an attempt goes out this often, to see whether it is over.
 const BEAT_US: u64 = 50_000;
-/// And is given so long for its answer, more than any timeout of a network that answers at all: one that has only got slower
-/// than the timeout is not away, and is told from one that is.
+/// And is given so long for its answer, more than any timeout of a network that answers at all: one
+/// that has only got slower than the timeout is not away, and is told from one that is.
 const GIVEN_US: u64 = 1_000_000;
 /// One that is shorter is a moment.
 const MOMENT_US: u64 = 1_000_000;
@@ -65,10 +67,15 @@ impl Outages {
     /// An attempt begins, which would be given `timeout_us`. How long it is given.
     pub fn begin(&mut self, timeout_us: u64, now: Time) -> u64 {
         self.next_beat = now.plus_us(BEAT_US);
-        if self.is_out { timeout_us.max(GIVEN_US) } else { timeout_us }
+        if self.is_out {
+            timeout_us.max(GIVEN_US)
+        } else {
+            timeout_us
+        }
     }
 
-    /// An answer came; `is_late`: only because its attempt was given longer than others are. What it ends, if there was an outage.
+    /// An answer came; `is_late`: only because its attempt was given longer than others are. What
+    /// it ends, if there was an outage.
     pub fn answered(&mut self, is_late: bool, now: Time) -> Option<Ended> {
         self.last_answer = now;
         self.missing = 0.0;
@@ -88,12 +95,19 @@ impl Outages {
         (self.is_out, self.barred_at, self.missing) = (false, None, 0.0);
         self.last = (self.since, now);
         self.lasted_us += lasted_us;
-        if lasted_us < MOMENT_US { Ended::Moment } else { Ended::Outage }
+        if lasted_us < MOMENT_US {
+            Ended::Moment
+        } else {
+            Ended::Outage
+        }
     }
 
-    /// An attempt that began at `started` was sent. What that ends, if this machine had no way to send.
+    /// An attempt that began at `started` was sent. What that ends, if this machine had no way to
+    /// send.
     pub fn sent(&mut self, started: Time, now: Time) -> Option<Ended> {
-        self.barred_at.is_some_and(|at| started > at).then(|| self.end(now))
+        self.barred_at
+            .is_some_and(|at| started > at)
+            .then(|| self.end(now))
     }
 
     /// This machine has no way to send an attempt; `has_worked`: it had one to that network.
@@ -111,7 +125,8 @@ impl Outages {
         self.last.0 < started && started < self.last.1
     }
 
-    /// An attempt that began at `started` brought no answer, which it should have with the chance `expected`.
+    /// An attempt that began at `started` brought no answer, which it should have with the chance
+    /// `expected`.
     pub fn silent(&mut self, expected: f32, started: Time, now: Time) -> Outage {
         if started > self.last_answer && !self.is_blind {
             self.missing += expected;
@@ -148,13 +163,31 @@ mod tests {
     fn an_outage_begins_where_silence_is_no_chance_and_ends_with_an_answer() {
         let mut outages = Outages::default();
         assert_eq!(outages.answered(false, at(100)), None);
-        assert!((0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None), "they were sent before the last answer");
+        assert!(
+            (0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None),
+            "they were sent before the last answer"
+        );
         assert!((0..11).all(|_| outages.silent(1.0, at(101), at(200)) == Outage::None));
-        assert_eq!([1.0, 0.0].map(|expected| outages.silent(expected, at(101), at(200))), [Outage::Lasts; 2]);
-        assert_eq!([7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, at(201))), [GIVEN_US, 2_000_000]);
+        assert_eq!(
+            [1.0, 0.0].map(|expected| outages.silent(expected, at(101), at(200))),
+            [Outage::Lasts; 2]
+        );
+        assert_eq!(
+            [7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, at(201))),
+            [GIVEN_US, 2_000_000]
+        );
         assert_eq!(outages.wait_until(at(202)), Some(at(251)));
-        assert_eq!((outages.answered(false, at(3_100)), outages.wait_until(at(3_100))), (Some(Ended::Outage), None));
-        assert_eq!([99, 100, 101, 3_099, 3_100].map(|ms| outages.had(at(ms))), [false, false, true, true, false]);
+        assert_eq!(
+            (
+                outages.answered(false, at(3_100)),
+                outages.wait_until(at(3_100))
+            ),
+            (Some(Ended::Outage), None)
+        );
+        assert_eq!(
+            [99, 100, 101, 3_099, 3_100].map(|ms| outages.had(at(ms))),
+            [false, false, true, true, false]
+        );
         assert_eq!(outages.begin(7, at(3_100)), 7);
         assert_eq!((outages.count, outages.lasted_us), (1, 3_000_000));
     }
@@ -165,7 +198,14 @@ mod tests {
         outages.answered(false, at(1));
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
         assert_eq!(outages.answered(true, at(300)), Some(Ended::Outage));
-        assert_eq!((outages.silent(20.0, at(301), at(400)), outages.count, outages.lasted_us), (Outage::None, 0, 0));
+        assert_eq!(
+            (
+                outages.silent(20.0, at(301), at(400)),
+                outages.count,
+                outages.lasted_us
+            ),
+            (Outage::None, 0, 0)
+        );
     }
 
     #[test]
@@ -181,16 +221,47 @@ mod tests {
     #[test]
     fn no_way_to_send_is_an_outage_where_there_was_one() {
         let mut outages = Outages::default();
-        assert_eq!(outages.barred(false, at(1)), Outage::None, "there never was");
+        assert_eq!(
+            outages.barred(false, at(1)),
+            Outage::None,
+            "there never was"
+        );
         outages.answered(false, at(100));
-        assert_eq!([outages.barred(true, at(5_000)), outages.barred(false, at(5_050))], [Outage::Lasts; 2]);
-        assert_eq!((outages.sent(at(4_999), at(5_100)), outages.sent(at(5_050), at(5_100))), (None, None), "sent before");
+        assert_eq!(
+            [
+                outages.barred(true, at(5_000)),
+                outages.barred(false, at(5_050))
+            ],
+            [Outage::Lasts; 2]
+        );
+        assert_eq!(
+            (
+                outages.sent(at(4_999), at(5_100)),
+                outages.sent(at(5_050), at(5_100))
+            ),
+            (None, None),
+            "sent before"
+        );
         assert_eq!(outages.sent(at(5_100), at(5_200)), Some(Ended::Outage));
-        assert_eq!([3_999, 4_001, 5_199, 5_200].map(|ms| outages.had(at(ms))), [false, true, true, false]);
-        assert_eq!((outages.sent(at(5_300), at(5_400)), outages.count, outages.lasted_us), (None, 1, 1_200_000));
+        assert_eq!(
+            [3_999, 4_001, 5_199, 5_200].map(|ms| outages.had(at(ms))),
+            [false, true, true, false]
+        );
+        assert_eq!(
+            (
+                outages.sent(at(5_300), at(5_400)),
+                outages.count,
+                outages.lasted_us
+            ),
+            (None, 1, 1_200_000)
+        );
         assert_eq!(outages.barred(true, at(30_000)), Outage::Lasts);
         assert_eq!(outages.barred(true, at(49_000)), Outage::Lasts);
-        assert_eq!(outages.barred(true, at(49_001)), Outage::TooLong, "20 s from when answers may have been lost");
+        assert_eq!(
+            outages.barred(true, at(49_001)),
+            Outage::TooLong,
+            "20 s from when answers may have been lost"
+        );
     }
 
     #[test]
@@ -200,6 +271,13 @@ mod tests {
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
         assert_eq!(outages.silent(1.0, at(2), at(20_000)), Outage::Lasts);
         assert_eq!(outages.silent(1.0, at(2), at(20_002)), Outage::TooLong);
-        assert_eq!((outages.wait_until(at(20_002)), outages.count, outages.lasted_us), (None, 1, 20_001_000));
+        assert_eq!(
+            (
+                outages.wait_until(at(20_002)),
+                outages.count,
+                outages.lasted_us
+            ),
+            (None, 1, 20_001_000)
+        );
     }
 }

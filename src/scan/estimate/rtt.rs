@@ -1,5 +1,5 @@
-//! How long an attempt may take: round-trip times, smoothed for each host, each network and all, and the timeouts that
-//! follow. It knows addresses and durations, no probes and no rates.
+//! How long an attempt may take: round-trip times, smoothed for each host, each network and all,
+//! and the timeouts that follow. It knows addresses and durations, no probes and no rates.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,10 +16,15 @@ pub struct Timeouts {
     pub max_us: u64,
 }
 
-/// 100 ms to 3 s. Few hosts are slower than 100 ms by surprise; a path slower than 3 s is not worth waiting for.
+/// 100 ms to 3 s. Few hosts are slower than 100 ms by surprise; a path slower than 3 s is not worth
+/// waiting for.
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { fixed_us: None, min_us: 100_000, max_us: 3_000_000 }
+        Timeouts {
+            fixed_us: None,
+            min_us: 100_000,
+            max_us: 3_000_000,
+        }
     }
 }
 
@@ -29,7 +34,8 @@ const UNKNOWN_US: u64 = 300_000;
 const UNKNOWN_AGAIN_US: u64 = 950_000;
 /// What both attempts at a silent port take as long as no round trip is known.
 pub const SILENT_US: u64 = UNKNOWN_US + UNKNOWN_AGAIN_US;
-/// While nothing at all has answered, so many first attempts wait longer: the network may be slower than that.
+/// While nothing at all has answered, so many first attempts wait longer: the network may be slower
+/// than that.
 const PATIENT: u32 = 32;
 const PATIENT_US: u64 = 2_000_000;
 
@@ -99,7 +105,13 @@ const NETWORKS: usize = 1_024;
 
 impl RttEstimators {
     pub fn new(timeouts: Timeouts) -> Self {
-        RttEstimators { timeouts, all: Rtt::default(), networks: Vec::new(), patient: 0, is_slow: false }
+        RttEstimators {
+            timeouts,
+            all: Rtt::default(),
+            networks: Vec::new(),
+            patient: 0,
+            is_slow: false,
+        }
     }
 
     /// An answer that belongs to exactly one SYN came after `us`.
@@ -119,21 +131,28 @@ impl RttEstimators {
     /// Whether something in the network of this address has answered.
     pub fn has_heard(&self, address: SocketAddr) -> bool {
         let network = network_of(address.ip());
-        self.networks.get(place_of(network)).is_some_and(|place| place.0 == network && place.1.is_known())
+        self.networks
+            .get(place_of(network))
+            .is_some_and(|place| place.0 == network && place.1.is_known())
     }
 
-    /// An answer came that may belong to the kernel's own second SYN (Karn's rule: that is no sample).
+    /// An answer came that may belong to the kernel's own second SYN (Karn's rule: that is no
+    /// sample).
     pub fn ambiguous(&mut self) {
         self.is_slow = true;
     }
 
-    /// Nothing was heard at all yet, and the attempts that wait longest for it have not ended: silence proves nothing.
+    /// Nothing was heard at all yet, and the attempts that wait longest for it have not ended:
+    /// silence proves nothing.
     pub fn is_deaf(&self, now: Time) -> bool {
-        self.timeouts.fixed_us.is_none() && !self.all.is_known() && !self.is_slow && now.us < PATIENT_US.min(self.timeouts.max_us)
+        self.timeouts.fixed_us.is_none()
+            && !self.all.is_known()
+            && !self.is_slow
+            && now.us < PATIENT_US.min(self.timeouts.max_us)
     }
 
-    /// When the next of so many further attempts is to begin, so that they spread over the time in which nothing proves anything: a host
-    /// that takes few at a time hears some of them.
+    /// When the next of so many further attempts is to begin, so that they spread over the time in
+    /// which nothing proves anything: a host that takes few at a time hears some of them.
     pub fn spread(&self, attempts: usize, now: Time) -> Time {
         now.plus_us(PATIENT_US.saturating_sub(now.us) / attempts.max(1) as u64)
     }
@@ -142,15 +161,22 @@ impl RttEstimators {
         self.all
     }
 
-    /// The time for the attempt number `attempt`, from 1, at a host at `address`, in microseconds. All after the first get
-    /// half as much again: the estimate may be too low for this endpoint.
+    /// The time for the attempt number `attempt`, from 1, at a host at `address`, in microseconds.
+    /// All after the first get half as much again: the estimate may be too low for this endpoint.
     pub fn attempt_us(&mut self, address: SocketAddr, host: Rtt, attempt: u16) -> u64 {
         if let Some(fixed_us) = self.timeouts.fixed_us {
             return fixed_us;
         }
         let network = network_of(address.ip());
-        let of_network = self.networks.get(place_of(network)).filter(|place| place.0 == network).map(|place| place.1);
-        let known = [Some(host), of_network].into_iter().flatten().find(Rtt::is_known);
+        let of_network = self
+            .networks
+            .get(place_of(network))
+            .filter(|place| place.0 == network)
+            .map(|place| place.1);
+        let known = [Some(host), of_network]
+            .into_iter()
+            .flatten()
+            .find(Rtt::is_known);
         let us = match known {
             Some(rtt) => self.bounded_us(rtt) * if attempt > 1 { 3 } else { 2 } / 2,
             None => self.unknown_us(attempt).max(self.all.timeout_us()),
@@ -169,9 +195,12 @@ impl RttEstimators {
         }
     }
 
-    /// How long a first attempt may take at a host of which nothing is known, where others have answered.
+    /// How long a first attempt may take at a host of which nothing is known, where others have
+    /// answered.
     pub fn stranger_us(&self) -> u64 {
-        let us = UNKNOWN_US.max(self.all.timeout_us()).clamp(self.timeouts.min_us, self.timeouts.max_us);
+        let us = UNKNOWN_US
+            .max(self.all.timeout_us())
+            .clamp(self.timeouts.min_us, self.timeouts.max_us);
         self.timeouts.fixed_us.unwrap_or(us)
     }
 
@@ -191,15 +220,32 @@ impl RttEstimators {
     pub fn wait(&self, rtt: Rtt) -> Wait {
         // Answers that take longer than a second are no samples: they may take as long as any.
         let is_unmeasured = self.is_slow && !rtt.is_known() && self.timeouts.fixed_us.is_none();
-        let retry_us = if is_unmeasured { self.timeouts.max_us } else { self.bounded_us(rtt) };
+        let retry_us = if is_unmeasured {
+            self.timeouts.max_us
+        } else {
+            self.bounded_us(rtt)
+        };
         let answer_us = rtt.smoothed_us() + (4 * u64::from(rtt.variation_us)).max(QUICK_US);
-        Wait { answer_us: if rtt.is_known() { answer_us.min(retry_us) } else { retry_us }, retry_us }
+        Wait {
+            answer_us: if rtt.is_known() {
+                answer_us.min(retry_us)
+            } else {
+                retry_us
+            },
+            retry_us,
+        }
     }
 
     /// How long an answer may be under way, as far as is known of `rtt`.
     pub fn bounded_us(&self, rtt: Rtt) -> u64 {
-        let us = if rtt.is_known() { rtt.timeout_us() } else { UNKNOWN_US };
-        self.timeouts.fixed_us.unwrap_or_else(|| us.clamp(self.timeouts.min_us, self.timeouts.max_us))
+        let us = if rtt.is_known() {
+            rtt.timeout_us()
+        } else {
+            UNKNOWN_US
+        };
+        self.timeouts
+            .fixed_us
+            .unwrap_or_else(|| us.clamp(self.timeouts.min_us, self.timeouts.max_us))
     }
 }
 
@@ -213,7 +259,8 @@ pub(in crate::scan) fn network_of(address: IpAddr) -> u64 {
 
 fn place_of(network: u64) -> usize {
     // Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4).
-    (network.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - NETWORKS.trailing_zeros())) as usize
+    (network.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - NETWORKS.trailing_zeros()))
+        as usize
 }
 
 #[cfg(test)]
@@ -228,10 +275,26 @@ mod tests {
 
     #[test]
     fn smoothed_as_rfc_6298_has_it() {
-        assert_eq!(rtt(&[40_000]), Rtt { smoothed_us: 40_000, variation_us: 20_000 });
-        assert_eq!(rtt(&[40_000, 80_000]), Rtt { smoothed_us: 45_000, variation_us: 25_000 });
+        assert_eq!(
+            rtt(&[40_000]),
+            Rtt {
+                smoothed_us: 40_000,
+                variation_us: 20_000
+            }
+        );
+        assert_eq!(
+            rtt(&[40_000, 80_000]),
+            Rtt {
+                smoothed_us: 45_000,
+                variation_us: 25_000
+            }
+        );
         assert_eq!(rtt(&[40_000]).timeout_us(), 120_000);
-        assert_eq!(rtt(&[20_000; 100]).timeout_us(), 21_000, "no less than the clock's grain above it");
+        assert_eq!(
+            rtt(&[20_000; 100]).timeout_us(),
+            21_000,
+            "no less than the clock's grain above it"
+        );
         assert!(rtt(&[0, u64::MAX, 0]).timeout_us() < 10 * LONGEST_US);
     }
 
@@ -241,16 +304,41 @@ mod tests {
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let (near, far, none) = (at("192.0.2.1"), at("198.51.100.1"), Rtt::default());
         assert!((0..PATIENT).all(|_| clocks.attempt_us(near, none, 1) == PATIENT_US));
-        assert_eq!([1, 2].map(|attempt| clocks.attempt_us(near, none, attempt)), [UNKNOWN_US, UNKNOWN_AGAIN_US]);
+        assert_eq!(
+            [1, 2].map(|attempt| clocks.attempt_us(near, none, attempt)),
+            [UNKNOWN_US, UNKNOWN_AGAIN_US]
+        );
         clocks.sample(near, 100_000);
-        assert_eq!(clocks.attempt_us(at("192.0.2.200"), none, 1), 300_000, "the network's");
+        assert_eq!(
+            clocks.attempt_us(at("192.0.2.200"), none, 1),
+            300_000,
+            "the network's"
+        );
         assert_eq!(clocks.attempt_us(at("192.0.2.200"), none, 2), 450_000);
-        assert_eq!(clocks.attempt_us(at("192.0.2.200"), rtt(&[1_000]), 1), 100_000, "the host's own, and --min-timeout");
-        assert_eq!(clocks.attempt_us(far, none, 1), UNKNOWN_US, "elsewhere nothing is known");
+        assert_eq!(
+            clocks.attempt_us(at("192.0.2.200"), rtt(&[1_000]), 1),
+            100_000,
+            "the host's own, and --min-timeout"
+        );
+        assert_eq!(
+            clocks.attempt_us(far, none, 1),
+            UNKNOWN_US,
+            "elsewhere nothing is known"
+        );
         clocks.sample(near, 2_000_000);
-        assert!(clocks.attempt_us(far, none, 1) > 2_000_000, "all others are slow, so it may be");
-        assert_eq!(clocks.attempt_us(near, rtt(&[50_000_000]), 9), 3_000_000, "--max-timeout");
-        let mut fixed = RttEstimators::new(Timeouts { fixed_us: Some(7), ..Timeouts::default() });
+        assert!(
+            clocks.attempt_us(far, none, 1) > 2_000_000,
+            "all others are slow, so it may be"
+        );
+        assert_eq!(
+            clocks.attempt_us(near, rtt(&[50_000_000]), 9),
+            3_000_000,
+            "--max-timeout"
+        );
+        let mut fixed = RttEstimators::new(Timeouts {
+            fixed_us: Some(7),
+            ..Timeouts::default()
+        });
         assert_eq!(fixed.attempt_us(near, rtt(&[50_000]), 3), 7);
     }
 
@@ -261,7 +349,11 @@ mod tests {
         assert_eq!(clocks.least_us(Rtt::default()), 0);
         clocks.ambiguous();
         assert_eq!(clocks.attempt_us(at, Rtt::default(), 1), 3_000_000);
-        assert_eq!(clocks.least_us(Rtt::default()), 3_000_000, "what was given less proves nothing");
+        assert_eq!(
+            clocks.least_us(Rtt::default()),
+            3_000_000,
+            "what was given less proves nothing"
+        );
     }
 
     #[test]

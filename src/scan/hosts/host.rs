@@ -1,4 +1,5 @@
-//! One host under way: what is known of it, and where it waits. It knows counts and ranks of its own ports, no other host and no probe.
+//! One host under way: what is known of it, and where it waits. It knows counts and ranks of its
+//! own ports, no other host and no probe.
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,8 @@ use crate::scan::snapshot::HostSnapshot;
 const FEW_PORTS: u32 = 64;
 /// So many ports of a host that has not answered yet are under way at once.
 const LOOKAHEAD: u32 = 64;
-/// Ports of which nearly all are open: from so many on the host is suspected of calling everything open.
+/// Ports of which nearly all are open: from so many on the host is suspected of calling everything
+/// open.
 const MANY_OPEN: u32 = 64;
 /// Nobody's slot.
 pub(super) const NOBODY: Slot = Slot::MAX;
@@ -49,12 +51,14 @@ pub(in crate::scan) struct Host {
     pub loss: Loss,
     /// None where there are too few ports to overrun it, or where the path has no other host.
     pub flow: Option<Box<Adaptive>>,
-    /// Probes that wait for its turn: the first and the last of a list linked through `Hosts::links`.
+    /// Probes that wait for its turn: the first and the last of a list linked through
+    /// `Hosts::links`.
     pub(super) waiting_first: Slot,
     pub(super) waiting_last: Slot,
     /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
     pub(super) deferred: VecDeque<u16>,
-    /// Its next port, and those before it that come first: a scan that was broken off had taken them up.
+    /// Its next port, and those before it that come first: a scan that was broken off had taken
+    /// them up.
     pub(super) next: u32,
     pub(super) left: Vec<u16>,
     /// Ports taken up that have no verdict yet.
@@ -97,20 +101,30 @@ pub(in crate::scan) enum Suspicion {
 pub(in crate::scan) const ASKED_AGAIN: u8 = 3;
 
 impl Host {
-    pub(super) fn new(plan: plan::Host, chosen: u32, is_alone: bool, is_wanted_anyway: bool) -> Self {
+    pub(super) fn new(
+        plan: plan::Host,
+        chosen: u32,
+        is_alone: bool,
+        is_wanted_anyway: bool,
+    ) -> Self {
         Host {
             plan,
             rtt: Rtt::default(),
             loss: Loss::default(),
             // Nothing between us and ourselves loses anything.
-            flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback()).then(Box::default),
+            flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback())
+                .then(Box::default),
             waiting_first: NOBODY,
             waiting_last: NOBODY,
             deferred: VecDeque::new(),
             next: 0,
             left: Vec::new(),
             under_way: 0,
-            presence: if is_wanted_anyway { Presence::Present } else { Presence::Unknown },
+            presence: if is_wanted_anyway {
+                Presence::Present
+            } else {
+                Presence::Unknown
+            },
             place: Place::Away,
             answered: 0,
             open: 0,
@@ -125,7 +139,8 @@ impl Host {
         }
     }
 
-    /// Whether a further port may be taken up: of a host that may not be there not too many at once.
+    /// Whether a further port may be taken up: of a host that may not be there not too many at
+    /// once.
     pub(super) fn may_take_up(&self) -> bool {
         self.has_more() && (self.presence != Presence::Unknown || self.under_way < LOOKAHEAD)
     }
@@ -151,7 +166,10 @@ impl Host {
 
     /// The ports that were never taken up, by their ranks.
     pub fn untaken(&self) -> impl Iterator<Item = u32> + '_ {
-        self.left.iter().map(|&rank| rank.into()).chain(self.next..self.plan.ports)
+        self.left
+            .iter()
+            .map(|&rank| rank.into())
+            .chain(self.next..self.plan.ports)
     }
 
     /// As it was when the snapshot was taken; none that fits no host.
@@ -167,7 +185,11 @@ impl Host {
             held: snapshot.held.clone(),
             silent_attempts: snapshot.silent_attempts,
             presence,
-            suspicion: if snapshot.was_doubted { Suspicion::Cleared } else { Suspicion::None },
+            suspicion: if snapshot.was_doubted {
+                Suspicion::Cleared
+            } else {
+                Suspicion::None
+            },
             answered: snapshot.answered,
             open: snapshot.open,
             silent: snapshot.silent,
@@ -183,7 +205,12 @@ impl Host {
 
     /// What an attempt at the port of this rank asks.
     pub fn question(&self, rank: u32, is_fresh: bool) -> Question {
-        Question { is_fresh, is_chosen: rank < self.chosen, answered: self.answered, unheard: self.unheard }
+        Question {
+            is_fresh,
+            is_chosen: rank < self.chosen,
+            answered: self.answered,
+            unheard: self.unheard,
+        }
     }
 
     /// How many ports answered for each that was silent so far.
@@ -224,7 +251,12 @@ impl Host {
         HostSnapshot {
             place: self.plan.place(),
             taken_up: self.next,
-            left: [self.left.clone(), under_way, self.deferred.iter().copied().collect()].concat(),
+            left: [
+                self.left.clone(),
+                under_way,
+                self.deferred.iter().copied().collect(),
+            ]
+            .concat(),
             held: self.held.clone(),
             silent_attempts: self.silent_attempts,
             is_present: self.presence == Presence::Present,
@@ -246,8 +278,8 @@ impl Host {
         self.unheard += 1;
     }
 
-    /// A port answered, after so many attempts that were silent. `is_late`: something was lost; `is_last`: at the last attempt
-    /// that it would have had.
+    /// A port answered, after so many attempts that were silent. `is_late`: something was lost;
+    /// `is_last`: at the last attempt that it would have had.
     pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
         self.answered += 1;
         self.open += u32::from(is_open);
@@ -267,11 +299,14 @@ impl Host {
 
     /// Whether it is time to ask a port again that is known to answer, and which.
     pub(super) fn canary_due(&self, often: bool) -> Option<u32> {
-        self.canaries.due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
+        self.canaries
+            .due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
     }
 
     /// Whether nearly everything it answered was open, for the first time.
     pub fn becomes_suspicious(&self) -> bool {
-        self.suspicion == Suspicion::None && self.open >= MANY_OPEN && self.open >= self.answered - self.answered / 16
+        self.suspicion == Suspicion::None
+            && self.open >= MANY_OPEN
+            && self.open >= self.answered - self.answered / 16
     }
 }

@@ -1,6 +1,6 @@
-//! The hosts that are being scanned: whose turn it is, who is there at all, and what is known of each. Hosts are taken
-//! from the plan a few thousand at a time and forgotten when they are done, so memory does not grow with the plan. It
-//! knows no sockets, and of a probe only what it is told.
+//! The hosts that are being scanned: whose turn it is, who is there at all, and what is known of
+//! each. Hosts are taken from the plan a few thousand at a time and forgotten when they are done,
+//! so memory does not grow with the plan. It knows no sockets, and of a probe only what it is told.
 
 mod host;
 
@@ -29,7 +29,8 @@ pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
 const SILENT_LEAST: u32 = 32;
 /// … and after this many times as many as the others needed for their first answer.
 const PATIENCE: u32 = 2;
-/// … but no more than this: one host with one odd port must not make all others cost as if they were there.
+/// … but no more than this: one host with one odd port must not make all others cost as if they
+/// were there.
 const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
@@ -131,9 +132,10 @@ impl Hosts {
         self.wheel.next_tick()
     }
 
-    /// The host whose turn it is and what it should do. Both stay the same until [`take`](Self::take). With `takes_up`
-    /// false no port is to be taken up; with `asks_again` false there are only turns for new ports. `canaries`: whether ports
-    /// that answered before are to be asked again, and if so, whether often.
+    /// The host whose turn it is and what it should do. Both stay the same until
+    /// [`take`](Self::take). With `takes_up` false no port is to be taken up; with `asks_again`
+    /// false there are only turns for new ports. `canaries`: whether ports that answered before are
+    /// to be asked again, and if so, whether often.
     pub fn turn(
         &mut self,
         plan: &Plan,
@@ -157,9 +159,17 @@ impl Hosts {
         for _ in 0..=self.queue.len() {
             let &id = self.queue.front()?;
             let host = &mut self.slab[id as usize];
-            // Where nobody has answered yet a new port is worth more than another attempt: an answer tells how long to wait.
-            let prefers_new = takes_up && !host.rtt.is_known() && host.may_take_up() && host.presence != Presence::Silent;
-            let has_turn = if asks_again { takes_up || host.waiting_first != NOBODY } else { prefers_new };
+            // Where nobody has answered yet a new port is worth more than another attempt: an
+            // answer tells how long to wait.
+            let prefers_new = takes_up
+                && !host.rtt.is_known()
+                && host.may_take_up()
+                && host.presence != Presence::Silent;
+            let has_turn = if asks_again {
+                takes_up || host.waiting_first != NOBODY
+            } else {
+                prefers_new
+            };
             if !has_turn {
                 self.queue.rotate_left(1);
                 continue;
@@ -192,8 +202,9 @@ impl Hosts {
         } else {
             self.queue.pop_front()
         };
-        // Now and then one host lets the next one go first. Where turns come round in step with what a full queue drops, the same hosts
-        // would lose every time (phase effects: Floyd and Jacobson, 1991).
+        // Now and then one host lets the next one go first. Where turns come round in step with
+        // what a full queue drops, the same hosts would lose every time (phase effects: Floyd and
+        // Jacobson, 1991).
         if !self.queue.is_empty() && mix(self.turns.into()).is_multiple_of(LETS_PASS) {
             self.queue.rotate_left(1);
         }
@@ -202,7 +213,11 @@ impl Hosts {
         match turn {
             Turn::Again(slot) => {
                 let next = self.links[slot as usize];
-                (host.waiting_first, host.waiting_last) = if next == slot { (NOBODY, NOBODY) } else { (next, host.waiting_last) };
+                (host.waiting_first, host.waiting_last) = if next == slot {
+                    (NOBODY, NOBODY)
+                } else {
+                    (next, host.waiting_last)
+                };
                 self.waiting -= 1;
             }
             Turn::Deferred(_) => {
@@ -238,7 +253,8 @@ impl Hosts {
         self.place(id);
     }
 
-    /// The port of this rank was silent once. As long as nobody knows how long an answer takes there may be very many of them.
+    /// The port of this rank was silent once. As long as nobody knows how long an answer takes
+    /// there may be very many of them.
     pub fn defer(&mut self, id: HostId, rank: u16) {
         self.slab[id as usize].deferred.push_back(rank);
         self.deferred += 1;
@@ -253,7 +269,10 @@ impl Hosts {
     /// All of them, for a stop.
     pub fn drain_deferred(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
         self.deferred = 0;
-        self.slab.iter_mut().map(|(id, host)| (id as HostId, std::mem::take(&mut host.deferred))).collect()
+        self.slab
+            .iter_mut()
+            .map(|(id, host)| (id as HostId, std::mem::take(&mut host.deferred)))
+            .collect()
     }
 
     /// A port of the host is to be asked once more, besides those that have no verdict yet.
@@ -286,7 +305,10 @@ impl Hosts {
 
     /// Takes further hosts from the plan as long as there is room.
     fn admit(&mut self, plan: &Plan) {
-        while self.next < self.addresses && self.active < self.at_once && self.slab.len() < HOSTS_KNOWN {
+        while self.next < self.addresses
+            && self.active < self.at_once
+            && self.slab.len() < HOSTS_KNOWN
+        {
             let host = self.unknown(plan, plan.host(self.next));
             self.next += 1;
             self.active += 1;
@@ -297,17 +319,27 @@ impl Hosts {
 
     /// A host of which nothing is known.
     fn unknown(&self, plan: &Plan, host: plan::Host) -> Host {
-        Host::new(host, plan.chosen_ports(&host), self.addresses == 1, !self.skips_silent)
+        Host::new(
+            host,
+            plan.chosen_ports(&host),
+            self.addresses == 1,
+            !self.skips_silent,
+        )
     }
 
     /// Goes on where a snapshot was taken; says whether it was one of this plan.
     pub fn restore(&mut self, plan: &Plan, snapshot: &Snapshot) -> bool {
         self.next = snapshot.taken_up;
         self.latest_first_answer = snapshot.latest_first_answer;
-        let restored = snapshot.hosts.iter().map_while(|host| self.unknown(plan, plan.host_at(host.place)?).restored(host));
+        let restored = snapshot
+            .hosts
+            .iter()
+            .map_while(|host| self.unknown(plan, plan.host_at(host.place)?).restored(host));
         let hosts: Vec<Host> = restored.collect();
         let places: HashSet<u64> = snapshot.hosts.iter().map(|host| host.place).collect();
-        let fits = hosts.len() == snapshot.hosts.len() && places.len() == hosts.len() && self.next <= self.addresses;
+        let fits = hosts.len() == snapshot.hosts.len()
+            && places.len() == hosts.len()
+            && self.next <= self.addresses;
         for host in hosts {
             self.active += usize::from(host.presence != Presence::Silent && host.has_more());
             let id = self.slab.insert(host) as HostId;
@@ -319,10 +351,15 @@ impl Hosts {
     /// Hosts with nothing under way and nothing to be taken up.
     pub fn done(&self) -> Vec<HostId> {
         let is_done = |(_, host): &(usize, &Host)| host.is_done();
-        self.slab.iter().filter(is_done).map(|(id, _)| id as HostId).collect()
+        self.slab
+            .iter()
+            .filter(is_done)
+            .map(|(id, _)| id as HostId)
+            .collect()
     }
 
-    /// How far all are, if these ports of theirs are under way; some of them are known to be open already.
+    /// How far all are, if these ports of theirs are under way; some of them are known to be open
+    /// already.
     pub fn snapshot(&self, under_way: impl Iterator<Item = (HostId, u16, bool)>) -> Snapshot {
         let mut of_host: HashMap<HostId, (Vec<u16>, u32)> = HashMap::new();
         for (id, rank, is_open) in under_way {
@@ -334,11 +371,15 @@ impl Hosts {
             let (ranks, open) = of_host.remove(&(id as HostId)).unwrap_or_default();
             host.snapshot(ranks, open)
         };
-        Snapshot { taken_up: self.next, latest_first_answer: self.latest_first_answer, hosts: self.slab.iter().map(host).collect() }
+        Snapshot {
+            taken_up: self.next,
+            latest_first_answer: self.latest_first_answer,
+            hosts: self.slab.iter().map(host).collect(),
+        }
     }
 
-    /// Something answered for the host, at the port of this rank. Whether that is news: then what was silent before is
-    /// silent on a host that is there.
+    /// Something answered for the host, at the port of this rank. Whether that is news: then what
+    /// was silent before is silent on a host that is there.
     pub fn heard(&mut self, id: HostId, rank: u32) -> bool {
         let host = &mut self.slab[id as usize];
         let was = std::mem::replace(&mut host.presence, Presence::Present);
@@ -374,9 +415,12 @@ impl Hosts {
         }
     }
 
-    /// What hosts that have not answered were asked until now says nothing: those ports are taken up anew. Returns how many.
+    /// What hosts that have not answered were asked until now says nothing: those ports are taken
+    /// up anew. Returns how many.
     pub fn start_over(&mut self) -> u64 {
-        let unheard = |(id, host): (usize, &Host)| (!host.is_present() && !host.held.is_empty()).then_some(id as HostId);
+        let unheard = |(id, host): (usize, &Host)| {
+            (!host.is_present() && !host.held.is_empty()).then_some(id as HostId)
+        };
         let ids: Vec<HostId> = self.slab.iter().filter_map(unheard).collect();
         let mut ports = 0;
         for id in ids {
@@ -400,22 +444,31 @@ impl Hosts {
 
     /// How many ports have to be silent until a host is called silent.
     pub fn silent_after(&self) -> Option<u32> {
-        self.skips_silent.then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
+        self.skips_silent
+            .then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
     }
 
-    /// Whether one attempt at each port is enough to see whether anybody is there: nobody has answered, and there are more ports than
-    /// it takes to find that out.
+    /// Whether one attempt at each port is enough to see whether anybody is there: nobody has
+    /// answered, and there are more ports than it takes to find that out.
     pub fn asks_once(&self, id: HostId) -> bool {
         let host = self.get(id);
-        !host.is_present() && (host.is_silent() || self.silent_after().is_some_and(|ports| host.plan.ports > ports))
+        !host.is_present()
+            && (host.is_silent()
+                || self
+                    .silent_after()
+                    .is_some_and(|ports| host.plan.ports > ports))
     }
 
-    /// A port of the host has its verdict. Whether the host is done with, and is to be [removed](Self::remove).
+    /// A port of the host has its verdict. Whether the host is done with, and is to be
+    /// [removed](Self::remove).
     pub fn settled(&mut self, id: HostId) -> bool {
         let threshold = self.silent_after();
         let host = &mut self.slab[id as usize];
         host.under_way -= 1;
-        if host.presence == Presence::Unknown && threshold.is_some_and(|threshold| host.silent >= threshold) && host.has_more() {
+        if host.presence == Presence::Unknown
+            && threshold.is_some_and(|threshold| host.silent >= threshold)
+            && host.has_more()
+        {
             host.presence = Presence::Silent;
             self.active -= 1;
             match std::mem::replace(&mut host.place, Place::Away) {
@@ -438,7 +491,11 @@ impl Hosts {
     pub fn poll_silent(&mut self, is_end: bool) -> Option<HostId> {
         let is_full = self.silent.len() > HOSTS_AT_ONCE;
         let is_idle = |id: &HostId| self.slab[*id as usize].under_way == 0;
-        if is_full || is_end { self.silent.iter().copied().find(is_idle) } else { None }
+        if is_full || is_end {
+            self.silent.iter().copied().find(is_idle)
+        } else {
+            None
+        }
     }
 
     /// All probes that wait for their host's turn, for a stop.
@@ -463,8 +520,8 @@ impl Hosts {
         Some((host.0 as HostId, host.1.presence == Presence::Silent))
     }
 
-    /// A host with whatever it has left, one call after the other; with `all` also those that were never taken up. For a stop,
-    /// when no probe is under way any more.
+    /// A host with whatever it has left, one call after the other; with `all` also those that were
+    /// never taken up. For a stop, when no probe is under way any more.
     pub fn poll_left(&mut self, plan: &Plan, all: bool) -> Option<(Host, bool)> {
         let host = match self.slab.iter().next() {
             Some((key, _)) => self.slab.remove(key),

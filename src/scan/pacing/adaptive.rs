@@ -1,13 +1,15 @@
-//! How fast attempts may go: a model of what a path, or one host, can take. It knows rates, times and counts of answers;
-//! it knows no endpoint and no socket.
+//! How fast attempts may go: a model of what a path, or one host, can take. It knows rates, times
+//! and counts of answers; it knows no endpoint and no socket.
 //!
-//! A TCP sender learns from its acknowledgements. A scanner gets none from most ports, so silence proves nothing. But some
-//! attempts are *witnesses*, whose answer was all but certain: nearly all ports of that host answer, or this very port has
-//! answered before. And a port that answers only when it is asked again is witness to a loss. What witnesses say is put to a
-//! sequential test (Wald 1945, Page 1954): comes rather what usually comes, or clearly less? If less, the rate is cut to half
-//! of what got through, to try whether that helps. If it does, what got through is the limit (the delivery rate of BBR,
-//! Cardwell et al. 2016). If it does not, so much is always lost here, and the rate is restored. And some troubles pass by
-//! themselves (a machine or a radio link that stands still for a moment): a limit must explain what got through before, too.
+//! A TCP sender learns from its acknowledgements. A scanner gets none from most ports, so silence
+//! proves nothing. But some attempts are *witnesses*, whose answer was all but certain: nearly all
+//! ports of that host answer, or this very port has answered before. And a port that answers only
+//! when it is asked again is witness to a loss. What witnesses say is put to a sequential test
+//! (Wald 1945, Page 1954): comes rather what usually comes, or clearly less? If less, the rate is
+//! cut to half of what got through, to try whether that helps. If it does, what got through is the
+//! limit (the delivery rate of BBR, Cardwell et al. 2016). If it does not, so much is always lost
+//! here, and the rate is restored. And some troubles pass by themselves (a machine or a radio link
+//! that stands still for a moment): a limit must explain what got through before, too.
 
 use super::interval::{CERTAIN, Evidence, Interval, TELLING};
 use crate::scan::estimate::{Ended, Wait};
@@ -64,13 +66,16 @@ pub(in crate::scan) struct Adaptive {
     /// When blind growth was last considered, and the answers since then.
     looked_at: Time,
     answers: u32,
-    /// When the rate was changed, and what witnesses have said since: all, and those whose answer was certain.
+    /// When the rate was changed, and what witnesses have said since: all, and those whose answer
+    /// was certain.
     changed_at: Time,
     heard: Evidence,
     heard_certain: Evidence,
-    /// What was said since the last judgement by ports that answered, some of them only when asked again.
+    /// What was said since the last judgement by ports that answered, some of them only when asked
+    /// again.
     asked_again: Evidence,
-    /// How much speaks against the rate (the logarithm of the odds, at least 0), since when, and what was said since then.
+    /// How much speaks against the rate (the logarithm of the odds, at least 0), since when, and
+    /// what was said since then.
     against: f32,
     against_since: Time,
     against_heard: Evidence,
@@ -85,7 +90,8 @@ pub(in crate::scan) struct Adaptive {
     changed: u32,
     /// When the attempts were sent that were last found to have been too many.
     too_fast: (Time, Time),
-    /// The rate that got through when the path was last seen to lose, and how often that was found again.
+    /// The rate that got through when the path was last seen to lose, and how often that was found
+    /// again.
     limit_per_s: f32,
     confirmed: u8,
     /// The fastest that was sent since then and found to be fine.
@@ -93,22 +99,25 @@ pub(in crate::scan) struct Adaptive {
     /// Limits met so far.
     met: u8,
     calm: Calm,
-    /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for that it has.
+    /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for
+    /// that it has.
     hold_off_us: u64,
     relief: f32,
-    /// The share of certain answers that comes at whatever rate, as far as is known, and as a trial has shown, or a rate that held
-    /// attempts back and was fine: what is lost otherwise may be lost at hosts, to the rates that they are asked at.
+    /// The share of certain answers that comes at whatever rate, as far as is known, and as a trial
+    /// has shown, or a rate that held attempts back and was fine: what is lost otherwise may be
+    /// lost at hosts, to the rates that they are asked at.
     baseline: f32,
     proven: f32,
 }
 
-/// What the controller is about. `cut` leads into a trial, `end_trial` out of it; `forget` begins anew.
+/// What the controller is about. `cut` leads into a trial, `end_trial` out of it; `forget` begins
+/// anew.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     /// The path has not been seen to lose yet: the rate doubles.
     Startup,
-    /// The rate stays just below the limit that is known, or grows back to it; a step above it (`is_probing`) shows whether it is still
-    /// there.
+    /// The rate stays just below the limit that is known, or grows back to it; a step above it
+    /// (`is_probing`) shows whether it is still there.
     Hold,
     /// The rate was cut, to see whether it was the reason.
     Trial(Trial),
@@ -118,7 +127,8 @@ enum Mode {
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     before: Before,
-    /// What got through, or less where the rate was cut to less; and what a limit that is the reason can be at most.
+    /// What got through, or less where the rate was cut to less; and what a limit that is the
+    /// reason can be at most.
     through_per_s: f32,
     limit_at_most_per_s: f32,
     /// The share of expected answers that comes now if the rate was the reason.
@@ -127,7 +137,8 @@ struct Trial {
     same: f32,
     /// It was the same, and the rate was cut once more to be sure.
     is_second: bool,
-    /// What was said without the ports that were asked again: of these only those count that answered.
+    /// What was said without the ports that were asked again: of these only those count that
+    /// answered.
     fair: Evidence,
     /// How much the attempts say that were sent before the cut and answered after it.
     afterthought: f32,
@@ -163,7 +174,8 @@ struct Before {
 struct Calm {
     since: Time,
     through: f32,
-    /// A limit that was the reason of that trouble would be this, and could let more through than that now, having saved it up for so long.
+    /// A limit that was the reason of that trouble would be this, and could let more through than
+    /// that now, having saved it up for so long.
     limit_per_s: f32,
     saved_s: f32,
 }
@@ -178,7 +190,12 @@ impl Calm {
 
 impl Default for Calm {
     fn default() -> Self {
-        Calm { since: Time::default(), through: 0.0, limit_per_s: MOST_PER_S, saved_s: FIRST_SAVED_S }
+        Calm {
+            since: Time::default(),
+            through: 0.0,
+            limit_per_s: MOST_PER_S,
+            saved_s: FIRST_SAVED_S,
+        }
     }
 }
 
@@ -197,7 +214,8 @@ const INTERVALS: usize = 4;
 /// The first rate, and a burst at once so that a small scan does not wait at all.
 const FIRST_PER_S: f32 = 5_000.0;
 const FIRST_BURST: f32 = 64.0;
-/// No slower and no faster than this; and no faster than this as long as nothing is known to answer.
+/// No slower and no faster than this; and no faster than this as long as nothing is known to
+/// answer.
 const LEAST_PER_S: f32 = 10.0;
 const MOST_PER_S: f32 = 10e6;
 const BLIND_PER_S: f32 = 100_000.0;
@@ -213,19 +231,22 @@ const WITNESSES_LEAST: u32 = 8;
 const UNCERTAIN_US: u64 = 1_000_000;
 /// The rate is too high when rather this share of the expected answers comes than all of them.
 const OVERLOADED: f32 = 0.85;
-/// The logarithms of the odds at which that is believed (more for one of many hosts, since some would be cut by chance, and much more
-/// where it was not held to its rate), or its contrary, and that a cut has helped, or not.
+/// The logarithms of the odds at which that is believed (more for one of many hosts, since some
+/// would be cut by chance, and much more where it was not held to its rate), or its contrary, and
+/// that a cut has helped, or not.
 const TOO_FAST: f32 = 6.0;
 const TOO_FAST_FOR_HOST: f32 = 9.0;
 const TOO_FAST_UNHELD: f32 = 20.0;
 const FINE: f32 = 1.3;
 const HELPED: f32 = 4.0;
 const NO_HELP: f32 = 6.0;
-/// With so many answers expected, or after so long, a trial has taken long enough: then the more likely is believed.
+/// With so many answers expected, or after so long, a trial has taken long enough: then the more
+/// likely is believed.
 const TRIAL_MOST: f32 = 60.0;
 const TRIAL_LONGEST_US: u64 = 5_000_000;
-/// The rate of a trial, as a share of what got through: an estimate that is too high must not look like a loss that stays. But
-/// it is no less than this share of what was sent, and then not all of the loss is predicted to go away.
+/// The rate of a trial, as a share of what got through: an estimate that is too high must not look
+/// like a loss that stays. But it is no less than this share of what was sent, and then not all of
+/// the loss is predicted to go away.
 const TRIAL: f32 = 0.5;
 const DEEPEST_CUT: f32 = 0.125;
 const RELIEVED: f32 = 0.9;
@@ -235,21 +256,25 @@ const BAD: f32 = 0.75;
 const HARDLY: f32 = 0.3;
 /// So many times as much as before the cut comes: it has helped, whatever else is lost at any rate.
 const MUCH_BETTER: f32 = 2.0;
-/// A limit is not the reason for a trouble where so many times as much got through before as it would have let through (at first it may
-/// have saved up for so long), or where so many times as much comes in a trial as came before the cut.
+/// A limit is not the reason for a trouble where so many times as much got through before as it
+/// would have let through (at first it may have saved up for so long), or where so many times as
+/// much comes in a trial as came before the cut.
 const SAVED: f32 = 1.3;
 const FIRST_SAVED_S: f32 = 1.0;
 const CONTRADICTS: f32 = 1.2;
-/// Nor one lower than a limit that was known, where that had held for so many witnesses and for so long.
+/// Nor one lower than a limit that was known, where that had held for so many witnesses and for so
+/// long.
 const HELD: f32 = 60.0;
 const HELD_US: u64 = 500_000;
 /// No longer than this is waited for a trouble to pass.
 const HOLD_OFF_MOST_US: u64 = 400_000;
-/// So much of the attempts before a cut confirms it, but not where so few witnesses were asked in the trouble: then what got through is but a guess.
+/// So much of the attempts before a cut confirms it, but not where so few witnesses were asked in
+/// the trouble: then what got through is but a guess.
 const CONFIRMED: f32 = 3.0;
 const TELLING_LEAST: u32 = 16;
-/// The rate grows so much where no limit was met, on the way back to just below the limit, and to see whether it is there, or still
-/// there: after so many times the time of an answer, doubled each time that it was found, and found not to be it above this.
+/// The rate grows so much where no limit was met, on the way back to just below the limit, and to
+/// see whether it is there, or still there: after so many times the time of an answer, doubled each
+/// time that it was found, and found not to be it above this.
 const FIRST_GROWTH: f32 = 2.0;
 const GROWTH: f32 = 1.5;
 const BELOW: f32 = 0.92;
@@ -258,8 +283,8 @@ const PROBE: f32 = 1.1;
 const PROBE_AFTER: u64 = 8;
 const MOST_CONFIRMED: u8 = 3;
 const FORGET: f32 = 1.3;
-/// The share of certain answers that comes is believed to be this at first, and how many of them are needed to believe another:
-/// after a trial, and when the rate was fine.
+/// The share of certain answers that comes is believed to be this at first, and how many of them
+/// are needed to believe another: after a trial, and when the rate was fine.
 const FIRST_BASELINE: f32 = 0.93;
 const BASELINE_AFTER_TRIAL: f32 = 16.0;
 const BASELINE_WHEN_FINE: f32 = 100.0;
@@ -316,18 +341,29 @@ impl Default for Adaptive {
 }
 
 impl Adaptive {
-    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing to feel one's way into.
+    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing
+    /// to feel one's way into.
     pub fn of_this_machine() -> Self {
-        Adaptive { per_s: BLIND_PER_S, ..Adaptive::default() }
+        Adaptive {
+            per_s: BLIND_PER_S,
+            ..Adaptive::default()
+        }
     }
 
     pub fn pace(&self) -> Pace {
-        Pace { per_s: self.per_s as u32, reason: self.reason }
+        Pace {
+            per_s: self.per_s as u32,
+            reason: self.reason,
+        }
     }
 
     /// When the next attempt may begin: `None` for at once.
     pub fn wait_until(&mut self, now: Time) -> Option<Time> {
-        let burst_ns = if self.sending == 0 { (FIRST_BURST * self.gap_ns()) as u64 } else { BURST_NS };
+        let burst_ns = if self.sending == 0 {
+            (FIRST_BURST * self.gap_ns()) as u64
+        } else {
+            BURST_NS
+        };
         let earliest_ns = self.due_ns.saturating_sub(burst_ns);
         let waits = earliest_ns > now.us * 1_000;
         self.was_limiting |= waits;
@@ -366,14 +402,29 @@ impl Adaptive {
     }
 
     /// An answer came to an attempt; `path` is the flow of the way to a host.
-    pub fn answered(&mut self, seen: &Observation, id: IntervalId, wait: Wait, path: Option<&Adaptive>) {
-        let &Observation { sent, lost_at, prior, .. } = seen;
+    pub fn answered(
+        &mut self,
+        seen: &Observation,
+        id: IntervalId,
+        wait: Wait,
+        path: Option<&Adaptive>,
+    ) {
+        let &Observation {
+            sent,
+            lost_at,
+            prior,
+            ..
+        } = seen;
         self.answers += 1;
-        // Only if both attempts, this one and one that was lost before, could be ones at this rate, and not lost by the path. After a flood
-        // nearly all attempts are repeated ones: then those that come count, too, or only the lost ones of them would.
-        let since = self.changed_at.max(path.map_or(Time::default(), |path| path.too_fast.1));
+        // Only if both attempts, this one and one that was lost before, could be ones at this rate,
+        // and not lost by the path. After a flood nearly all attempts are repeated ones: then those
+        // that come count, too, or only the lost ones of them would.
+        let since = self
+            .changed_at
+            .max(path.map_or(Time::default(), |path| path.too_fast.1));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
-        // A canary that is answered counts here, too; without that rates were cut more often for nothing than they were too high.
+        // A canary that is answered counts here, too; without that rates were cut more often for
+        // nothing than they were too high.
         if sent >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.is_in_trial()) {
             self.asked_again.ask(CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
@@ -388,11 +439,14 @@ impl Adaptive {
         }
     }
 
-    /// The path was away: the attempts that were sent so far say nothing about it any more. After a moment a limit that was known
-    /// holds; anything else is learned anew.
+    /// The path was away: the attempts that were sent so far say nothing about it any more. After a
+    /// moment a limit that was known holds; anything else is learned anew.
     pub fn was_away(&mut self, ended: Ended, now: Time) {
-        let limit_per_s = self.trial().map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
-        let holds = ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
+        let limit_per_s = self
+            .trial()
+            .map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
+        let holds =
+            ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
         match self.trial() {
             _ if !holds => self.forget(now),
             Some(&Trial { before, .. }) => self.pass(before, before.per_s, now),
@@ -402,19 +456,43 @@ impl Adaptive {
 
     fn forget(&mut self, now: Time) {
         let sending = self.sending + 1;
-        let nothing = Adaptive { due_ns: now.us * 1_000, looked_at: now, changed_at: now, ..Adaptive::default() };
-        let calm = Calm { since: now, ..Calm::default() };
-        *self = Adaptive { calm, sending, judged: sending, changed: sending, ..nothing };
+        let nothing = Adaptive {
+            due_ns: now.us * 1_000,
+            looked_at: now,
+            changed_at: now,
+            ..Adaptive::default()
+        };
+        let calm = Calm {
+            since: now,
+            ..Calm::default()
+        };
+        *self = Adaptive {
+            calm,
+            sending,
+            judged: sending,
+            changed: sending,
+            ..nothing
+        };
     }
 
-    /// Learns from what was answered. `share` is what first attempts bring of which nothing was known when they began; `path` is
-    /// what is known of the way to a host. Whether it has met its first limit.
-    pub fn learn(&mut self, share: Option<f32>, wait: Wait, path: Option<&Path>, now: Time) -> bool {
+    /// Learns from what was answered. `share` is what first attempts bring of which nothing was
+    /// known when they began; `path` is what is known of the way to a host. Whether it has met its
+    /// first limit.
+    pub fn learn(
+        &mut self,
+        share: Option<f32>,
+        wait: Wait,
+        path: Option<&Path>,
+        now: Time,
+    ) -> bool {
         let (is_starting, met) = (self.is_starting(), self.met);
         let interval = self.interval(self.sending);
         let lasted_us = now.us_since(interval.began);
-        let tells = interval.sent >= INTERVAL_LEAST && (is_starting || interval.certain.asked + interval.telling.asked >= WITNESSES_LEAST);
-        if lasted_us >= wait.answer_us / 2 && (tells || (interval.sent > 0 && lasted_us >= INTERVAL_LONGEST_US)) {
+        let tells = interval.sent >= INTERVAL_LEAST
+            && (is_starting || interval.certain.asked + interval.telling.asked >= WITNESSES_LEAST);
+        if lasted_us >= wait.answer_us / 2
+            && (tells || (interval.sent > 0 && lasted_us >= INTERVAL_LONGEST_US))
+        {
             self.next_interval(now);
         }
         let is_one_due = self.is_one_due(wait, now);
@@ -435,11 +513,16 @@ impl Adaptive {
 
     /// Whether all answers to an interval have come that will.
     fn is_one_due(&mut self, wait: Wait, now: Time) -> bool {
-        self.judged < self.sending && now.us_since(self.interval(self.judged).last) >= wait.answer_us
+        self.judged < self.sending
+            && now.us_since(self.interval(self.judged).last) >= wait.answer_us
     }
 
     fn trial(&self) -> Option<&Trial> {
-        if let Mode::Trial(trial) = &self.mode { Some(trial) } else { None }
+        if let Mode::Trial(trial) = &self.mode {
+            Some(trial)
+        } else {
+            None
+        }
     }
 
     fn is_in_trial(&self) -> bool {
@@ -451,12 +534,18 @@ impl Adaptive {
     }
 
     fn end_trial(&mut self, starts_again: bool) {
-        self.mode = if starts_again { Mode::Startup } else { Mode::Hold };
+        self.mode = if starts_again {
+            Mode::Startup
+        } else {
+            Mode::Hold
+        };
     }
 
     /// Whether an attempt that began then was probably lost to the rate.
     pub fn was_too_fast(&self, started: Time) -> bool {
-        let is_still = self.trial().is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
+        let is_still = self
+            .trial()
+            .is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
         started >= self.too_fast.0 && (started < self.too_fast.1 || is_still)
     }
 
@@ -465,18 +554,29 @@ impl Adaptive {
         self.is_in_trial() || self.heard.asked < WITNESSES_LEAST
     }
 
-    /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is still there counts as long as it may
-    /// find out: where a few slow hosts are all that is left, it never does.
+    /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is
+    /// still there counts as long as it may find out: where a few slow hosts are all that is left,
+    /// it never does.
     pub fn as_path(&self, wait: Wait, now: Time) -> Path {
         let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
-        let is_suspect = self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
-        Path { baseline: self.proven, is_suspect, cut_at: self.too_fast.1, comes: self.comes(wait, now) }
+        let is_suspect =
+            self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
+        Path {
+            baseline: self.proven,
+            is_suspect,
+            cut_at: self.too_fast.1,
+            comes: self.comes(wait, now),
+        }
     }
 
-    /// The share of the expected answers that comes to the interval that is judged next, by that part of it whose time is over.
+    /// The share of the expected answers that comes to the interval that is judged next, by that
+    /// part of it whose time is over.
     fn comes(&self, wait: Wait, now: Time) -> f32 {
         let interval = &self.intervals[self.judged as usize % INTERVALS];
-        let (lasted_us, over_us) = (interval.last.us_since(interval.began), now.us_since(interval.began.plus_us(wait.answer_us)));
+        let (lasted_us, over_us) = (
+            interval.last.us_since(interval.began),
+            now.us_since(interval.began.plus_us(wait.answer_us)),
+        );
         let mut said = interval.telling;
         said.add(&interval.certain);
         said.expected *= (over_us as f32 / lasted_us.max(1) as f32).min(1.0);
@@ -486,8 +586,13 @@ impl Adaptive {
     fn next_interval(&mut self, now: Time) {
         self.interval(self.sending).ended = now;
         self.sending += 1;
-        self.judged = self.judged.max(self.sending.saturating_sub(INTERVALS as u32 - 1));
-        *self.interval(self.sending) = Interval { began: now, ..Interval::default() };
+        self.judged = self
+            .judged
+            .max(self.sending.saturating_sub(INTERVALS as u32 - 1));
+        *self.interval(self.sending) = Interval {
+            began: now,
+            ..Interval::default()
+        };
     }
 
     /// Where nothing answers, nothing can be learned, and there is no reason to stay slow either.
@@ -499,7 +604,14 @@ impl Adaptive {
         (self.answers, self.looked_at) = (0, now);
     }
 
-    fn judge(&mut self, interval: &Interval, share: Option<f32>, path: Option<&Path>, wait: Wait, now: Time) {
+    fn judge(
+        &mut self,
+        interval: &Interval,
+        share: Option<f32>,
+        path: Option<&Path>,
+        wait: Wait,
+        now: Time,
+    ) {
         let (mut said, mut certain) = (interval.telling, interval.certain);
         certain.add(&std::mem::take(&mut self.asked_again));
         if let Some(path) = path {
@@ -512,7 +624,11 @@ impl Adaptive {
         said.add(&certain);
         if let Some(share) = share.filter(|&share| share >= TELLING) {
             let expected = share * interval.unknown as f32;
-            said.add(&Evidence { asked: interval.unknown, expected, answered: interval.unknown_answered });
+            said.add(&Evidence {
+                asked: interval.unknown,
+                expected,
+                answered: interval.unknown_answered,
+            });
         }
         self.heard.add(&said);
         self.heard_certain.add(&certain);
@@ -541,7 +657,9 @@ impl Adaptive {
                 // It has passed.
                 self.too_fast = (self.against_since, interval.began);
                 (self.against, self.in_favour) = (0.0, 0.0);
-            } else if now.us_since(self.against_since) >= self.hold_off_us && !path.is_some_and(|path| self.is_explained_by(path)) {
+            } else if now.us_since(self.against_since) >= self.hold_off_us
+                && !path.is_some_and(|path| self.is_explained_by(path))
+            {
                 self.slow_down(interval, &certain, now);
             }
         } else if self.in_favour > FINE {
@@ -549,16 +667,24 @@ impl Adaptive {
         }
     }
 
-    /// Whether the path loses about as much just now. It would be found out with its next interval, which may be after the host's.
+    /// Whether the path loses about as much just now. It would be found out with its next interval,
+    /// which may be after the host's.
     fn is_explained_by(&self, path: &Path) -> bool {
-        let heard = Evidence { expected: self.against_heard.expected * path.comes, ..self.against_heard };
+        let heard = Evidence {
+            expected: self.against_heard.expected * path.comes,
+            ..self.against_heard
+        };
         heard.odds(OVERLOADED, 1.0) < TOO_FAST
     }
 
     /// There are answers, but no witnesses among them.
     fn grow_unwatched(&mut self, now: Time) {
         if self.is_starting() || now.us_since(self.changed_at) > UNCERTAIN_US {
-            let factor = if self.is_starting() { FIRST_GROWTH } else { GROWTH };
+            let factor = if self.is_starting() {
+                FIRST_GROWTH
+            } else {
+                GROWTH
+            };
             self.grow(factor.min(BLIND_PER_S / self.per_s).max(1.0), now);
         }
     }
@@ -575,13 +701,24 @@ impl Adaptive {
                 self.proven = self.baseline;
             }
         }
-        let probe_after_us = if self.confirmed == 0 { 0 } else { (PROBE_AFTER * wait.answer_us) << self.confirmed };
+        let probe_after_us = if self.confirmed == 0 {
+            0
+        } else {
+            (PROBE_AFTER * wait.answer_us) << self.confirmed
+        };
         if self.is_starting() {
             self.grow(FIRST_GROWTH, now);
         } else if self.per_s < 0.99 * below_per_s {
             self.grow(GROWTH.min(below_per_s / self.per_s), now);
         } else if now.us_since(self.changed_at) >= probe_after_us {
-            self.grow(if self.confirmed == 0 { FIRST_PROBE } else { PROBE }, now);
+            self.grow(
+                if self.confirmed == 0 {
+                    FIRST_PROBE
+                } else {
+                    PROBE
+                },
+                now,
+            );
             if self.per_s > FORGET * self.limit_per_s {
                 (self.limit_per_s, self.confirmed) = (MOST_PER_S, 0);
             }
@@ -621,7 +758,11 @@ impl Adaptive {
         } else if self.is_probing() {
             let through_per_s = interval.sent_per_s() * self.against_heard.delivered();
             // One that was found again and again is not much lower all at once.
-            let least_per_s = if self.confirmed > 1 { BELOW * self.limit_per_s } else { LEAST_PER_S };
+            let least_per_s = if self.confirmed > 1 {
+                BELOW * self.limit_per_s
+            } else {
+                LEAST_PER_S
+            };
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt().max(least_per_s);
             self.confirmed = (self.confirmed + 1).min(MOST_CONFIRMED);
             self.too_fast = (self.against_since, now);
@@ -637,7 +778,13 @@ impl Adaptive {
         let delivered = heard.delivered().min(1.0);
         let share = (delivered * TRIAL).max(DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
-        let Adaptive { per_s, limit_per_s, confirmed, fine_per_s, .. } = *self;
+        let Adaptive {
+            per_s,
+            limit_per_s,
+            confirmed,
+            fine_per_s,
+            ..
+        } = *self;
         let first = Before {
             per_s,
             was_starting: self.is_starting(),
@@ -651,7 +798,9 @@ impl Adaptive {
                 && self.against_since.us_since(self.changed_at) >= HELD_US,
         };
         // Where it was cut already and not by enough, what was before that counts.
-        let (before, limit_at_most_per_s) = self.trial().map_or((first, MOST_PER_S), |trial| (trial.before, trial.limit_at_most_per_s));
+        let (before, limit_at_most_per_s) = self.trial().map_or((first, MOST_PER_S), |trial| {
+            (trial.before, trial.limit_at_most_per_s)
+        });
         self.mode = Mode::Trial(Trial {
             before,
             through_per_s,
@@ -671,7 +820,9 @@ impl Adaptive {
     /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
     fn think_again(&mut self, interval: &Interval, now: Time) {
         let is_last = self.judged == self.changed;
-        let Mode::Trial(trial) = &mut self.mode else { return };
+        let Mode::Trial(trial) = &mut self.mode else {
+            return;
+        };
         if trial.is_second {
             return;
         }
@@ -692,30 +843,44 @@ impl Adaptive {
     fn pass(&mut self, before: Before, per_s: f32, now: Time) {
         self.end_trial(before.was_starting);
         (self.limit_per_s, self.confirmed) = (before.limit_per_s, before.confirmed);
-        self.calm = Calm { limit_per_s: before.per_s * before.came, ..self.calm_from(now) };
-        self.hold_off_us = self.hold_off_us.max(2 * before.noticed_us).min(HOLD_OFF_MOST_US);
+        self.calm = Calm {
+            limit_per_s: before.per_s * before.came,
+            ..self.calm_from(now)
+        };
+        self.hold_off_us = self
+            .hold_off_us
+            .max(2 * before.noticed_us)
+            .min(HOLD_OFF_MOST_US);
         self.change(per_s, PaceReason::NotTheRate, now);
     }
 
     /// What got through is counted anew: a limit may have saved up since the trouble began.
     fn calm_from(&self, now: Time) -> Calm {
-        Calm { since: now, saved_s: now.us_since(self.too_fast.0) as f32 / 1e6, ..Calm::default() }
+        Calm {
+            since: now,
+            saved_s: now.us_since(self.too_fast.0) as f32 / 1e6,
+            ..Calm::default()
+        }
     }
 
     /// So many of the certain answers come at whatever rate.
     fn learn_baseline(&mut self, certain: &Evidence, needed: f32) {
         let weight = certain.expected / (certain.expected + needed);
-        self.baseline = (self.baseline * (1.0 + (certain.delivered() - 1.0) * weight)).clamp(0.01, 1.0);
+        self.baseline =
+            (self.baseline * (1.0 + (certain.delivered() - 1.0) * weight)).clamp(0.01, 1.0);
     }
 
     /// The rate was cut: whether that has helped.
     fn try_out(&mut self, interval: &Interval, said: &Evidence, now: Time) {
-        let Mode::Trial(trial) = &mut self.mode else { return };
+        let Mode::Trial(trial) = &mut self.mode else {
+            return;
+        };
         trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
         trial.fair.add(&interval.telling);
         trial.fair.add(&interval.certain);
         let trial = *trial;
-        let is_over = self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
+        let is_over =
+            self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
         let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
         if !is_same && !is_over && trial.same > -HELPED {
             return;
@@ -725,13 +890,22 @@ impl Adaptive {
         let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
         if !is_same && trial.is_relieved() && !self.can_be_limit(&trial, comes_per_s) {
             let before = trial.before;
-            self.pass(before, before.fine_per_s.min(before.per_s).max(comes_per_s), now);
+            self.pass(
+                before,
+                before.fine_per_s.min(before.per_s).max(comes_per_s),
+                now,
+            );
         } else if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
             // It has helped as far as it could. All of this time was too fast.
             self.against_since = self.too_fast.0;
             self.cut(interval, self.heard, now);
         } else if is_same && !trial.is_second && comes < BAD {
-            self.mode = Mode::Trial(Trial { is_second: true, same: 0.0, fair: Evidence::default(), ..trial });
+            self.mode = Mode::Trial(Trial {
+                is_second: true,
+                same: 0.0,
+                fair: Evidence::default(),
+                ..trial
+            });
             self.change(self.per_s / 2.0, PaceReason::Trial, now);
         } else {
             self.conclude(&trial, is_same, now);
@@ -741,7 +915,9 @@ impl Adaptive {
     /// Whether a limit explains both what came before the trouble and what comes now.
     fn can_be_limit(&self, trial: &Trial, comes_per_s: f32) -> bool {
         let limit_per_s = trial.limit_at_most_per_s;
-        !trial.before.held && comes_per_s < CONTRADICTS * limit_per_s && self.calm.allows(limit_per_s, self.too_fast.0)
+        !trial.before.held
+            && comes_per_s < CONTRADICTS * limit_per_s
+            && self.calm.allows(limit_per_s, self.too_fast.0)
     }
 
     /// The trial is over: the rate was the reason, or it was not.
@@ -765,7 +941,11 @@ impl Adaptive {
         self.hold_off_us = 0;
         self.fine_per_s = self.per_s;
         self.met = self.met.saturating_add(1);
-        self.confirmed = if trial.asked < TELLING_LEAST { 0 } else { self.confirmed.max((self.met - 1).min(MOST_CONFIRMED)) };
+        self.confirmed = if trial.asked < TELLING_LEAST {
+            0
+        } else {
+            self.confirmed.max((self.met - 1).min(MOST_CONFIRMED))
+        };
         self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
     }
 }
@@ -776,17 +956,31 @@ mod tests {
 
     use super::*;
 
-    const WAIT: Wait = Wait { answer_us: 25_000, retry_us: 100_000 };
+    const WAIT: Wait = Wait {
+        answer_us: 25_000,
+        retry_us: 100_000,
+    };
 
-    /// Attempts on a path that takes so many per second and answers after 20 ms, except the share that it always loses; half of
-    /// the ports answer, one attempt in eight goes to one that is known to, and what is lost is asked again. As many as the
-    /// flow lets begin, for so many seconds. Returns how many began in each of the last five, and the share of these that the
+    /// Attempts on a path that takes so many per second and answers after 20 ms, except the share
+    /// that it always loses; half of the ports answer, one attempt in eight goes to one that is
+    /// known to, and what is lost is asked again. As many as the flow lets begin, for so many
+    /// seconds. Returns how many began in each of the last five, and the share of these that the
     /// path did not take.
     fn drive(flow: &mut Adaptive, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
-        drive_through(flow, &Way { capacity_per_s, saves_s: 0.01, lost, is_away: |_| false }, seconds)
+        drive_through(
+            flow,
+            &Way {
+                capacity_per_s,
+                saves_s: 0.01,
+                lost,
+                is_away: |_| false,
+            },
+            seconds,
+        )
     }
 
-    /// A path that saves up for so long what it could have taken, and where nothing passes in some milliseconds.
+    /// A path that saves up for so long what it could have taken, and where nothing passes in some
+    /// milliseconds.
     struct Way {
         capacity_per_s: f64,
         saves_s: f64,
@@ -799,8 +993,18 @@ mod tests {
     }
 
     /// `look` sees it each millisecond.
-    fn drive_and_look(flow: &mut Adaptive, way: &Way, seconds: u64, look: &mut dyn FnMut(&Adaptive)) -> (f64, f64) {
-        let &Way { capacity_per_s, saves_s, lost, is_away } = way;
+    fn drive_and_look(
+        flow: &mut Adaptive,
+        way: &Way,
+        seconds: u64,
+        look: &mut dyn FnMut(&Adaptive),
+    ) -> (f64, f64) {
+        let &Way {
+            capacity_per_s,
+            saves_s,
+            lost,
+            is_away,
+        } = way;
         let mut random = fastrand::Rng::with_seed(1);
         let mut answers: VecDeque<(u64, Observation, IntervalId)> = VecDeque::new();
         let mut again: VecDeque<(u64, Time)> = VecDeque::new();
@@ -821,8 +1025,10 @@ mod tests {
                 flow.learn(None, WAIT, None, now);
                 begun += 1;
                 let is_canary = begun % 8 == 0;
-                let lost_at =
-                    again.front().is_some_and(|&(at, _)| at <= ms && !is_canary).then(|| again.pop_front().expect("it is there").1);
+                let lost_at = again
+                    .front()
+                    .is_some_and(|&(at, _)| at <= ms && !is_canary)
+                    .then(|| again.pop_front().expect("it is there").1);
                 let (prior, answers_at_all) = match lost_at {
                     Some(_) => (Prior::Chance(0.1), true),
                     None if is_canary => (Prior::Certain, true),
@@ -835,7 +1041,16 @@ mod tests {
                 room -= f64::from(u8::from(passes));
                 dropped += u32::from(is_late && !passes);
                 if answers_at_all && passes && !is_away(ms) && random.f64() >= lost {
-                    answers.push_back((ms + 20, Observation { sent: now, lost_at, prior, ..Observation::default() }, interval));
+                    answers.push_back((
+                        ms + 20,
+                        Observation {
+                            sent: now,
+                            lost_at,
+                            prior,
+                            ..Observation::default()
+                        },
+                        interval,
+                    ));
                 } else if answers_at_all && !matches!(prior, Prior::Certain) {
                     again.push_back((ms + 100, now));
                 }
@@ -854,8 +1069,13 @@ mod tests {
         for capacity_per_s in [200.0, 2_000.0, 20_000.0] {
             for lost in [0.0, 0.1, 0.3] {
                 let (last, dropped) = drive(&mut Adaptive::default(), capacity_per_s, lost, 30);
-                let case = format!("{last}/s where {capacity_per_s}/s pass and {lost} is lost; {dropped} did not get through");
-                assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
+                let case = format!(
+                    "{last}/s where {capacity_per_s}/s pass and {lost} is lost; {dropped} did not get through"
+                );
+                assert!(
+                    (0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15,
+                    "{case}"
+                );
             }
         }
     }
@@ -866,13 +1086,23 @@ mod tests {
         let never: fn(u64) -> bool = |_| false;
         for (capacity_per_s, lost, is_away, expect) in [
             (1e9, 0.0, never, &["startup"][..]),
-            (2_000.0, 0.0, never, &["startup", "trial", "hold", "hold and probe"]),
+            (
+                2_000.0,
+                0.0,
+                never,
+                &["startup", "trial", "hold", "hold and probe"],
+            ),
             (1e9, 0.3, never, &["startup", "trial", "startup"]),
             (1e9, 0.0, stalls, &["startup", "trial", "startup"]),
         ] {
             let mut flow = Adaptive::default();
             let mut seen: Vec<&str> = Vec::new();
-            let way = Way { capacity_per_s, saves_s: 0.01, lost, is_away };
+            let way = Way {
+                capacity_per_s,
+                saves_s: 0.01,
+                lost,
+                is_away,
+            };
             drive_and_look(&mut flow, &way, 10, &mut |flow| {
                 let mode = match flow.mode {
                     Mode::Startup => "startup",
@@ -884,7 +1114,10 @@ mod tests {
                     seen.push(mode);
                 }
             });
-            assert!(seen.starts_with(expect), "{expect:?} where {capacity_per_s}/s pass and {lost} is lost: {seen:?}");
+            assert!(
+                seen.starts_with(expect),
+                "{expect:?} where {capacity_per_s}/s pass and {lost} is lost: {seen:?}"
+            );
         }
         let mut flow = Adaptive::default();
         drive(&mut flow, 2_000.0, 0.0, 5);
@@ -904,19 +1137,38 @@ mod tests {
     #[test]
     fn a_limit_that_saves_up_is_found() {
         for capacity_per_s in [200.0, 2_000.0] {
-            let way = Way { capacity_per_s, saves_s: 1.0, lost: 0.0, is_away: |_| false };
+            let way = Way {
+                capacity_per_s,
+                saves_s: 1.0,
+                lost: 0.0,
+                is_away: |_| false,
+            };
             let (last, dropped) = drive_through(&mut Adaptive::default(), &way, 30);
-            let case = format!("{last}/s where {capacity_per_s}/s pass; {dropped} did not get through");
-            assert!((0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15, "{case}");
+            let case =
+                format!("{last}/s where {capacity_per_s}/s pass; {dropped} did not get through");
+            assert!(
+                (0.7..1.15).contains(&(last / capacity_per_s)) && dropped < 0.15,
+                "{case}"
+            );
         }
     }
 
     #[test]
     fn troubles_that_pass_slow_nothing_down_for_good() {
-        let stalls: [fn(u64) -> bool; 4] = [|ms| ms % 500 < 40, |ms| ms % 1_000 < 100, |ms| ms % 2_000 < 200, |ms| ms % 1_000 < 5];
+        let stalls: [fn(u64) -> bool; 4] = [
+            |ms| ms % 500 < 40,
+            |ms| ms % 1_000 < 100,
+            |ms| ms % 2_000 < 200,
+            |ms| ms % 1_000 < 5,
+        ];
         for is_away in stalls {
             for (capacity_per_s, least_per_s) in [(20_000.0, 14_000.0), (1e9, 100_000.0)] {
-                let way = Way { capacity_per_s, saves_s: 0.01, lost: 0.0, is_away };
+                let way = Way {
+                    capacity_per_s,
+                    saves_s: 0.01,
+                    lost: 0.0,
+                    is_away,
+                };
                 let (last, _) = drive_through(&mut Adaptive::default(), &way, 20);
                 assert!(last > least_per_s, "{last}/s where {capacity_per_s}/s pass");
             }
@@ -944,23 +1196,46 @@ mod tests {
                 })
                 .sum()
         };
-        assert!((64..300).contains(&begun(&mut flow, 0, 20)), "the first burst, and little more");
+        assert!(
+            (64..300).contains(&begun(&mut flow, 0, 20)),
+            "the first burst, and little more"
+        );
         let second = begun(&mut flow, 20, 1_020);
-        assert!((60_000..=101_000).contains(&second), "{second} attempts in the first second");
+        assert!(
+            (60_000..=101_000).contains(&second),
+            "{second} attempts in the first second"
+        );
     }
 
     #[test]
     fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
-        let heard = Evidence { asked: 20, expected: 20.0, answered: 4 };
-        let host = Adaptive { against_heard: heard, ..Adaptive::default() };
+        let heard = Evidence {
+            asked: 20,
+            expected: 20.0,
+            answered: 4,
+        };
+        let host = Adaptive {
+            against_heard: heard,
+            ..Adaptive::default()
+        };
         // A hundred attempts in 10 ms, and then a moment at which the time of half of them is over.
         for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
             let mut path = Adaptive::default();
-            (0..100).for_each(|n| _ = path.begin(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
-            let answer = |at| Observation { sent: Time::from_us(at), lost_at: None, prior: Prior::Chance(1.0), ..Observation::default() };
+            (0..100)
+                .for_each(|n| _ = path.begin(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
+            let answer = |at| Observation {
+                sent: Time::from_us(at),
+                lost_at: None,
+                prior: Prior::Chance(1.0),
+                ..Observation::default()
+            };
             (0..answered).for_each(|n| path.answered(&answer(1_000 + n * 100), 0, WAIT, None));
             let seen = path.as_path(WAIT, Time::from_us(6_000 + WAIT.answer_us));
-            assert_eq!(host.is_explained_by(&seen), explains, "{answered} of 50 answered: {seen:?}");
+            assert_eq!(
+                host.is_explained_by(&seen),
+                explains,
+                "{answered} of 50 answered: {seen:?}"
+            );
         }
     }
 
@@ -968,7 +1243,11 @@ mod tests {
     fn attempts_at_a_rate_that_was_too_much_are_known() {
         let mut flow = Adaptive::default();
         drive(&mut flow, 500.0, 0.0, 3);
-        assert!(flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000), "{:?}", flow.too_fast);
+        assert!(
+            flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000),
+            "{:?}",
+            flow.too_fast
+        );
         assert!(!flow.was_too_fast(Time::from_us(3_000_000)));
     }
 }

@@ -1,4 +1,5 @@
-//! How fast attempts may begin: it answers "when", it never sleeps. It knows addresses only as public or not.
+//! How fast attempts may begin: it answers "when", it never sleeps. It knows addresses only as
+//! public or not.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -21,8 +22,8 @@ pub(in crate::scan) struct Pacer {
     all: Option<Limit>,
 }
 
-/// The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt would be due if all
-/// came evenly; attempts may run ahead of it by a burst and no more.
+/// The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt
+/// would be due if all came evenly; attempts may run ahead of it by a burst and no more.
 #[derive(Debug)]
 struct Limit {
     interval_ns: u64,
@@ -31,18 +32,24 @@ struct Limit {
     announced: u64,
 }
 
-/// A burst of 1 ms: one wake-up a millisecond (epoll's grain) keeps the rate without falling behind …
+/// A burst of 1 ms: one wake-up a millisecond (epoll's grain) keeps the rate without falling behind
+/// …
 const BURST_NS: u64 = 1_000_000;
 /// … and in no window of this length more may begin than the rate allows, the burst included.
 pub(in crate::scan) const WINDOW_US: u64 = 100_000;
 const WINDOW_NS: u64 = WINDOW_US * 1_000;
 
-/// SYNs that the kernel sends by itself cannot be held back; what they took beyond the rate is made good for so long at most.
+/// SYNs that the kernel sends by itself cannot be held back; what they took beyond the rate is made
+/// good for so long at most.
 const MOST_DEBT_NS: u64 = 1_000_000_000;
 
 impl Limit {
     fn new(per_s: NonZeroU32) -> Self {
-        Limit { interval_ns: interval_ns(u64::from(per_s.get())), due_ns: 0, announced: 0 }
+        Limit {
+            interval_ns: interval_ns(u64::from(per_s.get())),
+            due_ns: 0,
+            announced: 0,
+        }
     }
 
     /// When so many may be sent at once.
@@ -66,39 +73,53 @@ impl Pacer {
     }
 
     fn limit(&mut self, public_only: bool) -> &mut Option<Limit> {
-        if public_only { &mut self.public } else { &mut self.all }
+        if public_only {
+            &mut self.public
+        } else {
+            &mut self.all
+        }
     }
 
-    /// Another rate from now on, in the place of the one towards the same addresses. SYNs that were announced are to be
-    /// announced again, since they may count now and did not before.
+    /// Another rate from now on, in the place of the one towards the same addresses. SYNs that were
+    /// announced are to be announced again, since they may count now and did not before.
     pub fn change(&mut self, rate: Rate, now: Time) {
         let limit = self.limit(rate.public_only).insert(Limit::new(rate.per_s));
         // What was sent at the old rate is not held against the new one.
         limit.due_ns = now.us * 1_000;
-        self.public.iter_mut().chain(&mut self.all).for_each(|limit| limit.announced = 0);
+        self.public
+            .iter_mut()
+            .chain(&mut self.all)
+            .for_each(|limit| limit.announced = 0);
     }
 
     /// When an attempt at `endpoint` may begin, with a datagram or without: `None` for at once.
     pub fn wait_until(&self, endpoint: SocketAddr, with_datagram: bool, now: Time) -> Option<Time> {
         let packets = 1 + u64::from(with_datagram);
         let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
-        let earliest_ns = public.into_iter().chain(&self.all).map(|limit| limit.earliest_ns(packets)).max()?;
+        let earliest_ns = public
+            .into_iter()
+            .chain(&self.all)
+            .map(|limit| limit.earliest_ns(packets))
+            .max()?;
         (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
     }
 
     /// An attempt at `endpoint` begins.
     pub fn begin(&mut self, endpoint: SocketAddr, now: Time) {
-        self.counting(endpoint).for_each(|limit| limit.begin(now.us * 1_000));
+        self.counting(endpoint)
+            .for_each(|limit| limit.begin(now.us * 1_000));
     }
 
     /// The kernel will send a SYN to `endpoint` within the next window: room is kept for it.
     pub fn announce(&mut self, endpoint: SocketAddr) {
-        self.counting(endpoint).for_each(|limit| limit.announced += 1);
+        self.counting(endpoint)
+            .for_each(|limit| limit.announced += 1);
     }
 
     /// It has sent it, or will not.
     pub fn withdraw(&mut self, endpoint: SocketAddr) {
-        self.counting(endpoint).for_each(|limit| limit.announced -= 1);
+        self.counting(endpoint)
+            .for_each(|limit| limit.announced -= 1);
     }
 
     /// The limits that hold towards `endpoint`.
@@ -108,19 +129,31 @@ impl Pacer {
     }
 }
 
-/// How far apart attempts have to be, so that with a burst no window has more of them than its share: n attempts in a window
-/// span n - 1 intervals less the burst. Where a window's share is a handful of attempts that would cost much of the rate,
-/// and one more is let pass.
+/// How far apart attempts have to be, so that with a burst no window has more of them than its
+/// share: n attempts in a window span n - 1 intervals less the burst. Where a window's share is a
+/// handful of attempts that would cost much of the rate, and one more is let pass.
 fn interval_ns(per_s: u64) -> u64 {
     let in_window = per_s * WINDOW_NS / 1_000_000_000;
-    if in_window < 20 { 1_000_000_000 / per_s } else { (WINDOW_NS + BURST_NS) / (in_window - 1) }
+    if in_window < 20 {
+        1_000_000_000 / per_s
+    } else {
+        (WINDOW_NS + BURST_NS) / (in_window - 1)
+    }
 }
 
-/// Whether an address is on somebody else's network: neither loopback, link-local nor private (RFC 1918, 3927, 4193, 4291).
+/// Whether an address is on somebody else's network: neither loopback, link-local nor private (RFC
+/// 1918, 3927, 4193, 4291).
 pub fn is_public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()),
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified()),
+        IpAddr::V4(v4) => {
+            !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified())
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_loopback()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified())
+        }
     }
 }
 
@@ -151,10 +184,19 @@ mod tests {
 
     #[test]
     fn the_rate_is_kept_whatever_the_wake_ups() {
-        for (rate, every_us) in [(1, 1_000), (1_000, 1_000), (10_000, 1_000), (10_000, 50), (1_000_000, 500)] {
+        for (rate, every_us) in [
+            (1, 1_000),
+            (1_000, 1_000),
+            (10_000, 1_000),
+            (10_000, 50),
+            (1_000_000, 500),
+        ] {
             let count = begun(&mut pacer(rate, true), 2_000, every_us);
             let expect = u64::from(rate) * 2;
-            assert!(count <= expect + 2 && count >= expect * 97 / 100, "{count} of {expect} at {rate}/s");
+            assert!(
+                count <= expect + 2 && count >= expect * 97 / 100,
+                "{count} of {expect} at {rate}/s"
+            );
         }
     }
 
@@ -164,15 +206,28 @@ mod tests {
         let target = endpoint("192.0.2.1");
         pacer.begin(target, Time::from_us(0));
         let later = Time::from_us(60_000_000);
-        let burst =
-            (0..100).take_while(|_| pacer.wait_until(target, false, later).is_none().then(|| pacer.begin(target, later)).is_some()).count();
+        let burst = (0..100)
+            .take_while(|_| {
+                pacer
+                    .wait_until(target, false, later)
+                    .is_none()
+                    .then(|| pacer.begin(target, later))
+                    .is_some()
+            })
+            .count();
         assert!(burst <= 3, "{burst} at once after a minute's idling");
     }
 
     #[test]
     fn a_rate_towards_all_leaves_the_one_towards_the_public_as_it_is() {
         let mut pacer = pacer(1_000, true);
-        pacer.change(Rate { per_s: NonZeroU32::new(100_000).unwrap(), public_only: false }, Time::default());
+        pacer.change(
+            Rate {
+                per_s: NonZeroU32::new(100_000).unwrap(),
+                public_only: false,
+            },
+            Time::default(),
+        );
         let count = begun(&mut pacer, 1_000, 100);
         assert!((970..=1_002).contains(&count), "{count}");
     }
@@ -183,22 +238,50 @@ mod tests {
         let target = endpoint("192.0.2.1");
         // The kernel has sent many SYNs by itself.
         (0..5_000).for_each(|_| pacer.begin(target, Time::default()));
-        assert!(pacer.wait_until(target, false, Time::default()) <= Some(Time::from_us(1_000_000)), "it is not held against us for ever");
-        pacer.change(Rate { per_s: NonZeroU32::new(1_000).unwrap(), public_only: false }, Time::from_us(10));
+        assert!(
+            pacer.wait_until(target, false, Time::default()) <= Some(Time::from_us(1_000_000)),
+            "it is not held against us for ever"
+        );
+        pacer.change(
+            Rate {
+                per_s: NonZeroU32::new(1_000).unwrap(),
+                public_only: false,
+            },
+            Time::from_us(10),
+        );
         assert_eq!(pacer.wait_until(target, false, Time::from_us(10)), None);
     }
 
     #[test]
     fn own_networks_are_exempt_unless_asked_for() {
-        for ip in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fe80::1", "fd00::1"] {
+        for ip in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "169.254.1.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+        ] {
             let (mut exempt, mut strict) = (pacer(1, true), pacer(1, false));
             for _ in 0..10 {
                 exempt.begin(endpoint(ip), Time::default());
                 strict.begin(endpoint(ip), Time::default());
             }
-            assert_eq!(exempt.wait_until(endpoint(ip), false, Time::default()), None, "{ip}");
-            assert!(strict.wait_until(endpoint(ip), false, Time::default()).is_some(), "{ip}");
+            assert_eq!(
+                exempt.wait_until(endpoint(ip), false, Time::default()),
+                None,
+                "{ip}"
+            );
+            assert!(
+                strict
+                    .wait_until(endpoint(ip), false, Time::default())
+                    .is_some(),
+                "{ip}"
+            );
         }
-        assert!(is_public("192.0.2.1".parse().unwrap()) && is_public("2001:db8::1".parse().unwrap()));
+        assert!(
+            is_public("192.0.2.1".parse().unwrap()) && is_public("2001:db8::1".parse().unwrap())
+        );
     }
 }

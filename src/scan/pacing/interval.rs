@@ -1,5 +1,5 @@
-//! Witnesses: attempts whose answer was all but certain, and what their answers and their silence say of a rate. It counts; what
-//! follows from it is decided in `adaptive.rs`.
+//! Witnesses: attempts whose answer was all but certain, and what their answers and their silence
+//! say of a rate. It counts; what follows from it is decided in `adaptive.rs`.
 
 use crate::scan::time::Time;
 
@@ -63,14 +63,16 @@ impl Evidence {
         (self.answered as f32 + 3.0) / (self.expected + 0.5)
     }
 
-    /// How much speaks for the share `bad` of the expected answers coming rather than `good`: the logarithm of the odds.
+    /// How much speaks for the share `bad` of the expected answers coming rather than `good`: the
+    /// logarithm of the odds.
     pub fn odds(&self, bad: f32, good: f32) -> f32 {
         if self.asked == 0 {
             return 0.0;
         }
         let chance = (self.expected / self.asked as f32).min(CERTAIN);
         let silent = self.asked.saturating_sub(self.answered) as f32;
-        self.answered as f32 * (bad / good).ln() + silent * ((1.0 - bad * chance) / (1.0 - good * chance)).ln()
+        self.answered as f32 * (bad / good).ln()
+            + silent * ((1.0 - bad * chance) / (1.0 - good * chance)).ln()
     }
 }
 
@@ -81,7 +83,10 @@ mod tests {
     #[test]
     fn silence_speaks_the_louder_the_surer_an_answer_was() {
         let said = |asked, chance, answered| {
-            let mut said = Evidence { answered, ..Evidence::default() };
+            let mut said = Evidence {
+                answered,
+                ..Evidence::default()
+            };
             (0..asked).for_each(|_| said.ask(chance));
             said
         };

@@ -1,5 +1,5 @@
-//! How fast attempts may begin: the hard ceiling that the user set, and a controller that learns what a path or a host takes. Nothing here
-//! knows an endpoint's state, or a socket.
+//! How fast attempts may begin: the hard ceiling that the user set, and a controller that learns
+//! what a path or a host takes. Nothing here knows an endpoint's state, or a socket.
 
 mod adaptive;
 mod ceiling;
