@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use portreeve::plan::{Order, Plan, PortSet, Shard, Target};
 use portreeve::scan::{
-    Connect, Event, Finding, HostDone, Outcome, OwnError, Rate, Reason, Scan, Settings, Slot,
-    Snapshot, State, Stats, TICK_US, Time, Timeouts,
+    Connect, Controller, Event, Finding, HostDone, Outcome, OwnError, Rate, Reason, Scan, Settings,
+    Slot, Snapshot, State, Stats, TICK_US, Time, Timeouts,
 };
 
 /// What an endpoint really is.
@@ -199,6 +199,7 @@ fn simulate(seed: u64) {
         tell_unscanned: world.random.bool(),
         banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),
         sends_datagrams: world.random.bool(),
+        controller: Controller::ALL[world.random.usize(0..Controller::ALL.len())],
     };
     let cap = world.random.u32(1..200);
     let mut scan = Scan::new(plan.clone(), settings, cap);

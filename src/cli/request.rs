@@ -89,6 +89,7 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
         tell_unscanned: false,
         banner_wait_us: args.banner.then_some(args.banner_wait),
         sends_datagrams: args.notice_udp,
+        ..Settings::default()
     };
     Ok(Options {
         settings,

@@ -29,13 +29,13 @@ use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use hosts::{Hosts, Turn};
-use pacing::{Adaptive, Pacer};
+use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use estimate::{Missed, SILENT_US, Timeouts};
 pub use hosts::SILENT_PORTS;
-pub use pacing::{Pace, PaceReason, Rate, is_public};
+pub use pacing::{Controller, Pace, PaceReason, Rate, is_public};
 pub use settings::Settings;
 pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
@@ -78,8 +78,8 @@ pub struct Scan {
     wheel: Wheel,
     rtts: RttEstimators,
     pacer: Pacer,
-    /// The pace that the path to all hosts bears.
-    path: Adaptive,
+    /// What finds the rate that the path to all hosts takes.
+    path: Box<dyn RateController>,
     shared_loss: SharedLoss,
     expectations: Expectations,
     outages: Outages,
@@ -128,21 +128,13 @@ impl Scan {
         let places = places(&plan, cap);
         Scan {
             stats: Stats::new(plan.len(), cap),
-            hosts: Hosts::new(
-                &plan,
-                settings.skips_silent(plan.order(), plan.addresses()),
-                places,
-            ),
+            hosts: Hosts::new(&plan, &settings, places),
             settings,
             probes: Slab::with_capacity(places),
             wheel: Wheel::with_capacity(places),
             rtts: RttEstimators::new(settings.timeouts),
             pacer: Pacer::new(settings.rate),
-            path: if plan.is_loopback() {
-                Adaptive::of_this_machine()
-            } else {
-                Adaptive::default()
-            },
+            path: settings.controller.of_path(plan.is_loopback()),
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
             outages: Outages::default(),
@@ -312,7 +304,7 @@ impl Scan {
         self.paced_until = self
             .outages
             .wait_until(now)
-            .or_else(|| self.path.wait_until(now));
+            .or_else(|| self.path.next_send(now));
         if self.paced_until.is_some() {
             return None;
         }
@@ -401,13 +393,13 @@ impl Scan {
         );
         probe.expected = expected;
         host.begins(expected.chance(), is_canary);
-        let is_first_limit = self.path.learn(shares.of_many, wait_all, None, now);
-        let path = self.path.as_path(wait_all, now);
+        let is_first_limit = self.path.on_interval(shares.of_many, wait_all, None, now);
+        let path = self.path.view(wait_all, now);
         let prior = probe.prior();
-        let of_all = self.path.begin(prior, now);
-        let of_host = host.flow.as_mut().map_or(0, |flow| {
-            flow.learn(shares.of_host, wait, Some(&path), now);
-            flow.begin(prior, now)
+        let of_all = self.path.on_sent(prior, now);
+        let of_host = host.controller.as_mut().map_or(0, |own| {
+            own.on_interval(shares.of_host, wait, Some(&path), now);
+            own.on_sent(prior, now)
         });
         probe.intervals = (of_all, of_host);
         // The only attempt gets as long as a last one.

@@ -1,15 +1,29 @@
-//! What an answered attempt tells: made once, and handed to the estimators and then to the rate
-//! controllers. It knows no host and no slot.
+//! What an attempt that has ended tells: made once, and handed to the estimators and then to the
+//! rate controllers. It knows no host and no slot.
 
 use super::estimate::Expected;
 use super::pacing::Prior;
 use super::time::Time;
 
-/// An attempt that its endpoint answered.
+/// How an attempt ended, as far as rates and loss are concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Its endpoint answered.
+    #[default]
+    Answered,
+    /// Nothing came in time.
+    Silent,
+    /// It tells nothing of the rate: it was never sent, or somebody on the way said no, which
+    /// routers and firewalls do only so often.
+    Discarded,
+}
+
+/// An attempt that has ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observation {
     /// When it was sent.
     pub sent: Time,
+    pub ending: Ending,
     /// When the endpoint's attempt before it was sent, if there was one: that was lost.
     pub lost_at: Option<Time>,
     /// What it was to bring, for the controllers and for the samples that it belongs to.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::estimate::{Ended, LATELY, Outage, network_of};
 use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
-use super::observation::Observation;
+use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
 use super::{
@@ -81,6 +81,10 @@ impl Scan {
             self.pacer.withdraw(self.endpoint_of(slot));
         }
         self.stats.in_flight -= 1;
+        let ending = outcome.ending();
+        if ending != Ending::Answered {
+            self.observe_end(slot, ending, now);
+        }
         if let Outcome::TransientLocal(error) = outcome {
             return self.send_back(slot, error, now);
         }
@@ -185,7 +189,7 @@ impl Scan {
         // Before this answer changes what is known of the rate.
         let was_flooded = seen.lost_at.is_some_and(|at| self.says_nothing(id, at));
         let (is_first_of_all, is_first_of_host) = self.observe_round_trip(id, seen);
-        self.observe_rates(id, intervals, seen);
+        self.observe_rates(id, intervals, seen, now);
         match purpose {
             Purpose::Canary => return self.count_canary(id, seen.sent, false),
             Purpose::SecondLook => return,
@@ -224,17 +228,30 @@ impl Scan {
         is_first
     }
 
+    /// The attempt was not answered by its endpoint: that only the rate controllers have to know.
+    fn observe_end(&mut self, slot: Slot, ending: Ending, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, intervals) = (probe.host, probe.intervals);
+        let seen = Observation {
+            ending,
+            ..probe.observation(0)
+        };
+        self.observe_rates(id, intervals, &seen, now);
+    }
+
     fn observe_rates(
         &mut self,
         id: HostId,
         (of_path, of_host): (IntervalId, IntervalId),
         seen: &Observation,
+        now: Time,
     ) {
         let host = self.hosts.get_mut(id);
-        self.path
-            .answered(seen, of_path, self.rtts.wait(self.rtts.all()), None);
-        if let Some(flow) = &mut host.flow {
-            flow.answered(seen, of_host, self.rtts.wait(host.rtt), Some(&self.path));
+        let wait_all = self.rtts.wait(self.rtts.all());
+        self.path.on_observation(seen, of_path, wait_all, None);
+        if let Some(own) = &mut host.controller {
+            let path = self.path.view(wait_all, now);
+            own.on_observation(seen, of_host, self.rtts.wait(host.rtt), Some(&path));
         }
     }
 
@@ -257,10 +274,10 @@ impl Scan {
         let of_hosts = self
             .hosts
             .iter_mut()
-            .filter_map(|host| host.flow.as_deref_mut());
+            .filter_map(|host| host.controller.as_mut());
         of_hosts
             .chain([&mut self.path])
-            .for_each(|flow| flow.was_away(ended, now));
+            .for_each(|controller| controller.on_outage(ended, now));
     }
 
     /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells
@@ -473,11 +490,11 @@ impl Scan {
     /// Whether an attempt that began then may have been lost to our own speed, or while nobody
     /// listened.
     fn says_nothing(&self, id: HostId, started: Time) -> bool {
-        let flow = self.hosts.get(id).flow.as_ref();
+        let controller = self.hosts.get(id).controller.as_ref();
         started < self.gap_until
             || self.outages.had(started)
             || self.path.was_too_fast(started)
-            || flow.is_some_and(|flow| flow.was_too_fast(started))
+            || controller.is_some_and(|own| own.was_too_fast(started))
     }
 
     /// A canary was answered, or not: what that tells of loss. Both alike do not count while the

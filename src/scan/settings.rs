@@ -1,7 +1,7 @@
 //! How a scan goes about its work, as its user wants it: values only.
 
 use super::estimate::Timeouts;
-use super::pacing::Rate;
+use super::pacing::{Controller, Rate};
 use crate::plan::Order;
 
 /// How a scan goes about its work.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub banner_wait_us: Option<u64>,
     /// Whether each endpoint gets a datagram, too, which counts for the rate.
     pub sends_datagrams: bool,
+    /// What finds the rate that the network takes.
+    pub controller: Controller,
 }
 
 /// With more addresses than this it pays to find out first who is there.
@@ -56,6 +58,7 @@ impl Default for Settings {
             tell_unscanned: false,
             banner_wait_us: None,
             sends_datagrams: false,
+            controller: Controller::default(),
         }
     }
 }

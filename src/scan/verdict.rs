@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::observation::Ending;
 use super::time::Time;
 
 /// What is known of an endpoint in the end.
@@ -204,6 +205,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What it is for the rate controllers.
+    pub(super) fn ending(self) -> Ending {
+        match self {
+            Outcome::Connected { .. } | Outcome::Refused => Ending::Answered,
+            Outcome::Silence => Ending::Silent,
+            _ => Ending::Discarded,
+        }
+    }
+
     /// Whether this machine itself gave the attempt up, because nobody on the link answers for the
     /// host: no word of the network's.
     pub(super) fn is_own_silence(self) -> bool {

@@ -6,11 +6,9 @@ use std::collections::VecDeque;
 use crate::plan;
 use crate::scan::Slot;
 use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
-use crate::scan::pacing::{Adaptive, TELLING};
+use crate::scan::pacing::{RateController, TELLING};
 use crate::scan::snapshot::HostSnapshot;
 
-/// A host with no more ports than this cannot be overrun, and needs no pace of its own.
-const FEW_PORTS: u32 = 64;
 /// So many ports of a host that has not answered yet are under way at once.
 const LOOKAHEAD: u32 = 64;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything
@@ -35,7 +33,7 @@ pub(super) enum Presence {
 pub(super) enum Place {
     /// In the queue of those whose turn comes.
     Queue,
-    /// In the wheel, until its flow lets it go on.
+    /// In the wheel, until its rate lets it go on.
     Wheel,
     /// Nowhere: what is under way has to come back first, or nothing is left to take up.
     Away,
@@ -50,7 +48,7 @@ pub(in crate::scan) struct Host {
     pub rtt: Rtt,
     pub loss: Loss,
     /// None where there are too few ports to overrun it, or where the path has no other host.
-    pub flow: Option<Box<Adaptive>>,
+    pub controller: Option<Box<dyn RateController>>,
     /// Probes that wait for its turn: the first and the last of a list linked through
     /// `Hosts::links`.
     pub(super) waiting_first: Slot,
@@ -104,16 +102,14 @@ impl Host {
     pub(super) fn new(
         plan: plan::Host,
         chosen: u32,
-        is_alone: bool,
         is_wanted_anyway: bool,
+        controller: Option<Box<dyn RateController>>,
     ) -> Self {
         Host {
             plan,
             rtt: Rtt::default(),
             loss: Loss::default(),
-            // Nothing between us and ourselves loses anything.
-            flow: (plan.ports > FEW_PORTS && !is_alone && !plan.address.ip().is_loopback())
-                .then(Box::default),
+            controller,
             waiting_first: NOBODY,
             waiting_last: NOBODY,
             deferred: VecDeque::new(),
@@ -299,8 +295,13 @@ impl Host {
 
     /// Whether it is time to ask a port again that is known to answer, and which.
     pub(super) fn canary_due(&self, often: bool) -> Option<u32> {
-        self.canaries
-            .due(often || self.flow.as_ref().is_some_and(|flow| flow.is_uncertain()))
+        self.canaries.due(
+            often
+                || self
+                    .controller
+                    .as_ref()
+                    .is_some_and(|own| own.is_uncertain()),
+        )
     }
 
     /// Whether nearly everything it answered was open, for the first time.

@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use slab::Slab;
 
 use super::Slot;
+use super::pacing::Controller;
+use super::settings::Settings;
 use super::snapshot::Snapshot;
 use super::time::Time;
 use super::wheel::Wheel;
@@ -19,6 +21,8 @@ use host::{NOBODY, Place, Presence};
 /// The number of a host's place.
 pub(super) type HostId = u32;
 
+/// A host with no more ports than this cannot be overrun, and needs no pace of its own.
+const FEW_PORTS: u32 = 64;
 /// So many hosts are scanned at once, each in its turn.
 const HOSTS_AT_ONCE: usize = 2_048;
 /// And so many are known at once, those included that only wait for their last answers.
@@ -56,6 +60,7 @@ pub(super) struct Hosts {
     active: usize,
     at_once: usize,
     skips_silent: bool,
+    controller: Controller,
     turns: u32,
     /// How many ports it took until hosts first answered, at most.
     latest_first_answer: u32,
@@ -76,7 +81,7 @@ pub(super) enum Turn {
 
 impl Hosts {
     /// Those of a plan, with room for so many probes that wait.
-    pub fn new(plan: &Plan, skips_silent: bool, places: usize) -> Self {
+    pub fn new(plan: &Plan, settings: &Settings, places: usize) -> Self {
         let is_random = matches!(plan.order(), plan::Order::Random { .. });
         Hosts {
             slab: Slab::new(),
@@ -91,7 +96,8 @@ impl Hosts {
             active: 0,
             // In order means one after the other.
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
-            skips_silent,
+            skips_silent: settings.skips_silent(plan.order(), plan.addresses()),
+            controller: settings.controller,
             turns: 0,
             latest_first_answer: 0,
         }
@@ -174,7 +180,7 @@ impl Hosts {
                 self.queue.rotate_left(1);
                 continue;
             }
-            let Some(until) = host.flow.as_mut().and_then(|flow| flow.wait_until(now)) else {
+            let Some(until) = host.controller.as_mut().and_then(|own| own.next_send(now)) else {
                 if let Some(rank) = canaries.and_then(|often| host.canary_due(often)) {
                     return Some((id, Turn::Canary(rank)));
                 }
@@ -319,11 +325,16 @@ impl Hosts {
 
     /// A host of which nothing is known.
     fn unknown(&self, plan: &Plan, host: plan::Host) -> Host {
+        // The path's controller is enough where there is no other host; and nothing between us and
+        // ourselves loses anything.
+        let can_be_overrun =
+            host.ports > FEW_PORTS && self.addresses > 1 && !host.address.ip().is_loopback();
+        let controller = can_be_overrun.then(|| self.controller.of_host());
         Host::new(
             host,
             plan.chosen_ports(&host),
-            self.addresses == 1,
             !self.skips_silent,
+            controller,
         )
     }
 
@@ -527,7 +538,7 @@ impl Hosts {
             Some((key, _)) => self.slab.remove(key),
             None if all && self.next < self.addresses => {
                 self.next += 1;
-                Host::new(plan.host(self.next - 1), 0, true, true)
+                Host::new(plan.host(self.next - 1), 0, true, None)
             }
             None => return None,
         };

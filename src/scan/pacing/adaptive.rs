@@ -11,55 +11,19 @@
 //! here, and the rate is restored. And some troubles pass by themselves (a machine or a radio link
 //! that stands still for a moment): a limit must explain what got through before, too.
 
+use super::controller::{IntervalId, Pace, PaceReason, PathView, Prior, RateController};
+use super::gcra::Gcra;
 use super::interval::{CERTAIN, Evidence, Interval, TELLING};
 use crate::scan::estimate::{Ended, Wait};
-use crate::scan::observation::Observation;
+use crate::scan::observation::{Ending, Observation};
 use crate::scan::time::Time;
-
-/// How fast attempts may go by what the path takes, and what it was last changed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Attempts per second.
-    pub per_s: u32,
-    /// The reason.
-    pub reason: PaceReason,
-}
-
-/// Why a pace was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaceReason {
-    /// Nothing was learned yet, or all was forgotten while the network was away.
-    Start,
-    /// Nothing speaks against going faster.
-    Faster,
-    /// Answers are missing: a trial at a lower rate.
-    Trial,
-    /// The rate was too high: what got through is the limit.
-    Limit,
-    /// The rate was not the reason for what was missing, and has its old value again.
-    NotTheRate,
-}
-
-impl PaceReason {
-    /// The word used in reports and traces.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PaceReason::Start => "start",
-            PaceReason::Faster => "faster",
-            PaceReason::Trial => "trial",
-            PaceReason::Limit => "limit",
-            PaceReason::NotTheRate => "not-the-rate",
-        }
-    }
-}
 
 /// The pace of one path or host.
 #[derive(Clone, Debug)]
-pub(in crate::scan) struct Adaptive {
+pub(super) struct Adaptive {
     per_s: f32,
     reason: PaceReason,
-    /// When the next attempt would be due if all came evenly (GCRA, as in `ceiling.rs`).
-    due_ns: u64,
+    gcra: Gcra,
     mode: Mode,
     /// The rate, not something else, held attempts back since it was last changed.
     was_limiting: bool,
@@ -199,17 +163,6 @@ impl Default for Calm {
     }
 }
 
-/// What a flow has to know of the path that it shares with others.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::scan) struct Path {
-    baseline: f32,
-    /// It may be losing, or was found to until then: that is not held against its hosts.
-    is_suspect: bool,
-    cut_at: Time,
-    /// The share of the expected answers that comes just now, as far as can be seen yet.
-    comes: f32,
-}
-
 const INTERVALS: usize = 4;
 /// The first rate, and a burst at once so that a small scan does not wait at all.
 const FIRST_PER_S: f32 = 5_000.0;
@@ -289,27 +242,12 @@ const FIRST_BASELINE: f32 = 0.93;
 const BASELINE_AFTER_TRIAL: f32 = 16.0;
 const BASELINE_WHEN_FINE: f32 = 100.0;
 
-/// What an attempt is to bring.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scan) enum Prior {
-    /// Nobody knows.
-    #[default]
-    Unknown,
-    /// An answer, with this chance.
-    Chance(f32),
-    /// An answer: the port has answered before.
-    Certain,
-}
-
-/// The number of an interval, as an attempt remembers it.
-pub(in crate::scan) type IntervalId = u32;
-
 impl Default for Adaptive {
     fn default() -> Self {
         Adaptive {
             per_s: FIRST_PER_S,
             reason: PaceReason::Start,
-            due_ns: 0,
+            gcra: Gcra::default(),
             mode: Mode::Startup,
             was_limiting: false,
             looked_at: Time::default(),
@@ -340,43 +278,24 @@ impl Default for Adaptive {
     }
 }
 
-impl Adaptive {
-    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing
-    /// to feel one's way into.
-    pub fn of_this_machine() -> Self {
-        Adaptive {
-            per_s: BLIND_PER_S,
-            ..Adaptive::default()
-        }
-    }
-
-    pub fn pace(&self) -> Pace {
-        Pace {
-            per_s: self.per_s as u32,
-            reason: self.reason,
-        }
-    }
-
-    /// When the next attempt may begin: `None` for at once.
-    pub fn wait_until(&mut self, now: Time) -> Option<Time> {
+impl RateController for Adaptive {
+    fn next_send(&mut self, now: Time) -> Option<Time> {
         let burst_ns = if self.sending == 0 {
             (FIRST_BURST * self.gap_ns()) as u64
         } else {
             BURST_NS
         };
-        let earliest_ns = self.due_ns.saturating_sub(burst_ns);
-        let waits = earliest_ns > now.us * 1_000;
-        self.was_limiting |= waits;
-        self.interval(self.sending).was_rate_limited |= waits;
-        waits.then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
+        let until = self.gcra.wait_until(burst_ns, now);
+        self.was_limiting |= until.is_some();
+        self.interval(self.sending).was_rate_limited |= until.is_some();
+        until
     }
 
-    /// An attempt begins.
-    pub fn begin(&mut self, prior: Prior, now: Time) -> IntervalId {
-        if self.due_ns == 0 {
+    fn on_sent(&mut self, prior: Prior, now: Time) -> IntervalId {
+        if self.gcra.is_fresh() {
             (self.looked_at, self.calm.since) = (now, now);
         }
-        self.due_ns = self.due_ns.max(now.us * 1_000) + self.gap_ns() as u64;
+        self.gcra.begin(self.gap_ns() as u64, now);
         let baseline = self.baseline;
         let interval = self.interval(self.sending);
         if interval.sent == 0 {
@@ -393,22 +312,17 @@ impl Adaptive {
         self.sending
     }
 
-    fn gap_ns(&self) -> f32 {
-        1e9 / self.per_s
-    }
-
-    fn interval(&mut self, id: IntervalId) -> &mut Interval {
-        &mut self.intervals[id as usize % INTERVALS]
-    }
-
-    /// An answer came to an attempt; `path` is the flow of the way to a host.
-    pub fn answered(
+    fn on_observation(
         &mut self,
         seen: &Observation,
         id: IntervalId,
         wait: Wait,
-        path: Option<&Adaptive>,
+        path: Option<&PathView>,
     ) {
+        if seen.ending != Ending::Answered {
+            // Witnesses are counted when their answers must have come.
+            return;
+        }
         let &Observation {
             sent,
             lost_at,
@@ -421,7 +335,7 @@ impl Adaptive {
         // that come count, too, or only the lost ones of them would.
         let since = self
             .changed_at
-            .max(path.map_or(Time::default(), |path| path.too_fast.1));
+            .max(path.map_or(Time::default(), |path| path.too_fast_until));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
         // A canary that is answered counts here, too; without that rates were cut more often for
         // nothing than they were too high.
@@ -439,50 +353,11 @@ impl Adaptive {
         }
     }
 
-    /// The path was away: the attempts that were sent so far say nothing about it any more. After a
-    /// moment a limit that was known holds; anything else is learned anew.
-    pub fn was_away(&mut self, ended: Ended, now: Time) {
-        let limit_per_s = self
-            .trial()
-            .map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
-        let holds =
-            ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
-        match self.trial() {
-            _ if !holds => self.forget(now),
-            Some(&Trial { before, .. }) => self.pass(before, before.per_s, now),
-            None => self.change(self.per_s, self.reason, now),
-        }
-    }
-
-    fn forget(&mut self, now: Time) {
-        let sending = self.sending + 1;
-        let nothing = Adaptive {
-            due_ns: now.us * 1_000,
-            looked_at: now,
-            changed_at: now,
-            ..Adaptive::default()
-        };
-        let calm = Calm {
-            since: now,
-            ..Calm::default()
-        };
-        *self = Adaptive {
-            calm,
-            sending,
-            judged: sending,
-            changed: sending,
-            ..nothing
-        };
-    }
-
-    /// Learns from what was answered. `share` is what first attempts bring of which nothing was
-    /// known when they began; `path` is what is known of the way to a host. Whether it has met its
-    /// first limit.
-    pub fn learn(
+    fn on_interval(
         &mut self,
         share: Option<f32>,
         wait: Wait,
-        path: Option<&Path>,
+        path: Option<&PathView>,
         now: Time,
     ) -> bool {
         let (is_starting, met) = (self.is_starting(), self.met);
@@ -509,6 +384,89 @@ impl Adaptive {
             self.grow_blindly(now);
         }
         met == 0 && self.met > 0
+    }
+
+    fn on_outage(&mut self, ended: Ended, now: Time) {
+        let limit_per_s = self
+            .trial()
+            .map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
+        let holds =
+            ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
+        match self.trial() {
+            _ if !holds => self.forget(now),
+            Some(&Trial { before, .. }) => self.pass(before, before.per_s, now),
+            None => self.change(self.per_s, self.reason, now),
+        }
+    }
+
+    fn view(&self, wait: Wait, now: Time) -> PathView {
+        let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
+        let is_suspect =
+            self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
+        PathView {
+            baseline: self.proven,
+            is_suspect,
+            too_fast_until: self.too_fast.1,
+            comes: self.comes(wait, now),
+        }
+    }
+
+    fn was_too_fast(&self, started: Time) -> bool {
+        let is_still = self
+            .trial()
+            .is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
+        started >= self.too_fast.0 && (started < self.too_fast.1 || is_still)
+    }
+
+    fn is_uncertain(&self) -> bool {
+        self.is_in_trial() || self.heard.asked < WITNESSES_LEAST
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            per_s: self.per_s as u32,
+            reason: self.reason,
+        }
+    }
+}
+
+impl Adaptive {
+    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing
+    /// to feel one's way into.
+    pub fn of_this_machine() -> Self {
+        Adaptive {
+            per_s: BLIND_PER_S,
+            ..Adaptive::default()
+        }
+    }
+
+    fn gap_ns(&self) -> f32 {
+        1e9 / self.per_s
+    }
+
+    fn interval(&mut self, id: IntervalId) -> &mut Interval {
+        &mut self.intervals[id as usize % INTERVALS]
+    }
+
+    fn forget(&mut self, now: Time) {
+        let sending = self.sending + 1;
+        let nothing = Adaptive {
+            gcra: Gcra::from_now(now),
+            looked_at: now,
+            changed_at: now,
+            ..Adaptive::default()
+        };
+        let calm = Calm {
+            since: now,
+            ..Calm::default()
+        };
+        *self = Adaptive {
+            calm,
+            sending,
+            judged: sending,
+            changed: sending,
+            ..nothing
+        };
     }
 
     /// Whether all answers to an interval have come that will.
@@ -539,34 +497,6 @@ impl Adaptive {
         } else {
             Mode::Hold
         };
-    }
-
-    /// Whether an attempt that began then was probably lost to the rate.
-    pub fn was_too_fast(&self, started: Time) -> bool {
-        let is_still = self
-            .trial()
-            .is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
-        started >= self.too_fast.0 && (started < self.too_fast.1 || is_still)
-    }
-
-    /// Whether it is not known yet what comes of the rate.
-    pub fn is_uncertain(&self) -> bool {
-        self.is_in_trial() || self.heard.asked < WITNESSES_LEAST
-    }
-
-    /// What hosts at the end of this path have to know of it. That it is seeing whether a limit is
-    /// still there counts as long as it may find out: where a few slow hosts are all that is left,
-    /// it never does.
-    pub fn as_path(&self, wait: Wait, now: Time) -> Path {
-        let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
-        let is_suspect =
-            self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
-        Path {
-            baseline: self.proven,
-            is_suspect,
-            cut_at: self.too_fast.1,
-            comes: self.comes(wait, now),
-        }
     }
 
     /// The share of the expected answers that comes to the interval that is judged next, by that
@@ -608,14 +538,14 @@ impl Adaptive {
         &mut self,
         interval: &Interval,
         share: Option<f32>,
-        path: Option<&Path>,
+        path: Option<&PathView>,
         wait: Wait,
         now: Time,
     ) {
         let (mut said, mut certain) = (interval.telling, interval.certain);
         certain.add(&std::mem::take(&mut self.asked_again));
         if let Some(path) = path {
-            if path.is_suspect || interval.began <= path.cut_at {
+            if path.is_suspect || interval.began <= path.too_fast_until {
                 (self.against, self.in_favour) = (0.0, 0.0);
                 return;
             }
@@ -669,7 +599,7 @@ impl Adaptive {
 
     /// Whether the path loses about as much just now. It would be found out with its next interval,
     /// which may be after the host's.
-    fn is_explained_by(&self, path: &Path) -> bool {
+    fn is_explained_by(&self, path: &PathView) -> bool {
         let heard = Evidence {
             expected: self.against_heard.expected * path.comes,
             ..self.against_heard
@@ -739,8 +669,7 @@ impl Adaptive {
 
     fn change(&mut self, per_s: f32, reason: PaceReason, now: Time) {
         (self.per_s, self.reason) = (per_s.clamp(LEAST_PER_S, MOST_PER_S), reason);
-        // What is due at the old rate need not wait longer than at the new one.
-        self.due_ns = self.due_ns.min(now.us * 1_000 + self.gap_ns() as u64);
+        self.gcra.hasten(self.gap_ns() as u64, now);
         self.was_limiting = false;
         (self.heard, self.heard_certain, self.asked_again) = Default::default();
         (self.against, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
@@ -1014,15 +943,15 @@ mod tests {
             room = (room + capacity_per_s / 1e3).min((capacity_per_s * saves_s).max(10.0));
             while answers.front().is_some_and(|&(at, ..)| at <= ms) {
                 let (_, answered, interval) = answers.pop_front().expect("it is there");
-                flow.answered(&answered, interval, WAIT, None);
+                flow.on_observation(&answered, interval, WAIT, None);
             }
             look(flow);
             // No machine sends more than this in a millisecond.
             for _ in 0..200 {
-                if flow.wait_until(now).is_some() {
+                if flow.next_send(now).is_some() {
                     break;
                 }
-                flow.learn(None, WAIT, None, now);
+                flow.on_interval(None, WAIT, None, now);
                 begun += 1;
                 let is_canary = begun % 8 == 0;
                 let lost_at = again
@@ -1034,7 +963,7 @@ mod tests {
                     None if is_canary => (Prior::Certain, true),
                     None => (Prior::Chance(0.5), random.bool()),
                 };
-                let interval = flow.begin(prior, now);
+                let interval = flow.on_sent(prior, now);
                 let is_late = ms >= seconds.saturating_sub(5) * 1_000;
                 last += u32::from(is_late);
                 let passes = room >= 1.0;
@@ -1122,7 +1051,7 @@ mod tests {
         let mut flow = Adaptive::default();
         drive(&mut flow, 2_000.0, 0.0, 5);
         assert!(!flow.is_starting());
-        flow.was_away(Ended::Outage, Time::from_us(5_000_000));
+        flow.on_outage(Ended::Outage, Time::from_us(5_000_000));
         assert!(flow.is_starting(), "after an outage all is learned anew");
     }
 
@@ -1184,11 +1113,11 @@ mod tests {
                 .map(|now| {
                     (0..1_000)
                         .take_while(|_| {
-                            flow.wait_until(now)
+                            flow.next_send(now)
                                 .is_none()
                                 .then(|| {
-                                    flow.learn(None, WAIT, None, now);
-                                    flow.begin(Prior::Unknown, now)
+                                    flow.on_interval(None, WAIT, None, now);
+                                    flow.on_sent(Prior::Unknown, now)
                                 })
                                 .is_some()
                         })
@@ -1222,15 +1151,16 @@ mod tests {
         for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
             let mut path = Adaptive::default();
             (0..100)
-                .for_each(|n| _ = path.begin(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
+                .for_each(|n| _ = path.on_sent(Prior::Chance(1.0), Time::from_us(1_000 + n * 100)));
             let answer = |at| Observation {
                 sent: Time::from_us(at),
                 lost_at: None,
                 prior: Prior::Chance(1.0),
                 ..Observation::default()
             };
-            (0..answered).for_each(|n| path.answered(&answer(1_000 + n * 100), 0, WAIT, None));
-            let seen = path.as_path(WAIT, Time::from_us(6_000 + WAIT.answer_us));
+            (0..answered)
+                .for_each(|n| path.on_observation(&answer(1_000 + n * 100), 0, WAIT, None));
+            let seen = path.view(WAIT, Time::from_us(6_000 + WAIT.answer_us));
             assert_eq!(
                 host.is_explained_by(&seen),
                 explains,
@@ -1249,5 +1179,11 @@ mod tests {
             flow.too_fast
         );
         assert!(!flow.was_too_fast(Time::from_us(3_000_000)));
+    }
+
+    #[test]
+    fn thousands_of_hosts_have_one() {
+        let bytes = size_of::<Adaptive>();
+        assert!(bytes <= 512, "{bytes} bytes");
     }
 }
