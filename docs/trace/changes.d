@@ -1,4 +1,4 @@
-/* Never run: no system with DTrace was at hand.
+/* Never run: no system with DTrace was available.
    Each change of the rate and of the number of sockets, with its time (ms) and its reason.
    sudo dtrace -q -Z -s docs/trace/changes.d -c './target/release/portreeve 127.0.0.1 -p- -q' */
 BEGIN { since = timestamp; }

@@ -1,4 +1,4 @@
-/* Never run: no system with DTrace was at hand.
+/* Never run: no system with DTrace was available.
    How long attempts live from connect(2) to their end, by the tracer's own clock (us), by errno.
    sudo dtrace -Z -s docs/trace/lifetime.d -c './target/release/portreeve 127.0.0.1 -p- -q' */
 portreeve*:::probe_start { began[arg3] = timestamp; }
