@@ -12,8 +12,7 @@ use portreeve::scan::State;
 
 use super::shard;
 
-/// Finds the open TCP ports of hosts with ordinary connections: complete, truthful, on one thread,
-/// without root.
+/// Finds the open TCP ports of hosts with ordinary connections, on one thread and without root.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
@@ -26,8 +25,8 @@ pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
 
-    /// Keep in FILE what it takes to go on, whatever happens to this process: with `portreeve
-    /// resume FILE`, or with the same command line again
+    /// Keep the scan's progress in FILE, so that it can continue whatever happens to this process:
+    /// with `portreeve resume FILE`, or with the same command line again
     #[arg(
         long,
         value_name = "FILE",
@@ -35,26 +34,26 @@ pub struct Args {
         help_heading = "Long scans"
     )]
     pub checkpoint: Option<PathBuf>,
-    /// Scan the I-th of N parts of the plan: 3/16; or this job's part, in a Slurm array or an
-    /// indexed job of Kubernetes: auto/16 (docs/DISTRIBUTED.md)
+    /// Scan only part I of N of the plan, such as 3/16; auto/16 takes this job's part in a Slurm
+    /// array or an indexed Kubernetes job (docs/DISTRIBUTED.md)
     #[arg(long, value_name = "I/N", value_parser = shard::parse, help_heading = "Long scans")]
     pub shard: Option<shard::Wanted>,
-    /// A JSON line each second on how the scan goes, to FILE or, if it is a number, to that
-    /// descriptor (docs/OUTPUT.md)
+    /// Write a JSON line with the scan's progress each second, to FILE or, if it is a number, to
+    /// that descriptor (docs/OUTPUT.md)
     #[arg(long, value_name = "FILE|FD", help_heading = "Looking into it")]
     pub stats: Option<PathBuf>,
     /// Serve the counters to Prometheus at http://ADDRESS:PORT/metrics while the scan runs; a bare
-    /// PORT is this machine's own
+    /// PORT is served to this machine only
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics, help_heading = "Looking into it")]
     pub metrics: Option<SocketAddr>,
     /// Measure how long each phase of the loop takes, and report it at the end
     #[arg(long, help_heading = "Looking into it")]
     pub profile: bool,
-    /// Say how much would be probed, and send no probe; names are looked up all the same
+    /// Say how much would be probed, without sending a probe; names are still looked up
     #[arg(long, conflicts_with_all = ["json", "output_json", "output_text", "output_xml", "output_grepable", "output_all", "output_csv", "output_list", "list_open", "quiet"], help_heading = "Output")]
     pub dry_run: bool,
-    /// Say in sentences what will be done, how many probes that is and how long it takes at best,
-    /// before doing it; with --dry-run instead of doing it
+    /// Before the scan, say in sentences what it will do, how many probes that takes and how long
+    /// at best; with --dry-run, instead of the scan
     #[arg(long, help_heading = "Output")]
     pub explain: bool,
 }
@@ -63,48 +62,48 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// List findings of these states one by one, several with commas between; the others are
-    /// counted [default: open]
+    /// List findings in these states one by one, separated by commas; the others are counted
+    /// [default: open]
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub show: Vec<Shown>,
-    /// Nothing but what is open, and the sum
+    /// Show only what is open, and the totals
     #[arg(long, conflicts_with = "show")]
     pub open: bool,
-    /// JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
+    /// Write JSON lines to standard output instead of text (docs/OUTPUT.md describes them)
     #[arg(long)]
     pub json: bool,
-    /// JSON lines to FILE ("-" is standard output, and %Y-%m-%d and nmap's other fields the time)
-    /// [nmap's way of writing it: -oJ]
+    /// Write JSON lines to FILE. "-" is standard output; %Y-%m-%d and nmap's other time fields are
+    /// filled in [short: -oJ]
     #[arg(long, value_name = "FILE")]
     pub output_json: Option<PathBuf>,
-    /// The text report to FILE [nmap: -oN]
+    /// Write the text report to FILE [nmap: -oN]
     #[arg(long, value_name = "FILE")]
     pub output_text: Option<PathBuf>,
-    /// nmap's XML to FILE [nmap: -oX]
+    /// Write nmap's XML to FILE [nmap: -oX]
     #[arg(long, value_name = "FILE")]
     pub output_xml: Option<PathBuf>,
-    /// nmap's grepable lines to FILE [nmap: -oG]
+    /// Write nmap's grepable lines to FILE [nmap: -oG]
     #[arg(long, value_name = "FILE")]
     pub output_grepable: Option<PathBuf>,
-    /// Text, XML and grepable lines to BASE.nmap, BASE.xml and BASE.gnmap [nmap: -oA]
+    /// Write text, XML and grepable lines to BASE.nmap, BASE.xml and BASE.gnmap [nmap: -oA]
     #[arg(long, value_name = "BASE", conflicts_with_all = ["output_text", "output_xml", "output_grepable"])]
     pub output_all: Option<PathBuf>,
-    /// Who the XML says has written it; "nmap" for readers that take no other (nmap.dtd does not)
+    /// The scanner's name in the XML; "nmap" for readers that accept no other (nmap.dtd does not)
     #[arg(long, value_name = "NAME", default_value = env!("CARGO_PKG_NAME"))]
     pub xml_scanner: String,
-    /// Comma-separated values to FILE
+    /// Write comma-separated values to FILE
     #[arg(long, value_name = "FILE")]
     pub output_csv: Option<PathBuf>,
-    /// What is open to FILE, as masscan's list [masscan: -oL]
+    /// Write what is open to FILE, as masscan's list [masscan: -oL]
     #[arg(long, value_name = "FILE")]
     pub output_list: Option<PathBuf>,
-    /// What is open to FILE, as ADDRESS:PORT lines
+    /// Write what is open to FILE, as ADDRESS:PORT lines
     #[arg(long, value_name = "FILE")]
     pub list_open: Option<PathBuf>,
-    /// Say what will be scanned and what limits it; with --dry-run list every endpoint
+    /// Say what will be scanned and what limits it; with --dry-run, list every endpoint
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Only a line for each listed finding
+    /// Print only a line for each listed finding
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 }
@@ -117,14 +116,14 @@ pub struct ScanArgs {
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
-    /// Read targets from FILE, or from standard input if it is "-"; separated by white space, "#"
-    /// begins a comment [nmap: -iL]
+    /// Read targets from FILE, or from standard input if it is "-". White space separates them, "#"
+    /// starts a comment [nmap: -iL]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub input_file: Vec<PathBuf>,
-    /// Leave these targets out; several with commas between
+    /// Leave out these targets, separated by commas
     #[arg(long, value_name = "TARGETS", help_heading = "Targets")]
     pub exclude: Vec<String>,
-    /// Leave out the targets that FILE lists
+    /// Leave out the targets listed in FILE
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub exclude_file: Vec<PathBuf>,
     /// Scan all addresses of a host name, not only the first
@@ -137,11 +136,11 @@ pub struct ScanArgs {
     #[arg(short = '6', help_heading = "Targets")]
     pub ipv6: bool,
 
-    /// Ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such as http*,
-    /// [1-1024] (those with a name) [default: the top 1,000]
+    /// Scan these ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such
+    /// as http*, [1-1024] (those with a name) [default: the top 1,000]
     #[arg(short, long, value_name = "PORTS", allow_hyphen_values = true, conflicts_with_all = ["top_ports", "fast"], help_heading = "Ports")]
     pub ports: Option<String>,
-    /// Leave these ports out
+    /// Leave out these ports
     #[arg(
         long,
         value_name = "PORTS",
@@ -149,14 +148,14 @@ pub struct ScanArgs {
         help_heading = "Ports"
     )]
     pub exclude_ports: Option<String>,
-    /// The N ports most often found open, 1 to 1000
+    /// Scan the N ports most often found open, 1 to 1000
     #[arg(long, value_name = "N", value_parser = top_ports, allow_hyphen_values = true, conflicts_with = "fast", help_heading = "Ports")]
     pub top_ports: Option<usize>,
-    /// The top 100 ports
+    /// Scan the top 100 ports
     #[arg(short = 'F', long, help_heading = "Ports")]
     pub fast: bool,
 
-    /// The order of probing that this number stands for, to have it again [default: another each
+    /// Probe in the random order of this number, to repeat a scan's order [default: a new one each
     /// time]
     #[arg(
         long,
@@ -169,78 +168,79 @@ pub struct ScanArgs {
     #[arg(long, help_heading = "Order and pace")]
     pub sequential: bool,
     /// Give every attempt this long, whatever round-trip times are measured: 250ms, 1.5s, 2m; a
-    /// bare number is seconds; for experiments that are to be the same each time
+    /// bare number is seconds. For experiments that must be repeatable
     #[arg(long, value_name = "TIME", value_parser = timeout_us, allow_hyphen_values = true, conflicts_with_all = ["min_timeout", "max_timeout"], help_heading = "Order and pace")]
     pub timeout: Option<u64>,
-    /// Give no attempt less than this, however near the hosts; raise it where answers are now and
-    /// then much later
+    /// Give no attempt less than this, however near the hosts; raise it if some answers come much
+    /// later than the others
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub min_timeout: u64,
-    /// Give no attempt more than this; raise it for paths slower than that, lower it when you
-    /// cannot wait
+    /// Give no attempt more than this; raise it for slower paths, lower it if you are in a hurry
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_timeout: u64,
-    /// Ask silent ports again until the chance that an open one was missed is below this: 0.1% or
-    /// 0.001; lower it where no port may be missed
+    /// Ask silent ports again until the chance of having missed an open one is below this: 0.1% or
+    /// 0.001; lower it if no port may be missed
     #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share_ppm, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub miss_rate: u32,
-    /// But no more often than this, 0 to 100; 0 where one attempt must do
+    /// Ask a silent port again at most this often, 0 to 100; 0 if one attempt must do
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_retries: u8,
-    /// Scan all ports of hosts that answer nothing, too; without it they are left out where there
-    /// are more than 16 hosts. For hosts that may have one open port among thousands of silent ones
+    /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
+    /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
     /// [nmap: -Pn]
     #[arg(long, help_heading = "Order and pace")]
     pub scan_silent: bool,
-    /// Hold at most N sockets at once, 1 or more; lower it where a router or firewall on the way
-    /// keeps a small table of connections [default: what descriptors and memory allow]
+    /// Hold at most N sockets at once, 1 or more; lower it to leave descriptors and memory to other
+    /// programs. For a router with a small table of connections use --max-rate instead [default:
+    /// what descriptors and memory allow]
     #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_fds: Option<u32>,
-    /// Begin at most N attempts per second, towards any address; lower it where you share the
-    /// network or were asked to; "none" for no limit [default: 10000, none towards loopback,
-    /// link-local and private addresses]
+    /// Begin at most N attempts per second, towards any address; "none" for no limit. Lower it if
+    /// you share the network or were asked to, or if a router or firewall on the way has a small
+    /// table of connections: it remembers each unanswered one for up to 120 s, so try 40 behind a
+    /// home router [default: 10000, none towards loopback, link-local and private addresses]
     #[arg(long, value_name = "N", value_parser = max_rate, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_rate: Option<MaxRate>,
 
-    /// Send from this address; once for each family
+    /// Send from this address; can be given once for each address family
     #[arg(short = 'S', long, value_name = "ADDRESS", value_parser = source, help_heading = "Connections")]
     pub source: Vec<IpAddr>,
     /// Send through this network device
     #[arg(short = 'e', long, value_name = "DEVICE", help_heading = "Connections")]
     pub device: Option<String>,
-    /// Close open connections with FIN instead of RST, which leaves a TIME_WAIT each
+    /// Close open connections with FIN instead of RST; each leaves a TIME_WAIT behind
     #[arg(long, help_heading = "Connections")]
     pub polite_close: bool,
-    /// Open a new socket for each attempt; slower, and what systems other than Linux do anyway
+    /// Open a new socket for each attempt; slower, and always so on systems other than Linux
     #[arg(long, help_heading = "Connections")]
     pub fresh_sockets: bool,
 
     /// Read what an open port says first, up to 1,024 bytes, and show it
     #[arg(long, help_heading = "Open ports")]
     pub banner: bool,
-    /// With --banner, listen so long at most; raise it for servers that look the caller's name up
-    /// first
+    /// With --banner, listen at most this long; raise it for servers that first look up the
+    /// caller's name
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Open ports")]
     pub banner_wait: u64,
     /// Tell the scanned hosts who scans them and why: a line of up to 510 bytes, sent on each
     /// connection that opens
     #[arg(long, value_name = "TEXT", value_parser = notice, help_heading = "Open ports")]
     pub notice: Option<String>,
-    /// Send it to each probed port as a UDP datagram, too; these count for the rate
+    /// Also send the notice to each probed port as a UDP datagram; these count towards the rate
     #[arg(long, requires = "notice", help_heading = "Open ports")]
     pub notice_udp: bool,
 
-    /// Compare what is found on this machine's own addresses with what listens there by the
-    /// kernel's list, as `ss -tln` shows it (Linux)
+    /// Compare what is found on this machine's own addresses with the kernel's list of listeners,
+    /// as `ss -tln` shows it (Linux)
     #[arg(long, help_heading = "Open ports")]
     pub verify_local: bool,
 
-    /// A bundle of options, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many
-    /// sockets), 3 is the default, 4 and 5 are impatient (no more than 1.25 s and 6 retries, 0.3 s
-    /// and 2); an option that is given itself counts
+    /// Use a preset, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many
+    /// sockets), 3 is the default, 4 and 5 are impatient (at most 1.25 s and 6 retries, 0.3 s and 2
+    /// retries). An option given by itself overrides it
     #[arg(short = 'T', long, value_name = "N", value_parser = timing, help_heading = "Settings")]
     pub timing: Option<u8>,
-    /// Read settings from FILE, a line of `option = value` each; "none" for no file [default:
+    /// Read settings from FILE, with a line `option = value` for each; "none" for no file [default:
     /// ~/.config/portreeve/config.toml]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     pub config: Option<PathBuf>,
@@ -254,63 +254,62 @@ pub struct ScanArgs {
 }
 
 const AFTER_HELP: &str = "\
-SIGUSR1, or the key d on a terminal, prints how far the scan is. SIGUSR2, or the key -, slows it
-down by a tenth; the key + allows it a tenth more than --max-rate. Ctrl-C, SIGTERM, SIGQUIT or
-SIGHUP ends it with a report of what is known, a second one at once.
+SIGUSR1, or the key d on a terminal, prints the progress. SIGUSR2, or the key -, slows the scan down
+by a tenth; the key + raises its maximum rate by a tenth. Ctrl-C, SIGTERM, SIGQUIT or
+SIGHUP ends it with a report of what is known; a second one ends it at once.
 
-nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v -oN -oX -oG -oA mean what they mean there; -oJ
-writes JSON lines, -oL masscan's list.
+nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v -oN -oX -oG -oA mean what they mean in nmap; -oJ
+writes JSON lines, -oL writes masscan's list.
 
 Exit codes:
-  0    everything planned was scanned, something is open; or the output's reader went away
-  1    everything planned was scanned, nothing is open
-  2    the command line cannot be understood, or leaves nothing to scan
+  0    everything planned was scanned, and something is open; or the output's reader went away
+  1    everything planned was scanned, and nothing is open
+  2    the command line was not understood, or leaves nothing to scan
   3    something could not be scanned, for reasons on this machine
-  4    the scan could not begin, or a report could not be written
+  4    the scan could not start, or a report could not be written
   130  interrupted
 A target that cannot be looked up is left out of the plan, with a warning.";
 
 /// What else the command does than scanning.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what this machine allows, what limits the number of sockets, and what to type to change
-    /// it
+    /// Show what this machine allows, what limits the number of sockets, and how to change it
     Limits {
-        /// As one JSON object (docs/OUTPUT.md describes it)
+        /// Print one JSON object (docs/OUTPUT.md describes it)
         #[arg(long)]
         json: bool,
-        /// As if a scan were given this
+        /// Show what a scan with this --max-fds would be allowed
         #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true)]
         max_fds: Option<u32>,
     },
-    /// Go on with a scan that was broken off, from the file that --checkpoint named
+    /// Continue an interrupted scan, from the file that --checkpoint named
     Resume {
         /// The checkpoint
         file: PathBuf,
     },
-    /// Join the JSON lines of shards, or of one scan, and write them in any format; says what is
+    /// Join the JSON lines of shards, or of one scan, and write them in any format; say what is
     /// missing
     Merge(Box<MergeArgs>),
-    /// Print what a shell needs to complete this command's words
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell; for bash, in ~/.bashrc: `source <(portreeve completions bash)`
+        /// The shell; for bash, put `source <(portreeve completions bash)` into ~/.bashrc
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or a command's own; `portreeve man | man -l -` shows it
+    /// Print the manual page, or that of a command; `portreeve man | man -l -` shows it
     Man {
-        /// Such as experiment
+        /// The command, such as experiment
         #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment"])]
         command: Option<String>,
     },
-    /// Run a scan again and again under different settings, to see what they do; without a target,
-    /// on this machine itself
+    /// Repeat a scan under different settings, to see what they do; without a target, against this
+    /// machine
     Experiment(Box<ExperimentArgs>),
 }
 
 /// What `merge` joins, and where it goes.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// What the shards have written with -oJ or --json
+    /// Files that the shards have written with -oJ or --json
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -324,17 +323,17 @@ pub struct ExperimentArgs {
     #[command(flatten)]
     pub scan: ScanArgs,
 
-    /// Vary this over these values: max-fds, max-rate, timeout, max-retries or fresh-sockets; k is
-    /// a thousand. Twice for a grid [default: max-fds=32,64,128,256,512]
+    /// Vary max-fds, max-rate, timeout, max-retries or fresh-sockets over these values; k is a
+    /// thousand. Give it twice for a grid [default: max-fds=32,64,128,256,512]
     #[arg(long, value_name = "WHAT=A,B,…", value_parser = sweep, help_heading = "Experiment")]
     pub sweep: Vec<Sweep>,
-    /// Run each setting so often; the settings take turns
+    /// Run each setting this often; the settings take turns
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "Experiment")]
     pub repeat: u32,
     /// Lower this process's descriptor limit (ulimit -n) to N first
     #[arg(long, value_name = "N", help_heading = "Experiment")]
     pub assume_nofile: Option<u64>,
-    /// Take N descriptors away when each run has begun, as another part of the program would
+    /// Take N descriptors away once each run has started, as another part of the program would
     #[arg(
         long,
         value_name = "N",
@@ -342,21 +341,21 @@ pub struct ExperimentArgs {
         help_heading = "Experiment"
     )]
     pub occupy_fds: u32,
-    /// A line for each run to FILE, as comma-separated values
+    /// Write a line for each run to FILE, as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Experiment")]
     pub csv: Option<PathBuf>,
-    /// The same as JSON lines
+    /// Write a line for each run to FILE, as JSON
     #[arg(long, value_name = "FILE", help_heading = "Experiment")]
     pub json: Option<PathBuf>,
-    /// A picture (SVG) of throughput, processor time, kernel memory and errors
+    /// Write a chart (SVG) of throughput, processor time, kernel memory and errors to FILE
     #[arg(long, value_name = "FILE", help_heading = "Experiment")]
     pub svg: Option<PathBuf>,
 }
 
 const EXPERIMENT_HELP: &str = "\
-The table shows the medians of the runs, and whether all of them came to the same verdicts.
+The table shows the medians of the runs, and whether all of them reached the same verdicts.
 
-Exit codes: 0 all runs agree, 2 the command line cannot be understood, 3 the verdicts differ or
+Exit codes: 0 all runs agree, 2 the command line was not understood, 3 the verdicts differ or
 something could not be scanned, 4 a run or a file failed, 130 interrupted.";
 
 /// One knob and its values.
