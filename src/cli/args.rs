@@ -155,8 +155,8 @@ pub struct ScanArgs {
     #[arg(short = 'F', long, help_heading = "Ports")]
     pub fast: bool,
 
-    /// Probe in the random order of this number, to repeat a scan's order [default: a new one each
-    /// time]
+    /// Probe in the random order that N stands for, to repeat the order of another scan [default: a
+    /// new one each time]
     #[arg(
         long,
         value_name = "N",
@@ -236,8 +236,8 @@ pub struct ScanArgs {
     pub verify_local: bool,
 
     /// Use a preset, 0 to 5: 0, 1 and 2 are gentle (1, 10, 100 attempts a second and as many
-    /// sockets), 3 is the default, 4 and 5 are impatient (at most 1.25 s and 6 retries, 0.3 s and 2
-    /// retries). An option given by itself overrides it
+    /// sockets), 3 is the default, 4 and 5 are impatient (1.25 s an attempt and 6 retries at most,
+    /// 0.3 s and 2). An option given by itself overrides it
     #[arg(short = 'T', long, value_name = "N", value_parser = timing, help_heading = "Settings")]
     pub timing: Option<u8>,
     /// Read settings from FILE, with a line `option = value` for each; "none" for no file [default:
@@ -255,8 +255,8 @@ pub struct ScanArgs {
 
 const AFTER_HELP: &str = "\
 SIGUSR1, or the key d on a terminal, prints the progress. SIGUSR2, or the key -, slows the scan down
-by a tenth; the key + raises its maximum rate by a tenth. Ctrl-C, SIGTERM, SIGQUIT or
-SIGHUP ends it with a report of what is known; a second one ends it at once.
+by a tenth; the key + raises its maximum rate by a tenth. Ctrl-C, SIGTERM, SIGQUIT or SIGHUP ends it
+with a report of what is known; a second one ends it at once.
 
 nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v -oN -oX -oG -oA mean what they mean in nmap; -oJ
 writes JSON lines, -oL writes masscan's list.
