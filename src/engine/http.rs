@@ -7,13 +7,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 
+use super::queue::Owner;
 use crate::scan::Time;
 
-/// The listener's token and, behind it, the connections'; all others are slots, which never come so
-/// far.
-const FIRST_TOKEN: usize = 1 << 31;
 /// Connections at a time: a scraper, its next attempt, and somebody with a browser.
 pub(super) const CONNECTIONS: usize = 4;
 /// A scraper's request has some 300 bytes.
@@ -23,6 +21,14 @@ const MOST_HEADERS: usize = 64;
 const MOST_DRAINED: usize = 256 * 1024;
 /// Whoever takes longer has gone, or means no good.
 const LONGEST_US: u64 = 2_000_000;
+
+/// Which of the server's sockets an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Listener,
+    /// The connection in this place.
+    Connection(usize),
+}
 
 /// Serves a page at `/metrics`.
 #[derive(Debug)]
@@ -51,7 +57,8 @@ enum Next {
 impl Server {
     pub fn bind(address: SocketAddr, registry: &Registry) -> io::Result<Self> {
         let mut listener = TcpListener::bind(address)?;
-        registry.register(&mut listener, Token(FIRST_TOKEN), Interest::READABLE)?;
+        let token = Owner::Metrics(Part::Listener).token();
+        registry.register(&mut listener, token, Interest::READABLE)?;
         Ok(Server {
             listener,
             connections: Default::default(),
@@ -62,22 +69,21 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Whether an event with this token is meant for a server.
-    pub fn is_meant(token: Token) -> bool {
-        token.0 >= FIRST_TOKEN
-    }
-
     /// Something happened. `page` makes the page, if it is asked for.
     pub fn handle(
         &mut self,
-        token: Token,
+        part: Part,
         registry: &Registry,
         now: Time,
         page: impl FnOnce() -> String,
     ) {
-        let Some(place) = (token.0 - FIRST_TOKEN).checked_sub(1) else {
-            return self.accept(registry, now);
-        };
+        match part {
+            Part::Listener => self.accept(registry, now),
+            Part::Connection(place) => self.go_on(place, page),
+        }
+    }
+
+    fn go_on(&mut self, place: usize, page: impl FnOnce() -> String) {
         let Some(connection) = &mut self.connections[place] else {
             return;
         };
@@ -108,7 +114,7 @@ impl Server {
                 return;
             };
             let place = self.place();
-            let token = Token(FIRST_TOKEN + 1 + place);
+            let token = Owner::Metrics(Part::Connection(place)).token();
             self.connections[place] = None;
             if registry
                 .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)

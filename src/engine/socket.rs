@@ -27,6 +27,17 @@ pub(super) struct SocketOptions {
     pub device: Option<String>,
 }
 
+impl SocketOptions {
+    /// Whether there is a source address of this family.
+    pub fn has_source(&self, v6: bool) -> bool {
+        if v6 {
+            self.source_v6.is_some()
+        } else {
+            self.source_v4.is_some()
+        }
+    }
+}
+
 /// A socket that the poll knows: in flight, or kept for the next attempt at its slot.
 #[derive(Debug)]
 pub(super) struct Socket {

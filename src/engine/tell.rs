@@ -1,0 +1,203 @@
+//! What a sink is told, and when: the beginning, findings as they come, progress ten times a
+//! second, checkpoints, the end. It adds to the scan's findings and counters what only the engine
+//! knows; it does not know how they are shown.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::local::Local;
+use super::profile::Stopwatch;
+use super::{Error, Scanner, TcpMemory};
+use crate::plan::Outline;
+use crate::report::by_host::ByHost;
+use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
+use crate::scan::{Event, Finding, Reason, State};
+
+/// At most this many findings are told before the loop goes on: a stop may leave a long list of
+/// them, during which a second signal must not go unnoticed.
+const TOLD_PER_TURN: usize = 4_096;
+
+impl Scanner {
+    /// What a sink is told first, of a scan that begins now. `outline` is its plan's.
+    pub fn beginning<'a>(&self, outline: &'a Outline) -> Begin<'a> {
+        let (cap, cap_set_by) = self.limits.cap();
+        let origin = if self.resumed.is_some() {
+            Origin::Resumed
+        } else {
+            Origin::Scan
+        };
+        Begin {
+            started_at: SystemTime::now() - Duration::from_micros(self.clock.elapsed().us),
+            plan: outline,
+            settings: self.options.settings,
+            limits: self.limits,
+            cap,
+            cap_set_by,
+            origin,
+        }
+    }
+
+    /// What was counted so far, or in the end.
+    pub fn summary(&self) -> Summary {
+        let (cap, cap_set_by) = self.limits.cap();
+        let before = self.resumed.as_ref().map(|from| &from.summary);
+        let with = |count: u64, before_it: fn(&Summary) -> u64| count + before.map_or(0, before_it);
+        let peak_before = before.map_or(0, |before| before.peak_sockets);
+        let notices_before = before.map_or(Notices::default(), |before| before.notices);
+        let counters = &self.counters;
+        Summary {
+            stats: self.scan.stats().clone(),
+            elapsed: self.clock.elapsed(),
+            exit: self.exit(),
+            stopped: self.scan.stopped(),
+            cap,
+            cap_set_by,
+            peak_sockets: self.sockets.peak().max(peak_before),
+            sockets_opened: with(self.sockets.opened(), |before| before.sockets_opened),
+            tcp_memory_growth_bytes: self.tcp_memory.as_ref().map(TcpMemory::growth_bytes),
+            turns: with(counters.turns, |before| before.turns),
+            events: with(counters.events, |before| before.events),
+            late: self.clock.late().clone(),
+            profile: self.stopwatch.as_ref().map(Stopwatch::profile),
+            stale_events: with(counters.stale_events, |before| before.stale_events),
+            local_error: counters.local_error.clone(),
+            local: None,
+            notices: notices_before.plus(self.talk.notices),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        let stats = self.scan.stats();
+        // A broadcast address in a block is nobody's failure, and neither is an address without a
+        // host.
+        let nobodys = stats.with_reason(Reason::NotAHost) + stats.with_reason(Reason::SilentHost);
+        let unscanned = stats.in_state(State::Unscanned) - nobodys;
+        match self.scan.stopped() {
+            _ if self.counters.report_failed => Exit::ReportFailed,
+            Some(Reason::Interrupted) => Exit::Interrupted,
+            _ if unscanned > 0 => Exit::Incomplete,
+            _ => Exit::Complete,
+        }
+    }
+
+    pub(super) fn progress(&self) -> Progress<'_> {
+        Progress {
+            stats: self.scan.stats(),
+            elapsed: self.clock.elapsed(),
+            pace: self.scan.pace(),
+        }
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        let hosts = self.by_host.iter().flat_map(ByHost::hosts);
+        Some(Checkpoint {
+            snapshot: self.scan.snapshot()?,
+            summary: self.summary(),
+            hosts: hosts.cloned().collect(),
+        })
+    }
+
+    /// Tells that the scan begins, and prepares what its sink wants.
+    pub(super) fn tell_beginning(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let outline = self.scan.plan().outline();
+        let told = sink.begin(&self.beginning(&outline));
+        self.by_host = sink.wants_hosts().map(ByHost::new);
+        if let (Some(hosts), Some(from)) = (&mut self.by_host, &self.resumed) {
+            hosts.restore(&from.hosts);
+        }
+        told
+    }
+
+    /// Tells what was found, up to a turn's worth, and now and then how far the scan is.
+    pub(super) fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        for count in 1.. {
+            let Some(news) = self.scan.poll_event() else {
+                break;
+            };
+            self.tell_event(news, sink)?;
+            if count == TOLD_PER_TURN {
+                self.turn.more_to_do = true;
+                break;
+            }
+        }
+        if std::mem::take(&mut self.is_progress_due) {
+            self.tell_progress(sink)?;
+        }
+        self.lap(Phase::Tell);
+        Ok(())
+    }
+
+    fn tell_progress(&self, sink: &mut dyn Sink) -> io::Result<()> {
+        let progress = self.progress();
+        sink.progress(&progress)?;
+        if sink.wants_checkpoint(&progress)
+            && let Some(checkpoint) = self.checkpoint()
+        {
+            sink.checkpoint(&checkpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Tells everything known before a stop, and what it takes to go on after it.
+    pub(super) fn tell_before_stop(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        while let Some(news) = self.scan.poll_event() {
+            self.tell_event(news, sink)?;
+        }
+        sink.progress(&self.progress())?;
+        self.checkpoint()
+            .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
+    }
+
+    /// Tells a sink that has failed what it would have been told: one of several reports goes on
+    /// with those that work.
+    pub(super) fn tell_regardless(&mut self, sink: &mut dyn Sink) {
+        while let Some(news) = self.scan.poll_event() {
+            let _ = self.tell_event(news, sink);
+        }
+    }
+
+    /// Tells that the scan has ended, `failed` or not.
+    pub(super) fn tell_end(
+        &mut self,
+        sink: &mut dyn Sink,
+        failed: Option<Error>,
+    ) -> Result<Summary, Error> {
+        self.counters.report_failed = matches!(failed, Some(Error::Report(_)));
+        let mut summary = self.summary();
+        let checked = self.local.as_ref().map(Local::check).transpose();
+        let unchecked = checked.map(|local| summary.local = local).err();
+        let untold = sink.end(&summary).err();
+        failed
+            .or(untold.map(Error::Report))
+            .or(unchecked.map(Error::Listeners))
+            .map_or(Ok(summary), Err)
+    }
+
+    fn tell_event(&mut self, news: Event, sink: &mut dyn Sink) -> io::Result<()> {
+        match news {
+            Event::Finding(finding) => {
+                let finding = self.complete(finding);
+                if let Some(local) = &mut self.local {
+                    local.finding(&finding);
+                }
+                sink.finding(&finding)?;
+                let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
+                part.map_or(Ok(()), |part| sink.host(&part))
+            }
+            Event::HostDone(done) => {
+                let at = self.clock.elapsed();
+                let host = self.by_host.as_mut().map(|hosts| hosts.take(&done, at));
+                host.map_or(Ok(()), |host| sink.host(&host))
+            }
+        }
+    }
+
+    /// What the scan has found, with what only the engine knows.
+    pub(super) fn complete(&mut self, finding: Finding) -> Finding {
+        Finding {
+            at: self.clock.reported(finding.at),
+            banner: self.talk.take(finding.endpoint),
+            ..finding
+        }
+    }
+}
