@@ -125,6 +125,12 @@ impl HostReport {
     }
 }
 
+/// The address of an endpoint, as hosts are known by it.
+pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
+    endpoint.set_port(0);
+    endpoint
+}
+
 /// The hosts under way.
 #[derive(Clone, Debug)]
 pub struct ByHost {
@@ -163,8 +169,7 @@ impl ByHost {
             at,
             ..
         } = finding;
-        let mut address = endpoint;
-        address.set_port(0);
+        let address = without_port(endpoint);
         let host = self
             .hosts
             .entry(address)

@@ -4,10 +4,10 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use super::record::timestamp;
-use super::{
-    Begin, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text, ip_text, printable,
-};
+use super::escape::{banner_text, printable};
+use super::format::{ip_text, timestamp};
+use super::whole_lines::WholeLines;
+use super::{Begin, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 

@@ -1,8 +1,9 @@
 //! `--explain`: what a scan will do and how long that takes at best, in sentences, before it does
 //! it. It knows plans, settings and limits, and sends nothing.
 
-use super::text::{described, milliseconds};
-use super::{BANNER_BYTES, Begin, counted, grouped};
+use super::format::{counted, grouped, milliseconds};
+use super::text::described;
+use super::{BANNER_BYTES, Begin};
 use crate::plan::Plan;
 use crate::scan::{self, Rate, is_public};
 

@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
+use super::escape::printable;
+use super::format::ip_text;
 use super::nmap::Nmap;
-use super::{
-    Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, ip_text, printable,
-};
+use super::whole_lines::WholeLines;
+use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::Services;
 use crate::scan::State;
 

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::{End, Found, Host, Record, Start};
-use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines};
+use super::whole_lines::WholeLines;
+use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 

@@ -5,7 +5,10 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Begin, Origin, Progress, Sink, Summary, WholeLines, banner_text, ip_text};
+use super::escape::banner_text;
+use super::format::ip_text;
+use super::whole_lines::WholeLines;
+use super::{Begin, Origin, Progress, Sink, Summary};
 use crate::plan::Services;
 use crate::scan::{Finding, State};
 

@@ -8,14 +8,13 @@ use std::io::{self, BufRead, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use super::by_host::Row;
-use super::read::{self, Fields, Started};
-use super::record::without_port;
-use super::{
-    Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary, counted, printable,
-};
 use serde_json::Value;
 
+use super::by_host::{Row, without_port};
+use super::escape::printable;
+use super::format::counted;
+use super::read::{self, Fields, Started};
+use super::{Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary};
 use crate::plan::{Outline, Shard};
 use crate::scan::{Finding, Reason, State, Stats, Time};
 

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::record::at;
+use super::format::wall_clock;
 use super::{Begin, Exit, HostReport, Summary, counted};
 use crate::plan::Names;
 use crate::scan::Time;
@@ -61,14 +61,14 @@ impl Nmap {
 
     /// The time as C's ctime(3) writes it, but UTC.
     pub fn ctime(&self, after: Time) -> String {
-        at(self.started_at, after)
+        wall_clock(self.started_at, after)
             .strftime("%a %b %e %H:%M:%S %Y")
             .to_string()
     }
 
     /// Seconds since 1970.
     pub fn seconds(&self, after: Time) -> i64 {
-        at(self.started_at, after).as_second()
+        wall_clock(self.started_at, after).as_second()
     }
 
     pub fn initiated(&self) -> String {

@@ -2,16 +2,14 @@
 //! contract. It knows findings and counters, no sockets.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::net::IpAddr;
+use std::time::SystemTime;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{
-    Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary,
-    banner_text, ip_text, printable,
-};
+use super::escape::{banner_text, printable};
+use super::format::{ip_text, timestamp};
+use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
@@ -445,11 +443,6 @@ impl End<'_> {
     }
 }
 
-pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
-    endpoint.set_port(0);
-    endpoint
-}
-
 /// Errors of our own side by name.
 pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
     stats
@@ -461,14 +454,4 @@ pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
 /// To six places: more would be noise.
 pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
-}
-
-/// RFC 3339, UTC, to the microsecond.
-pub(super) fn timestamp(started_at: SystemTime, after: Time) -> String {
-    format!("{:.6}", at(started_at, after))
-}
-
-/// A time of the scan by the wall clock. A clock beyond the year 9999 is not worth an error.
-pub(super) fn at(started_at: SystemTime, after: Time) -> Timestamp {
-    Timestamp::try_from(started_at + Duration::from_micros(after.us)).unwrap_or(Timestamp::MAX)
 }

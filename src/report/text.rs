@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{
-    Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Sink, StateSet, Summary, WholeLines,
-    banner_text, counted, grouped, printable,
-};
+use super::by_host::without_port;
+use super::escape::{banner_text, printable};
+use super::format::{counted, grouped, ip_text, milliseconds};
+use super::messages::FEW_ADDRESSES;
+use super::whole_lines::WholeLines;
+use super::{Begin, Exit, LocalCheck, Notices, Origin, Phase, Progress, Sink, StateSet, Summary};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{
     Finding, Limits, MEMORY_SHARE, RESERVE, Reason, SOCKET_BYTES, SetBy, State, Stats, Timeouts,
@@ -55,7 +57,7 @@ const MAX_ROWS: usize = 100_000;
 /// … of what a port said each has so many letters (with a banner each, 20 MB) …
 const BANNER_WIDE: usize = 72;
 /// … and hosts without anything listed get a line of their own where there are no more than these.
-const HOSTS_NAMED: u64 = super::FEW_ADDRESSES;
+const HOSTS_NAMED: u64 = FEW_ADDRESSES;
 
 #[derive(Debug, Default)]
 struct Host {
@@ -109,7 +111,7 @@ impl<'a, W: Write> Text<'a, W> {
     }
 
     fn heading(&self, host: &SocketAddr) -> String {
-        let ip = super::ip_text(*host);
+        let ip = ip_text(*host);
         let text = self
             .names
             .get(host.ip())
@@ -234,11 +236,7 @@ impl<'a, W: Write> Text<'a, W> {
             );
         }
         if stats.hosts_all_open > 0 {
-            let named: Vec<String> = stats
-                .all_open
-                .iter()
-                .map(|&host| super::ip_text(host))
-                .collect();
+            let named: Vec<String> = stats.all_open.iter().map(|&host| ip_text(host)).collect();
             let more = if stats.hosts_all_open > named.len() as u64 {
                 " and others"
             } else {
@@ -615,14 +613,6 @@ fn folded(counts: impl Iterator<Item = (Reason, u64)>) -> String {
     parts.join(", ")
 }
 
-pub(super) fn milliseconds(us: u64) -> String {
-    match us {
-        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
-        10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
-}
-
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -651,7 +641,7 @@ impl<W: Write> Sink for Text<'_, W> {
         } = finding;
         self.told += 1;
         let listed = self.style.show.lists(reason.state());
-        let key = super::record::without_port(endpoint);
+        let key = without_port(endpoint);
         if self.counts_hosts {
             let counts = &mut self.hosts.entry(key).or_default().counts;
             match counts.iter_mut().find(|(counted, _)| *counted == reason) {
@@ -731,13 +721,16 @@ mod tests {
         fixture::golden(golden, &String::from_utf8(out).expect("UTF-8"));
     }
 
-    const PLAIN: Style = Style {
-        show: StateSet([true, false, false, false]),
-        listed_only: false,
-        verbose: false,
-        quiet: false,
-        color: false,
-    };
+    /// What a scan without any options writes.
+    fn plain() -> Style {
+        Style {
+            show: StateSet::states([State::Open]),
+            listed_only: false,
+            verbose: false,
+            quiet: false,
+            color: false,
+        }
+    }
 
     #[test]
     fn what_was_missed_is_estimated_where_there_was_silence() {
@@ -757,29 +750,29 @@ mod tests {
 
     #[test]
     fn the_report_is_tidy() {
-        check("open.txt", PLAIN);
+        check("open.txt", plain());
         check(
             "all_verbose.txt",
             Style {
-                show: StateSet([true; 4]),
+                show: StateSet::states(State::ALL),
                 verbose: true,
-                ..PLAIN
+                ..plain()
             },
         );
         check(
             "quiet_color.txt",
             Style {
-                show: StateSet([true, false, true, false]),
+                show: StateSet::states([State::Open, State::Filtered]),
                 quiet: true,
                 color: true,
-                ..PLAIN
+                ..plain()
             },
         );
         check(
             "listed_only.txt",
             Style {
                 listed_only: true,
-                ..PLAIN
+                ..plain()
             },
         );
     }

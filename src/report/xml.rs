@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::escape::{banner_text, printable};
+use super::format::ip_text;
 use super::nmap::Nmap;
-use super::{
-    Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary, WholeLines, banner_text,
-    ip_text, printable,
-};
+use super::whole_lines::WholeLines;
+use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 

@@ -1,0 +1,106 @@
+//! What the engine measures beside the scan's own counters: the phases of its loop, the notices it
+//! sent, and this machine's own ports. Only the values are defined here, because a summary carries
+//! them and reports show them; how they are measured is the engine's business.
+
+use std::net::SocketAddr;
+
+use crate::scan::Reason;
+
+/// The phases of one turn of the loop, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Attempts that have timed out are given up.
+    Expire,
+    /// Attempts begin.
+    Open,
+    /// Findings are reported.
+    Tell,
+    /// The loop waits on the system's event queue.
+    Wait,
+    /// Events are handled.
+    Settle,
+}
+
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Phase; 5] = [
+        Phase::Expire,
+        Phase::Open,
+        Phase::Tell,
+        Phase::Wait,
+        Phase::Settle,
+    ];
+
+    /// The word used in every report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Expire => "expire",
+            Phase::Open => "open",
+            Phase::Tell => "tell",
+            Phase::Wait => "wait",
+            Phase::Settle => "settle",
+        }
+    }
+}
+
+/// How often a phase ran, and for how long in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseCost {
+    /// How often.
+    pub calls: u64,
+    /// Nanoseconds in all.
+    pub ns: u64,
+}
+
+/// Where the loop's time went: a cost for each phase, in the order of [`Phase::ALL`].
+pub type Profile = [PhaseCost; Phase::ALL.len()];
+
+/// How many [notices](crate::engine::Options::notice) were sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// On connections.
+    pub connections: u64,
+    /// As datagrams.
+    pub datagrams: u64,
+    /// Those that the system refused to send.
+    pub failed: u64,
+}
+
+impl Notices {
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Notices) -> Notices {
+        Notices {
+            connections: self.connections + other.connections,
+            datagrams: self.datagrams + other.datagrams,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// This machine's own ports: those that were found open, and those that were not although something
+/// listens there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalCheck {
+    /// In the order of addresses and ports.
+    pub ports: Vec<LocalPort>,
+    /// How many more there are.
+    pub untold: u64,
+}
+
+/// One of this machine's own ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPort {
+    /// Address and port.
+    pub endpoint: SocketAddr,
+    /// What the scan found there.
+    pub reason: Reason,
+    /// Whether the kernel lists a socket that listens there.
+    pub listens: bool,
+    /// The owner of that socket, name and process, if this user may see it. Processes choose their
+    /// own names.
+    pub owner: Option<String>,
+}
+
+/// The longest banner that is kept, in bytes. The connection is closed once this much has arrived.
+pub const BANNER_BYTES: usize = 1_024;

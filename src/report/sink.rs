@@ -1,0 +1,62 @@
+//! The trait of everything that a scan reports to.
+
+use std::io;
+
+use super::{Begin, Checkpoint, HostReport, Progress, StateSet, Summary};
+use crate::scan::Finding;
+
+/// Receives what a scan finds. By default, every method does nothing.
+///
+/// An error stops the scan: the rest of the plan counts as unscanned, `end` is still called, and
+/// the run returns the error.
+pub trait Sink {
+    /// The scan begins.
+    fn begin(&mut self, _begin: &Begin) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// An endpoint has its verdict.
+    fn finding(&mut self, _finding: &Finding) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts
+    /// at all.
+    fn wants_hosts(&self) -> Option<StateSet> {
+        None
+    }
+
+    /// A host is finished, or too many of its findings were held back: what was found on it.
+    fn host(&mut self, _host: &HostReport) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether a [`checkpoint`](Self::checkpoint) is due. Called ten times a second.
+    fn wants_checkpoint(&self, _progress: &Progress) -> bool {
+        false
+    }
+
+    /// Keep this: it lets the scan continue if this process ends. Also called once before a stop
+    /// takes effect.
+    fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Called ten times a second: show the progress, write out what is buffered.
+    fn progress(&mut self, _progress: &Progress) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The scan is over.
+    fn end(&mut self, _summary: &Summary) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A closure is a sink that gets the findings.
+impl<F: FnMut(&Finding)> Sink for F {
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self(finding);
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! A buffer in front of a writer that passes on whole lines only. It knows bytes, no findings.
+
+use std::io;
+
+/// Writes whole lines to `W`: whatever happens to the process, what reached the writer ends with a
+/// complete line.
+#[derive(Debug)]
+pub(super) struct WholeLines<W> {
+    out: W,
+    held: Vec<u8>,
+}
+
+/// Room for some two hundred findings. A system call for each line would cost more than the probe.
+const HELD_BYTES: usize = 32 * 1024;
+
+impl<W: io::Write> WholeLines<W> {
+    pub fn new(out: W) -> Self {
+        WholeLines {
+            out,
+            held: Vec::with_capacity(HELD_BYTES),
+        }
+    }
+
+    /// Adds what `write` writes, which must end with a line break.
+    pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+        write(&mut self.held)?;
+        if self.held.len() >= HELD_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes out what is held.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let written = self
+            .out
+            .write_all(&self.held)
+            .and_then(|()| self.out.flush());
+        self.held.clear();
+        written
+    }
+}
