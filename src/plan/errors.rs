@@ -1,0 +1,82 @@
+//! Why a plan cannot be made, and what was left out of one. These texts speak of values; which
+//! option to type is the caller's to say.
+
+use std::fmt;
+use std::io;
+
+use super::TargetError;
+
+/// Why a plan could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A target was not understood.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No target was given at all.
+    #[error("no target was given; write an address, a block such as 192.0.2.0/24, or a host name")]
+    NoTargets,
+    /// Targets were given, and nothing is left of them.
+    #[error("nothing is left to scan: {why}")]
+    NothingLeft {
+        /// What took the targets away.
+        why: String,
+    },
+    /// No target name could be looked up.
+    #[error("nothing can be scanned: {0}")]
+    Unresolved(Warning),
+    /// No port was given, or all were excluded.
+    #[error("no port is left to scan; --exclude-ports takes away all that -p names")]
+    NoPorts,
+    /// More endpoints than a u64 counts.
+    #[error(
+        "{addresses} addresses x {ports} ports are more than can be counted (2^64 - 1); write smaller blocks"
+    )]
+    TooLarge {
+        /// How many addresses, or `more than 2^127`.
+        addresses: String,
+        /// How many ports each.
+        ports: usize,
+    },
+    /// A name that has to be known, because it is excluded, is not.
+    #[error(
+        "the excluded name {name:?} could not be looked up ({error}); give its address, or leave it out"
+    )]
+    UnknownExclude {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+}
+
+/// Something that was left out of a plan, which the user should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A name could not be looked up.
+    Unresolved {
+        /// The target as it was written.
+        target: String,
+        /// What the resolver said.
+        error: String,
+    },
+    /// The target has no address of the family that was asked for.
+    OtherFamily {
+        /// The target as it was written.
+        target: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Unresolved { target, error } => write!(
+                f,
+                "{target:?} could not be looked up and is not scanned ({error})"
+            ),
+            Warning::OtherFamily { target } => write!(
+                f,
+                "not scanned, for -4 or -6 asks for the other family: {target}"
+            ),
+        }
+    }
+}
