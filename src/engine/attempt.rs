@@ -87,7 +87,9 @@ impl Scanner {
         let Some(socket) = self.sockets.get(slot) else {
             return;
         };
-        let Some(mut answer) = socket.answer(endpoint, self.sockets.keeps()) else {
+        let Some(mut answer) =
+            socket.answer(endpoint, self.sockets.keeps(), self.sockets.options())
+        else {
             return;
         };
         if answer

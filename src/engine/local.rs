@@ -43,7 +43,7 @@ impl Local {
         {
             return;
         }
-        if !socket::is_own(finding.endpoint) || !(is_open || self.before.has(finding.endpoint)) {
+        if !socket::is_local(finding.endpoint) || !(is_open || self.before.has(finding.endpoint)) {
             return;
         }
         match is_open {

@@ -12,6 +12,8 @@ mod fdlimit;
 mod handles;
 mod http;
 mod icmp;
+#[cfg_attr(not(target_os = "linux"), path = "links_unknown.rs")]
+mod links;
 mod local;
 #[cfg(feature = "cli")]
 mod machine;
@@ -43,6 +45,7 @@ use clock::Clock;
 use counters::{Counters, TcpMemory};
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
 pub use handles::{RateHandle, StopHandle};
+use links::LinkMonitor;
 use local::Local;
 #[cfg(feature = "cli")]
 pub use machine::machine;
@@ -52,6 +55,7 @@ use queue::{Owner, Queue};
 pub use resolve::resolve;
 #[cfg(feature = "cli")]
 pub use signals::stop_on;
+use socket::SocketOptions;
 use sockets::{Sockets, Treatment};
 pub use talk::NOTICE_BYTES;
 use talk::Talk;
@@ -82,6 +86,7 @@ pub struct Scanner {
     sockets: Sockets,
     talk: Talk,
     server: Option<http::Server>,
+    links: Option<LinkMonitor>,
 
     clock: Clock,
     turn: Turn,
@@ -140,7 +145,8 @@ impl Scanner {
         let server = options.metrics.map(serve).transpose()?;
         let limits = limits(&options)?;
         let (cap, _) = limits.cap();
-        let scan = begin_or_resume(plan, &options, cap, resumed.as_ref())?;
+        let mut scan = begin_or_resume(plan, &options, cap, resumed.as_ref())?;
+        let links = watch_links(&mut scan, &socket_options, &queue);
         let local = options.verify_local.then(Local::begin).transpose();
         let before = resumed.as_ref().map(|from| &from.summary);
         let treatment = Treatment {
@@ -152,6 +158,7 @@ impl Scanner {
             sockets: Sockets::new(cap, socket_options, treatment),
             talk: Talk::new(options.notice()),
             server,
+            links,
             clock: Clock::new(before.map(|summary| summary.elapsed)),
             turn: Turn::default(),
             next_look: Time::default(),
@@ -307,6 +314,11 @@ impl Scanner {
         if let Some(memory) = &mut self.tcp_memory {
             memory.look();
         }
+        if let Some(links) = &self.links
+            && self.scan.uses_neighbours()
+        {
+            links.ask();
+        }
         if let Some(server) = &mut self.server {
             server.look(self.queue.registry(), self.clock.now);
         }
@@ -374,6 +386,11 @@ impl Scanner {
             match Owner::of(event.token()) {
                 Owner::Probe(slot) => self.settle_slot(slot),
                 Owner::Metrics(part) => self.serve(part),
+                Owner::Links => {
+                    if let Some(links) = &mut self.links {
+                        links.take(&mut self.scan, self.clock.now);
+                    }
+                }
             }
         }
         self.turn.more_to_settle = count as usize == SETTLED_PER_TURN || self.clock.overslept();
@@ -449,6 +466,22 @@ fn begin_or_resume(
     };
     let stats = from.summary.stats.clone();
     Scan::resume(plan, options.settings, cap, &from.snapshot, stats).ok_or(Error::OtherPlan)
+}
+
+/// Tells the scan what the kernel says of this machine's links, and watches them, unless nothing
+/// but this machine itself is scanned. Where the kernel does not say, nobody is taken for a
+/// neighbour.
+fn watch_links(scan: &mut Scan, options: &SocketOptions, queue: &Queue) -> Option<LinkMonitor> {
+    if scan.plan().is_loopback() {
+        return None;
+    }
+    let links = links::links(options).ok()?;
+    if links.networks.is_empty() {
+        return None;
+    }
+    let monitor = LinkMonitor::new(queue.registry(), Owner::Links.token()).ok()?;
+    scan.set_links(links);
+    Some(monitor)
 }
 
 /// What the rest of a scan is unscanned for, after this error.

@@ -19,18 +19,22 @@ pub(super) enum Owner {
     Probe(Slot),
     /// The server of `--metrics`.
     Metrics(http::Part),
+    /// What the kernel tells of neighbours.
+    Links,
 }
 
 /// Slots stay below this, each of them being a descriptor (an `i32`).
 const METRICS_LISTENER: usize = 1 << 31;
+const LINKS: usize = METRICS_LISTENER + 1;
 /// Connections to the server have tokens from here on.
-const METRICS_CONNECTION: usize = METRICS_LISTENER + 1;
+const METRICS_CONNECTION: usize = LINKS + 1;
 
 impl Owner {
     pub fn token(self) -> Token {
         Token(match self {
             Owner::Probe(slot) => slot as usize,
             Owner::Metrics(http::Part::Listener) => METRICS_LISTENER,
+            Owner::Links => LINKS,
             Owner::Metrics(http::Part::Connection(place)) => METRICS_CONNECTION + place,
         })
     }
@@ -38,6 +42,7 @@ impl Owner {
     pub fn of(token: Token) -> Self {
         match token.0 {
             METRICS_LISTENER => Owner::Metrics(http::Part::Listener),
+            LINKS => Owner::Links,
             at @ METRICS_CONNECTION.. => {
                 Owner::Metrics(http::Part::Connection(at - METRICS_CONNECTION))
             }
@@ -108,6 +113,7 @@ mod tests {
             Owner::Probe(0),
             Owner::Probe(i32::MAX as Slot),
             Owner::Metrics(http::Part::Listener),
+            Owner::Links,
             Owner::Metrics(http::Part::Connection(0)),
             Owner::Metrics(http::Part::Connection(http::CONNECTIONS - 1)),
         ] {

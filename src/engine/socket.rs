@@ -144,18 +144,23 @@ impl Socket {
     /// With `by_connecting` (Linux) connecting once more tells: 0 for connected, EALREADY for not
     /// yet, and otherwise the failure, after which the socket is as new. One call does the work of
     /// SO_ERROR, getpeername() and a disconnect.
-    pub fn answer(&self, endpoint: SocketAddr, by_connecting: bool) -> Option<Answer> {
+    pub fn answer(
+        &self,
+        endpoint: SocketAddr,
+        by_connecting: bool,
+        options: &SocketOptions,
+    ) -> Option<Answer> {
         let error = match if by_connecting {
             self.connect_once_more(endpoint)
         } else {
             self.take_error()
         } {
-            Ok(true) => return Some(self.connected(endpoint)),
+            Ok(true) => return Some(self.connected(endpoint, options)),
             // An ICMP error may be in the queue before it is the socket's error.
             Ok(false) => return self.unreachable(endpoint).map(Answer::of),
             Err(error) => error,
         };
-        let outcome = self.failure(endpoint, &error, by_connecting);
+        let outcome = self.failure(endpoint, &error, by_connecting, options);
         let is_reset = by_connecting && !matches!(outcome, Outcome::PermanentLocal(_));
         Some(Answer {
             error: Some(error),
@@ -189,7 +194,7 @@ impl Socket {
         }
     }
 
-    fn connected(&self, endpoint: SocketAddr) -> Answer {
+    fn connected(&self, endpoint: SocketAddr, options: &SocketOptions) -> Answer {
         match (self.stream.local_addr(), self.stream.peer_addr()) {
             (Ok(local), Ok(peer)) if local == peer => Answer::of(Outcome::SelfConnected),
             (Ok(local), Ok(peer)) => {
@@ -201,7 +206,7 @@ impl Socket {
                 }
             }
             // Reset since we asked.
-            _ => Answer::of(self.reset_after_handshake(endpoint)),
+            _ => Answer::of(self.reset_after_handshake(endpoint, options)),
         }
     }
 
@@ -209,8 +214,8 @@ impl Socket {
     /// gives ECONNREFUSED only to a connection that was still asking). On this machine it may also
     /// be an attempt of ours that was closed when it was seen through; on a source port that we
     /// chose it is not.
-    fn reset_after_handshake(&self, endpoint: SocketAddr) -> Outcome {
-        let may_be_ours = !self.has_chosen_port && is_own(endpoint);
+    fn reset_after_handshake(&self, endpoint: SocketAddr, options: &SocketOptions) -> Outcome {
+        let may_be_ours = !self.has_chosen_port && is_own(endpoint, options);
         if may_be_ours {
             Outcome::SelfConnected
         } else {
@@ -222,9 +227,15 @@ impl Socket {
     }
 
     /// The meaning of an attempt's failure, one errno an arm.
-    fn failure(&self, endpoint: SocketAddr, error: &io::Error, by_connecting: bool) -> Outcome {
+    fn failure(
+        &self,
+        endpoint: SocketAddr,
+        error: &io::Error,
+        by_connecting: bool,
+        options: &SocketOptions,
+    ) -> Outcome {
         match error.raw_os_error().unwrap_or(0) {
-            libc::ECONNRESET | libc::EPIPE => self.reset_after_handshake(endpoint),
+            libc::ECONNRESET | libc::EPIPE => self.reset_after_handshake(endpoint, options),
             // The kernel sent its last SYN before our deadline came.
             libc::ETIMEDOUT => Outcome::Silence,
             _ => self.refusal(endpoint, error, by_connecting),
@@ -256,10 +267,20 @@ impl Socket {
         Outcome::Unreachable { reason, by: None }
     }
 
+    /// The error queue's word. An ICMP error that this machine sent itself is no answer of the
+    /// network's: it found no neighbour, or its own firewall said no.
     fn unreachable(&self, endpoint: SocketAddr) -> Option<Outcome> {
-        icmp::take_error(&self.stream, endpoint).map(|icmp| Outcome::Unreachable {
-            reason: icmp.reason,
-            by: icmp.by,
+        let icmp::IcmpError { reason, by } = icmp::take_error(&self.stream, endpoint)?;
+        // An endpoint may say so itself, on this machine, too.
+        let mut sender = endpoint;
+        let is_from_here = by.is_some_and(|by| {
+            sender.set_ip(by);
+            by != endpoint.ip() && is_local(sender)
+        });
+        Some(match reason {
+            Reason::HostUnreach if is_from_here => Outcome::NoNeighbour,
+            _ if is_from_here => Outcome::PermanentLocal(Reason::LocalFirewall),
+            _ => Outcome::Unreachable { reason, by },
         })
     }
 
@@ -312,25 +333,34 @@ fn has_zone(endpoint: SocketAddr) -> bool {
     matches!(endpoint, SocketAddr::V6(v6) if v6.scope_id() != 0)
 }
 
-/// How the system would send to `endpoint`: connecting a UDP socket chooses a route and a source
-/// and sends nothing.
-fn route_to(endpoint: SocketAddr) -> io::Result<IpAddr> {
-    let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
+/// How sockets with these options would send to `endpoint`: connecting a UDP socket chooses a route
+/// and a source and sends nothing.
+fn route_to(endpoint: SocketAddr, options: &SocketOptions) -> io::Result<IpAddr> {
+    let domain = Domain::for_address(endpoint);
+    let socket = socket2::Socket::new(domain, Type::DGRAM, None)?;
+    if let Some(device) = &options.device {
+        bind_device(&socket, device, endpoint.is_ipv6())?;
+    }
+    if let Some(source) = source(endpoint, options) {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
     socket.connect(&endpoint.into())?;
-    let local = socket
-        .local_addr()?
-        .as_socket()
-        .ok_or(io::ErrorKind::InvalidData)?;
-    Ok(local.ip())
+    let local = socket.local_addr()?.as_socket();
+    Ok(local.ok_or(io::ErrorKind::InvalidData)?.ip())
 }
 
-/// Whether `endpoint` is on this machine: then it is its own source address. Where that cannot be
-/// found out it may be.
-pub(super) fn is_own(endpoint: SocketAddr) -> bool {
+/// Whether `endpoint` is on this machine, and its address the source of what we send there. Where
+/// there is no route it is not.
+pub(super) fn is_own(endpoint: SocketAddr, options: &SocketOptions) -> bool {
     let ip = endpoint.ip();
     ip.is_loopback()
         || ip.is_unspecified()
-        || route_to(endpoint).map_or(true, |source| source == ip)
+        || route_to(endpoint, options).is_ok_and(|source| source == ip)
+}
+
+/// Whether an address is this machine's; of one that holds on one link only, on that of its zone.
+pub(super) fn is_local(address: SocketAddr) -> bool {
+    is_own(address, &SocketOptions::default())
 }
 
 /// Whether TCP cannot connect to `endpoint` because it is many hosts: sending there takes a
@@ -342,16 +372,20 @@ fn is_many(endpoint: SocketAddr) -> bool {
         socket.connect(&endpoint.into())
     };
     let is_broadcast = matches!(endpoint.ip(), IpAddr::V4(ip) if ip.is_broadcast());
-    let is_denied =
-        || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES));
+    let is_denied = || {
+        route_to(endpoint, &SocketOptions::default())
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EACCES))
+    };
     endpoint.ip().is_multicast() || is_broadcast || (is_denied() && to_many().is_ok())
 }
 
 /// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it
 /// is ambiguous.
 fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
-    let lacks_source =
-        || route_to(endpoint).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
+    let lacks_source = || {
+        route_to(endpoint, &SocketOptions::default())
+            .is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL))
+    };
     match error.raw_os_error().unwrap_or(0) {
         // A source address is missing, not a port: IPv6 is turned off, for instance.
         libc::EADDRNOTAVAIL if lacks_source() => Outcome::PermanentLocal(Reason::NoLocalRoute),

@@ -68,10 +68,11 @@ impl Scanner {
 
     fn exit(&self) -> Exit {
         let stats = self.scan.stats();
-        // A broadcast address in a block is nobody's failure, and neither is an address without a
-        // host.
-        let nobodys = stats.with_reason(Reason::NotAHost) + stats.with_reason(Reason::SilentHost);
-        let unscanned = stats.in_state(State::Unscanned) - nobodys;
+        let unscanned: u64 = stats
+            .reasons(State::Unscanned)
+            .filter(|(reason, _)| !reason.is_nobody())
+            .map(|(_, count)| count)
+            .sum();
         match self.scan.stopped() {
             _ if self.counters.report_failed => Exit::ReportFailed,
             Some(Reason::Interrupted) => Exit::Interrupted,

@@ -77,7 +77,7 @@ pub(super) fn ended(
         Outcome::Connected { rtt_us, .. } => (0, rtt_us.map_or(took_us, i64::from)),
         Outcome::SelfConnected => (libc::EISCONN, -1),
         Outcome::Refused => (libc::ECONNREFUSED, took_us),
-        Outcome::Unreachable { .. } => (libc::EHOSTUNREACH, took_us),
+        Outcome::Unreachable { .. } | Outcome::NoNeighbour => (libc::EHOSTUNREACH, took_us),
         Outcome::Silence => (libc::ETIMEDOUT, -1),
         Outcome::TransientLocal(_) | Outcome::PermanentLocal(_) => (0, -1),
     };

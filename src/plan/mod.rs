@@ -5,8 +5,8 @@
 //! no clock, and knows nothing of attempts or answers.
 //!
 //! - From words to sets: `targets` (addresses), `ports` with `services` and `top_ports`.
-//! - From sets to a plan: `builder` with `collector`, `errors`, and `groups` of addresses that share
-//!   a list of ports.
+//! - From sets to a plan: `builder` with `collector`, `errors`, and `groups` of addresses that
+//!   share a list of ports.
 //! - The plan: `walk` (which endpoint comes when) with `permute` (the shuffled order), `shard`
 //!   (which part of it), `outline` (what reports say of it) and `digest` (which plan it is).
 

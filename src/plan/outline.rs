@@ -25,7 +25,8 @@ pub struct Outline {
     pub endpoints_of_all: u64,
     /// The addresses of all shards.
     pub addresses_of_all: u64,
-    /// Identifies the whole plan: targets, ports and order. See [`Plan::digest`](super::Plan::digest).
+    /// Identifies the whole plan: targets, ports and order. See
+    /// [`Plan::digest`](super::Plan::digest).
     pub digest: u64,
     /// What was left out, in words.
     pub warnings: Vec<String>,

@@ -314,6 +314,7 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         (&mut stats.outage_us, "outage_us"),
         (&mut stats.hosts_answering, "hosts_answering"),
         (&mut stats.hosts_silent, "hosts_silent"),
+        (&mut stats.hosts_absent, "hosts_absent"),
         (&mut stats.hosts_all_open, "hosts_all_open"),
         (&mut stats.self_connects, "self_connects"),
     ] {

@@ -143,6 +143,7 @@ pub(super) struct End<'a> {
     missed_at_most: Option<u64>,
     hosts_answering: u64,
     hosts_silent: u64,
+    hosts_absent: u64,
     hosts_all_open: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     all_open: Vec<String>,
@@ -408,6 +409,7 @@ impl End<'_> {
             missed_at_most: stats.missed_at_most(),
             hosts_answering: stats.hosts_answering,
             hosts_silent: stats.hosts_silent,
+            hosts_absent: stats.hosts_absent,
             hosts_all_open: stats.hosts_all_open,
             all_open: stats.all_open.iter().map(|&host| ip_text(host)).collect(),
             outages: stats.outages,

@@ -228,6 +228,13 @@ impl<'a, W: Write> Text<'a, W> {
             );
         }
         text.push_str(&missed(stats));
+        if stats.hosts_absent > 0 {
+            let addresses = counted(stats.hosts_absent, "address", "addresses");
+            let _ = writeln!(
+                text,
+                "{addresses} on this machine's own links, where nobody answers for them (no-neighbor)"
+            );
+        }
         if stats.hosts_silent > 0 {
             let hosts = counted(stats.hosts_silent, "host", "hosts");
             let _ = writeln!(
@@ -302,9 +309,9 @@ impl<'a, W: Write> Text<'a, W> {
 
     fn sum(&self, text: &mut String, summary: &Summary) {
         let stats = &summary.stats;
-        // Silent hosts are told of as such, further down.
-        let untold =
-            (stats.planned - self.told).saturating_sub(stats.with_reason(Reason::SilentHost));
+        // Addresses without a host are told of as such, further down.
+        let nobodys = stats.with_reason(Reason::SilentHost) + stats.with_reason(Reason::NoNeighbor);
+        let untold = (stats.planned - self.told).saturating_sub(nobodys);
         if untold > 0 && self.counts_hosts {
             let _ = writeln!(
                 text,

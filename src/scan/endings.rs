@@ -128,7 +128,7 @@ impl Scan {
             };
         }
         self.tell_held(id, self.held_reason(id), now);
-        let host = self.hosts.remove(id);
+        let host = self.hosts.remove(id, now);
         // After a stop they are all counted.
         if self.stopped.is_none() {
             count_host(
@@ -143,13 +143,26 @@ impl Scan {
 
     /// Nobody seems to be there: none of its ports was scanned as it should be.
     fn give_up_host(&mut self, id: HostId, now: Time) {
-        self.tell_held(id, Reason::SilentHost, now);
-        let host = self.hosts.remove(id);
-        let left = host.untaken().count() as u64;
         self.stats.hosts_silent += 1;
+        self.drop_host(id, Reason::SilentHost, now);
+    }
+
+    /// Nobody on our own link answers for the address that the attempt at `slot` was for.
+    pub(super) fn give_up_absent(&mut self, slot: Slot, now: Time) {
+        let Probe { host: id, rank, .. } = self.probes.remove(slot as usize);
+        self.hosts.get_mut(id).held.push(rank);
+        self.stats.held += 1;
+        self.stats.hosts_absent += 1;
+        self.drop_host(id, Reason::NoNeighbor, now);
+    }
+
+    fn drop_host(&mut self, id: HostId, reason: Reason, now: Time) {
+        self.tell_held(id, reason, now);
+        let host = self.hosts.remove(id, now);
+        let left = host.untaken().count() as u64;
         self.stats.begun += left;
-        self.stats.settle(Reason::SilentHost, left);
-        self.tell_rest(&host, Reason::SilentHost, self.settings.tell_unscanned, now);
+        self.stats.settle(reason, left);
+        self.tell_rest(&host, reason, self.settings.tell_unscanned, now);
     }
 
     /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict.

@@ -9,6 +9,7 @@ mod budget;
 mod endings;
 mod estimate;
 mod hosts;
+mod neighbours;
 mod observation;
 mod outcomes;
 mod pacing;
@@ -29,12 +30,14 @@ use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use hosts::{Hosts, Turn};
+use neighbours::Neighbours;
 use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use estimate::{Missed, SILENT_US, Timeouts};
 pub use hosts::SILENT_PORTS;
+pub use neighbours::Links;
 pub use pacing::{Controller, Pace, PaceReason, Rate, is_public};
 pub use settings::Settings;
 pub use snapshot::{HostSnapshot, Snapshot};
@@ -107,6 +110,10 @@ const MORE_PROBES: usize = 1_024;
 /// Linux sends a SYN again after one second, and then at whole seconds at most
 /// (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
+/// The kernel sends an attempt at a host on our own link when its address is resolved, or says
+/// after three requests, a second apart, that it is nobody's. Where its table was full at first it
+/// asks with its second SYN, a second later.
+const ASK_US: u64 = 4_200_000;
 /// From so many ports on it matters how fast they go, and ports that answer are asked again to find
 /// that out.
 const CANARIES_FROM: u64 = 16;
@@ -200,6 +207,16 @@ impl Scan {
         let under_way =
             verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
         (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
+    }
+
+    /// Tells what this machine knows of its own links, before anything else.
+    pub fn set_links(&mut self, links: Links) {
+        *self.hosts.neighbours() = Neighbours::new(links);
+    }
+
+    /// Whether it matters just now how full the kernel's neighbour tables are.
+    pub fn uses_neighbours(&self) -> bool {
+        self.hosts.uses_neighbours()
     }
 
     /// What is scanned.
@@ -380,6 +397,7 @@ impl Scan {
     fn begin(&mut self, slot: Slot, now: Time) {
         let probe = &mut self.probes[slot as usize];
         let asks_once = self.rtts.all().is_known() && self.hosts.asks_once(probe.host);
+        let is_asked = self.hosts.is_asked(probe.host);
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
         let (wait_all, wait) = (self.rtts.wait(self.rtts.all()), self.rtts.wait(host.rtt));
@@ -408,10 +426,9 @@ impl Scan {
         } else {
             attempt
         };
-        let timeout_us = self.outages.begin(
-            self.rtts.attempt_us(host.plan.address, host.rtt, which),
-            now,
-        );
+        let attempt_us = self.rtts.attempt_us(host.plan.address, host.rtt, which);
+        let attempt_us = if is_asked { ASK_US } else { attempt_us };
+        let timeout_us = self.outages.begin(attempt_us, now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
@@ -419,6 +436,9 @@ impl Scan {
         self.insert_deadline(slot, now);
         self.stats.in_flight += 1;
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
+        if is_asked {
+            self.hosts.asks(self.probes[slot as usize].host, slot);
+        }
         if is_first_limit {
             // Until then it was too fast for anybody to be heard.
             let ports = self.hosts.start_over();
@@ -465,7 +485,8 @@ impl Scan {
             .map(time_of)
             .filter(|_| !is_full)
             .map(|turn| turn.max(self.paced_until.unwrap_or(turn)));
-        [expires, grows, self.paced_until.or(turns)]
+        let admits = self.hosts.admits_at().filter(|_| !is_full);
+        [expires, grows, admits, self.paced_until.or(turns)]
             .into_iter()
             .flatten()
             .min()

@@ -1,10 +1,10 @@
 //! What an outcome means: for the estimates, for the rates, and for the endpoint, which is tried
 //! again or has its verdict. When a probe's turn comes is not decided here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::estimate::{Ended, LATELY, Outage, network_of};
-use super::hosts::{ASKED_AGAIN, HostId, Suspicion};
+use super::hosts::{ASKED_AGAIN, AskEnded, HostId, Suspicion};
 use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
@@ -28,6 +28,8 @@ const NO_ROUTES: usize = 64;
 const QUIET_US: u64 = 500_000;
 /// So many attempts at an endpoint may be lost to our own speed and not count.
 const MOST_DISCARDS: u8 = 10;
+/// The kernel is asked so often for the neighbour that an attempt is for.
+const MOST_ASKS: u8 = 3;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in
 /// two turns of the loop.
 const LATELY_SILENT: usize = 512;
@@ -103,11 +105,15 @@ impl Scan {
         if let Some(ended) = self.outages.sent(started, now) {
             self.end_outage(ended, now);
         }
+        if outcome == Outcome::NoNeighbour {
+            return self.handle_no_neighbour(slot, now);
+        }
         if outcome == Outcome::Silence
             || (outcome.is_own_silence() && self.hosts.get(id).answered > 0)
         {
             return self.handle_silence(slot, now);
         }
+        self.hosts.ask_ended(id, AskEnded::Resolved);
         let silent = self.count_attempt(slot);
         let seen = self.probes[slot as usize].observation(silent);
         let own_us = now.us_since(started);
@@ -150,6 +156,7 @@ impl Scan {
                 self.conclude(slot, reason, by, Some(own_us), now);
             }
             Outcome::Silence
+            | Outcome::NoNeighbour
             | Outcome::SelfConnected
             | Outcome::PermanentLocal(_)
             | Outcome::TransientLocal(_) => {}
@@ -300,7 +307,7 @@ impl Scan {
 
     /// A host is there. What was held back until that was known is told.
     fn hear(&mut self, id: HostId, rank: u32, now: Time) {
-        if !self.hosts.heard(id, rank) {
+        if !self.hosts.heard(id, Some(rank)) {
             return;
         }
         if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some()
@@ -340,7 +347,7 @@ impl Scan {
         let (plan, attempts) = (host.plan, host.silent_attempts);
         self.stats.held -= held.len() as u64;
         self.stats.settle(reason, held.len() as u64);
-        if reason == Reason::SilentHost && !self.settings.tell_unscanned {
+        if reason.is_nobody() && !self.settings.tell_unscanned {
             return;
         }
         for rank in held {
@@ -367,19 +374,23 @@ impl Scan {
             .filter(|(_, probe)| probe.phase == Phase::InFlight && those(probe));
         let slots: Vec<Slot> = waiting.map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
-            // Not the one whose answer this is.
-            if !self.wheel.holds(slot) {
-                continue;
-            }
-            let probe = &mut self.probes[slot as usize];
-            // At least until now: what is over is over in the next turn.
-            let least_us = now.us_since(probe.started).max(timeout_us);
-            probe.timeout_us = probe
-                .timeout_us
-                .min(u32::try_from(least_us).unwrap_or(u32::MAX));
-            self.wheel.cancel(slot);
-            self.insert_deadline(slot, now);
+            self.shorten_wait(slot, timeout_us, now);
         }
+    }
+
+    fn shorten_wait(&mut self, slot: Slot, timeout_us: u64, now: Time) {
+        // Not the one whose answer this is, and not one that waits for our own link.
+        if !self.wheel.holds(slot) || self.hosts.is_asked(self.probes[slot as usize].host) {
+            return;
+        }
+        let probe = &mut self.probes[slot as usize];
+        // At least until now: what is over is over in the next turn.
+        let least_us = now.us_since(probe.started).max(timeout_us);
+        probe.timeout_us = probe
+            .timeout_us
+            .min(u32::try_from(least_us).unwrap_or(u32::MAX));
+        self.wheel.cancel(slot);
+        self.insert_deadline(slot, now);
     }
 
     fn handle_silence(&mut self, slot: Slot, now: Time) {
@@ -417,6 +428,19 @@ impl Scan {
                 self.count_attempt(slot);
                 return self.give_up_network(slot, now);
             }
+        }
+        if self.hosts.is_vacant(id) {
+            self.count_attempt(slot);
+            return self.give_up_absent(slot, now);
+        }
+        // The kernel has not told whether it was sent at all.
+        if self.hosts.is_asked(id) {
+            let ended = match self.probes[slot as usize].discards {
+                ..MOST_ASKS => AskEnded::Untold,
+                _ => AskEnded::Useless,
+            };
+            self.hosts.ask_ended(id, ended);
+            return self.discard(slot);
         }
         // Nobody may have listened, or it may have been lost to our own speed: then it says
         // nothing, either.
@@ -481,6 +505,56 @@ impl Scan {
             self.no_routes.push_front(network);
         }
         self.settle(slot, Reason::NoLocalRoute, now);
+    }
+
+    /// Somebody on our own link answers for this address, or nobody does. An attempt that waited
+    /// for that is sent just now, or never will be.
+    pub fn handle_neighbour(&mut self, address: IpAddr, is_there: bool, now: Time) {
+        let Some((id, slot)) = self.hosts.asked(address) else {
+            return;
+        };
+        if !self.is_in_flight(slot) {
+            return self.hosts.ask_ended(id, AskEnded::Untold);
+        }
+        let timeout_us = if is_there {
+            self.hosts.ask_ended(id, AskEnded::Resolved);
+            self.hosts.heard(id, None);
+            let host = self.hosts.get(id);
+            let (address, rtt) = (host.plan.address, host.rtt);
+            self.rtts.attempt_us(address, rtt, ATTEMPTS_AT_NOBODY)
+        } else {
+            self.hosts.ask_ended(id, AskEnded::Vacant);
+            0
+        };
+        let lasted_us = now.us_since(self.probes[slot as usize].started);
+        self.shorten_wait(slot, lasted_us + timeout_us, now);
+    }
+
+    /// The kernel's neighbour table was full at some time since the last call: attempts on our own
+    /// links may not have been sent, and nothing on their sockets tells.
+    pub fn handle_neighbours_full(&mut self, now: Time) {
+        if self.hosts.neighbours().are_known() {
+            self.hosts.neighbours().was_full();
+            self.handle_gap(now);
+        }
+    }
+
+    /// This machine found nobody on its link to send the attempt to.
+    fn handle_no_neighbour(&mut self, slot: Slot, now: Time) {
+        let id = self.probes[slot as usize].host;
+        if self.hosts.get(id).answered > 0 || self.hosts.is_resolved(id) {
+            return self.handle_silence(slot, now);
+        }
+        let is_on_link = self.hosts.is_asked(id) || self.hosts.is_vacant(id);
+        if self.hosts.neighbours().are_known() && !is_on_link {
+            // It is the router that is not there.
+            return self.handle_no_route(slot, now);
+        }
+        if self.outages.lasts() {
+            return self.discard(slot);
+        }
+        self.count_attempt(slot);
+        self.give_up_absent(slot, now);
     }
 
     fn note_outages(&mut self) {

@@ -40,6 +40,8 @@ pub struct Stats {
     pub hosts_answering: u64,
     /// Hosts that answered nothing on so many ports that the others were left out.
     pub hosts_silent: u64,
+    /// Addresses on this machine's own links that nobody answers for (ARP, NDP).
+    pub hosts_absent: u64,
     /// Hosts of which everything seems to be open, and still was when asked again: up to
     /// [`MOST_NAMED`](Self::MOST_NAMED).
     pub all_open: Vec<SocketAddr>,
@@ -101,6 +103,7 @@ impl Stats {
             missed: Missed::default(),
             hosts_answering: 0,
             hosts_silent: 0,
+            hosts_absent: 0,
             all_open: Vec::new(),
             hosts_all_open: 0,
             held: 0,
@@ -174,6 +177,7 @@ impl Stats {
         self.missed.expected += part.missed.expected;
         self.missed.high += part.missed.high;
         self.hosts_silent = self.hosts_silent.max(part.hosts_silent);
+        self.hosts_absent = self.hosts_absent.max(part.hosts_absent);
         part.all_open.iter().for_each(|&host| {
             if !self.all_open.contains(&host) {
                 self.host_is_all_open(host);

@@ -635,3 +635,133 @@ fn what_is_under_way_costs_few_bytes() {
         size_of::<hosts::Host>()
     );
 }
+
+/// A link whose table holds `most` unresolved addresses, as Linux keeps one: an attempt at a new
+/// address takes a place or is dropped, and after 3 s nobody has answered for it.
+struct Link {
+    most: usize,
+    hosts: Vec<IpAddr>,
+    /// Addresses that are asked for, and when they turn out to be nobody's.
+    asked: Vec<(IpAddr, u64)>,
+    dropped: u32,
+}
+
+impl Link {
+    /// What an attempt that begins now comes to, and when; `None` for nothing.
+    fn syn(&mut self, address: IpAddr, ms: u64) -> Option<(u64, Outcome)> {
+        if self.hosts.contains(&address) {
+            return Some((ms + 1, Outcome::Refused));
+        }
+        if self.asked.len() == self.most {
+            self.dropped += 1;
+            return None;
+        }
+        self.asked.push((address, ms + 3_000));
+        None
+    }
+
+    /// Addresses that turn out to be nobody's now.
+    fn vacant(&mut self, ms: u64) -> Vec<IpAddr> {
+        let (over, asked) = self.asked.iter().partition(|&&(_, until)| until <= ms);
+        self.asked = asked;
+        let over: Vec<(IpAddr, u64)> = over;
+        over.into_iter().map(|(address, _)| address).collect()
+    }
+}
+
+/// A scan of a /24 on our own link, 25 ports each; how long it took, in milliseconds.
+fn scan_link(link: &mut Link, room: u32) -> (Scan, u64) {
+    let plan = Plan::builder()
+        .target(Target::parse("192.0.2.0/24").unwrap())
+        .ports((1..=25).collect::<PortSet>());
+    let plan = plan.build(&mut |_| unreachable!()).unwrap();
+    let mut scan = Scan::new(plan, Settings::default(), 1_000);
+    scan.set_links(Links {
+        networks: vec![("192.0.2.0".parse().unwrap(), 24)],
+        room: [room, 0],
+        ..Links::default()
+    });
+    let mut outcomes: Vec<(u64, Slot, Outcome)> = Vec::new();
+    for ms in 0..600_000 {
+        while let Some(slot) = scan.poll_expired(at(ms)) {
+            outcomes.retain(|&(_, other, _)| other != slot);
+            scan.handle_outcome(slot, Outcome::Silence, at(ms));
+        }
+        while let Some(connect) = scan.poll_connect(at(ms)) {
+            let outcome = link.syn(connect.endpoint.ip(), ms);
+            outcomes.extend(outcome.map(|(at_ms, outcome)| (at_ms, connect.slot, outcome)));
+        }
+        while scan.poll_event().is_some() {}
+        if scan.is_finished() {
+            return (scan, ms);
+        }
+        scan.check_before_wait(at(ms));
+        let (due, later) = outcomes.into_iter().partition(|&(at_ms, ..)| at_ms <= ms);
+        outcomes = later;
+        let due: Vec<(u64, Slot, Outcome)> = due;
+        for (_, slot, outcome) in due {
+            scan.handle_outcome(slot, outcome, at(ms + 1));
+        }
+        for address in link.vacant(ms + 1) {
+            scan.handle_neighbour(address, false, at(ms + 1));
+        }
+        if std::mem::take(&mut link.dropped) > 0 {
+            scan.handle_neighbours_full(at(ms + 1));
+        }
+    }
+    panic!("it never ends: {:?}", scan.stats());
+}
+
+#[test]
+fn a_link_is_asked_no_faster_than_its_table_has_room() {
+    let hosts: Vec<IpAddr> = [7, 99, 201, 254]
+        .map(|last| [192, 0, 2, last].into())
+        .to_vec();
+    // Others use the second one's table, which is not known at first.
+    for (most, room, least_ms, most_ms) in [(64, 64, 12_000, 15_000), (32, 64, 24_000, 60_000)] {
+        let mut link = Link {
+            most,
+            hosts: hosts.clone(),
+            asked: Vec::new(),
+            dropped: 0,
+        };
+        let (scan, took_ms) = scan_link(&mut link, room);
+        let stats = scan.stats();
+        assert_eq!(stats.with_reason(Reason::ConnRefused), 100, "{stats:?}");
+        assert_eq!(stats.with_reason(Reason::NoNeighbor), 252 * 25, "{stats:?}");
+        assert_eq!((stats.hosts_answering, stats.hosts_absent), (4, 252));
+        assert!(
+            (least_ms..most_ms).contains(&took_ms),
+            "{took_ms} ms where {most} have room, and {room} were said to"
+        );
+    }
+}
+
+#[test]
+fn who_answers_for_its_address_is_there_and_its_silence_is_a_firewalls() {
+    let plan = Plan::builder()
+        .target(Target::parse("192.0.2.0/24").unwrap())
+        .ports((1..=2).collect::<PortSet>());
+    let plan = plan.build(&mut |_| unreachable!()).unwrap();
+    let mut scan = Scan::new(plan, Settings::default(), 1);
+    scan.set_links(Links {
+        networks: vec![("192.0.2.0".parse().unwrap(), 24)],
+        room: [64, 0],
+        ..Links::default()
+    });
+    let first = scan.poll_connect(at(0)).expect("an attempt");
+    assert_eq!(scan.poll_expired(at(2_900)), None, "it may not be sent yet");
+    scan.handle_neighbour(first.endpoint.ip(), true, at(2_900));
+    let mut ms = 2_900;
+    while scan.poll_expired(at(ms)).is_none() {
+        ms += 1;
+    }
+    assert!((3_500..4_200).contains(&ms), "its time begins now: {ms}");
+    scan.handle_outcome(first.slot, Outcome::NoNeighbour, at(ms));
+    scan.check_invariants();
+    assert_eq!(
+        (scan.stats().hosts_absent, scan.stats().settled()),
+        (0, 0),
+        "it has gone since, which says nothing of its ports"
+    );
+}

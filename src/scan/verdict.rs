@@ -65,6 +65,12 @@ macro_rules! reasons {
 }
 
 impl Reason {
+    /// Whether it says that nobody is there to be scanned: nothing was left out.
+    pub fn is_nobody(self) -> bool {
+        use Reason::*;
+        matches!(self, SilentHost | NoNeighbor | NotAHost)
+    }
+
     /// Whether it shows that a host is there. "No such host", in whatever words, shows the
     /// contrary.
     pub fn speaks_for_presence(self) -> bool {
@@ -126,6 +132,8 @@ reasons! {
     LocalError = Unscanned "local-error",
     /// Its host answered nothing on many other ports, so nobody seems to be there.
     SilentHost = Unscanned "silent-host",
+    /// It is on this machine's own link, and nobody there answers for its address (ARP, NDP).
+    NoNeighbor = Unscanned "no-neighbor",
     /// The network stopped answering, and did not come back for as long as was waited.
     NetworkAway = Unscanned "network-away",
     /// The scan was stopped first.
@@ -198,6 +206,9 @@ pub enum Outcome {
     },
     /// Nothing came in time.
     Silence,
+    /// This machine found nobody on its link to send it to (ARP, NDP): the target itself, or the
+    /// router to it.
+    NoNeighbour,
     /// A failure on our own side that may pass.
     TransientLocal(OwnError),
     /// A failure on our own side that will not pass, with a reason whose state is unscanned.

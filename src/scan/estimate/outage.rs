@@ -64,6 +64,11 @@ impl Outages {
         (self.is_out && self.next_beat > now).then_some(self.next_beat)
     }
 
+    /// Whether there is an outage.
+    pub fn lasts(&self) -> bool {
+        self.is_out
+    }
+
     /// An attempt begins, which would be given `timeout_us`. How long it is given.
     pub fn begin(&mut self, timeout_us: u64, now: Time) -> u64 {
         self.next_beat = now.plus_us(BEAT_US);

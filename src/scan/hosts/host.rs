@@ -28,6 +28,21 @@ pub(super) enum Presence {
     Silent,
 }
 
+/// How far it is known whether anybody on our own link answers for its address (ARP, NDP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// It is behind a router, or needs no answer for another reason.
+    Beyond,
+    /// It is on the link and not resolved yet.
+    Unasked,
+    /// An attempt is under way, which the kernel sends when it is resolved.
+    Asked,
+    /// Somebody answers for it.
+    Resolved,
+    /// Nobody does.
+    Vacant,
+}
+
 /// Where a host waits for its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -62,6 +77,9 @@ pub(in crate::scan) struct Host {
     /// Ports taken up that have no verdict yet.
     pub(super) under_way: u32,
     pub(super) presence: Presence,
+    pub(super) link: Link,
+    /// Whether it has a place in the neighbour table.
+    pub(super) has_place: bool,
     pub(super) place: Place,
     /// Ports that answered, those of them that are open, and those that ended silent.
     pub answered: u32,
@@ -121,6 +139,8 @@ impl Host {
             } else {
                 Presence::Unknown
             },
+            link: Link::Beyond,
+            has_place: false,
             place: Place::Away,
             answered: 0,
             open: 0,
@@ -138,7 +158,13 @@ impl Host {
     /// Whether a further port may be taken up: of a host that may not be there not too many at
     /// once.
     pub(super) fn may_take_up(&self) -> bool {
-        self.has_more() && (self.presence != Presence::Unknown || self.under_way < LOOKAHEAD)
+        let most = match (self.link, self.presence) {
+            (Link::Unasked, _) => 1,
+            (Link::Asked | Link::Vacant, _) => 0,
+            (_, Presence::Unknown) => LOOKAHEAD,
+            _ => u32::MAX,
+        };
+        self.has_more() && self.under_way < most
     }
 
     pub(super) fn has_more(&self) -> bool {

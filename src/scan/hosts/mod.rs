@@ -5,10 +5,12 @@
 mod host;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 
 use slab::Slab;
 
 use super::Slot;
+use super::neighbours::Neighbours;
 use super::pacing::Controller;
 use super::settings::Settings;
 use super::snapshot::Snapshot;
@@ -16,7 +18,7 @@ use super::time::Time;
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
 pub(super) use host::{ASKED_AGAIN, Host, Suspicion};
-use host::{NOBODY, Place, Presence};
+use host::{Link, NOBODY, Place, Presence};
 
 /// The number of a host's place.
 pub(super) type HostId = u32;
@@ -61,9 +63,25 @@ pub(super) struct Hosts {
     at_once: usize,
     skips_silent: bool,
     controller: Controller,
+    neighbours: Neighbours,
+    /// Hosts on our own link that an attempt waits for, and its slot.
+    asked: HashMap<IpAddr, (HostId, Slot)>,
     turns: u32,
     /// How many ports it took until hosts first answered, at most.
     latest_first_answer: u32,
+}
+
+/// What came of asking our own link for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskEnded {
+    /// Somebody answers for it.
+    Resolved,
+    /// Nobody does.
+    Vacant,
+    /// The kernel did not tell: its table may have been full. It is to be asked again.
+    Untold,
+    /// The kernel will not tell. Attempts there are like those at any other host.
+    Useless,
 }
 
 /// What a host whose turn it is should do.
@@ -98,6 +116,8 @@ impl Hosts {
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
             skips_silent: settings.skips_silent(plan.order(), plan.addresses()),
             controller: settings.controller,
+            neighbours: Neighbours::default(),
+            asked: HashMap::new(),
             turns: 0,
             latest_first_answer: 0,
         }
@@ -154,7 +174,7 @@ impl Hosts {
         while let Some(id) = self.wheel.pop_expired(now.us / tick_us) {
             self.enqueue(id);
         }
-        self.admit(plan);
+        self.admit(plan, now);
         if takes_up
             && self.turns.is_multiple_of(SILENT_SHARE)
             && !self.queue.is_empty()
@@ -216,6 +236,9 @@ impl Hosts {
         }
         let host = &mut self.slab[id as usize];
         host.place = Place::Away;
+        if host.link == Link::Unasked {
+            host.link = Link::Asked;
+        }
         match turn {
             Turn::Again(slot) => {
                 let next = self.links[slot as usize];
@@ -310,12 +333,20 @@ impl Hosts {
     }
 
     /// Takes further hosts from the plan as long as there is room.
-    fn admit(&mut self, plan: &Plan) {
+    fn admit(&mut self, plan: &Plan, now: Time) {
         while self.next < self.addresses
             && self.active < self.at_once
             && self.slab.len() < HOSTS_KNOWN
         {
-            let host = self.unknown(plan, plan.host(self.next));
+            let mut host = self.unknown(plan, plan.host(self.next));
+            if host.link == Link::Unasked {
+                let address = host.plan.address.ip();
+                if !self.neighbours.has_place(address, now) {
+                    return;
+                }
+                self.neighbours.take(address);
+                host.has_place = true;
+            }
             self.next += 1;
             self.active += 1;
             let id = self.slab.insert(host) as HostId;
@@ -330,12 +361,12 @@ impl Hosts {
         let can_be_overrun =
             host.ports > FEW_PORTS && self.addresses > 1 && !host.address.ip().is_loopback();
         let controller = can_be_overrun.then(|| self.controller.of_host());
-        Host::new(
-            host,
-            plan.chosen_ports(&host),
-            !self.skips_silent,
-            controller,
-        )
+        let is_wanted_anyway = !self.skips_silent;
+        let mut host = Host::new(host, plan.chosen_ports(&host), is_wanted_anyway, controller);
+        if self.neighbours.needs_place(host.plan.address.ip()) {
+            host.link = Link::Unasked;
+        }
+        host
     }
 
     /// Goes on where a snapshot was taken; says whether it was one of this plan.
@@ -351,7 +382,11 @@ impl Hosts {
         let fits = hosts.len() == snapshot.hosts.len()
             && places.len() == hosts.len()
             && self.next <= self.addresses;
-        for host in hosts {
+        for mut host in hosts {
+            if host.link == Link::Unasked {
+                self.neighbours.take(host.plan.address.ip());
+                host.has_place = true;
+            }
             self.active += usize::from(host.presence != Presence::Silent && host.has_more());
             let id = self.slab.insert(host) as HostId;
             self.place(id);
@@ -389,15 +424,16 @@ impl Hosts {
         }
     }
 
-    /// Something answered for the host, at the port of this rank. Whether that is news: then what
-    /// was silent before is silent on a host that is there.
-    pub fn heard(&mut self, id: HostId, rank: u32) -> bool {
+    /// Something answered for the host: its port of this rank, or none, if that is only known from
+    /// its link. Whether that is news: then what was silent before is silent on a host that is
+    /// there.
+    pub fn heard(&mut self, id: HostId, rank: Option<u32>) -> bool {
         let host = &mut self.slab[id as usize];
         let was = std::mem::replace(&mut host.presence, Presence::Present);
         if was == Presence::Present {
             return false;
         }
-        if rank + 1 > self.latest_first_answer {
+        if let Some(rank) = rank.filter(|&rank| rank + 1 > self.latest_first_answer) {
             self.latest_first_answer = rank + 1;
             self.reconsider();
         }
@@ -470,9 +506,69 @@ impl Hosts {
                     .is_some_and(|ports| host.plan.ports > ports))
     }
 
+    /// Whether an attempt at this host waits for somebody on our own link to answer for its
+    /// address.
+    pub fn is_asked(&self, id: HostId) -> bool {
+        self.get(id).link == Link::Asked
+    }
+
+    /// Whether somebody on our own link was found to answer for its address.
+    pub fn is_resolved(&self, id: HostId) -> bool {
+        self.get(id).link == Link::Resolved
+    }
+
+    /// Whether nobody on our own link answers for the host's address.
+    pub fn is_vacant(&self, id: HostId) -> bool {
+        self.get(id).link == Link::Vacant
+    }
+
+    /// The attempt that waits for it is the one at `slot`.
+    pub fn asks(&mut self, id: HostId, slot: Slot) {
+        let address = self.get(id).plan.address.ip();
+        self.asked.insert(address, (id, slot));
+    }
+
+    /// The host at an address that an attempt waits for, and its slot.
+    pub fn asked(&self, address: IpAddr) -> Option<(HostId, Slot)> {
+        self.asked.get(&address).copied()
+    }
+
+    /// The link was asked for this host, if it was, and that came to this.
+    pub fn ask_ended(&mut self, id: HostId, ended: AskEnded) {
+        let host = &mut self.slab[id as usize];
+        if !matches!(host.link, Link::Asked | Link::Vacant) {
+            return;
+        }
+        self.asked.remove(&host.plan.address.ip());
+        host.link = match ended {
+            AskEnded::Resolved => Link::Resolved,
+            AskEnded::Vacant => Link::Vacant,
+            AskEnded::Untold => Link::Unasked,
+            AskEnded::Useless => Link::Beyond,
+        };
+        self.place(id);
+    }
+
+    /// The kernel's table of neighbours.
+    pub fn neighbours(&mut self) -> &mut Neighbours {
+        &mut self.neighbours
+    }
+
+    /// Whether hosts have places in it.
+    pub fn uses_neighbours(&self) -> bool {
+        self.neighbours.are_used()
+    }
+
+    /// When a host can be taken from the plan that has to wait for a place in that table.
+    pub fn admits_at(&self) -> Option<Time> {
+        let may_admit = self.next < self.addresses && self.active < self.at_once;
+        self.neighbours.frees_at().filter(|_| may_admit)
+    }
+
     /// A port of the host has its verdict. Whether the host is done with, and is to be
     /// [removed](Self::remove).
     pub fn settled(&mut self, id: HostId) -> bool {
+        self.ask_ended(id, AskEnded::Untold);
         let threshold = self.silent_after();
         let host = &mut self.slab[id as usize];
         host.under_way -= 1;
@@ -492,10 +588,19 @@ impl Hosts {
         self.slab[id as usize].is_done()
     }
 
-    /// Forgets a host.
-    pub fn remove(&mut self, id: HostId) -> Host {
+    /// Forgets a host, be it in the middle of its ports.
+    pub fn remove(&mut self, id: HostId, now: Time) -> Host {
         self.silent.retain(|&other| other != id);
-        self.slab.remove(id as usize)
+        let host = self.slab.remove(id as usize);
+        if host.link == Link::Asked {
+            self.asked.remove(&host.plan.address.ip());
+        }
+        self.active -= usize::from(host.presence != Presence::Silent && host.has_more());
+        if host.has_place {
+            let (address, was_resolved) = (host.plan.address.ip(), host.link == Link::Resolved);
+            self.neighbours.leave(address, was_resolved, now);
+        }
+        host
     }
 
     /// A silent host whose turns are over: others need its place, or nobody else is left.

@@ -1,0 +1,424 @@
+//! What the kernel says of this machine's links (rtnetlink(7)): which networks need no router, how
+//! full the neighbour tables are, who answers for an address. An ordinary user may ask all of it,
+//! in containers too. It asks and translates; what follows is decided in [`scan`](crate::scan).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use netlink_packet_core::{
+    Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, Parseable,
+};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::socket::SocketOptions;
+use crate::scan::{Links, Scan, Time};
+
+/// Tells of neighbours while a scan runs.
+#[derive(Debug)]
+pub(super) struct LinkMonitor {
+    socket: Socket,
+    /// How often each table was full so far.
+    fulls: HashMap<String, u64>,
+}
+
+/// What the kernel says of one table of neighbours.
+#[derive(Debug, Default)]
+struct Table {
+    name: String,
+    most: u32,
+    entries: u32,
+    fulls: u64,
+}
+
+/// The part of a table that is left to others.
+const OTHERS_DIVISOR: u32 = 8;
+/// Most of a table may be entries that the kernel replaces at once: no less than this part of it is
+/// tried, and if it was full then, that is noticed.
+const LEAST_DIVISOR: u32 = 4;
+/// Where the kernel does not say how large its tables are: half of what Linux has by default.
+const UNKNOWN_ROOM: u32 = 512;
+/// Room for what a burst of neighbours makes the kernel tell (it tells if even that is too little).
+const RECEIVE_BYTES: usize = 1 << 20;
+/// The longest message that the kernel sends (NLMSG_GOODSIZE is a page; dumps come in up to 32
+/// KiB).
+const MESSAGE_BYTES: usize = 32 * 1024;
+
+/// What this machine's links are, as sockets with these options see them.
+///
+/// # Errors
+/// Without netlink (a sandbox may forbid it) what the system says; then nothing is known.
+pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    // The kernel answers within the call that asks.
+    socket.set_non_blocking(true)?;
+    let mut tables = Vec::new();
+    // Some sandboxes know links and routes, but no tables.
+    let _ = dump(
+        &socket,
+        libc::RTM_GETNEIGHTBL,
+        &NeighbourTableMessage::default(),
+        |payload| {
+            tables.extend(table(payload));
+        },
+    );
+    let mut resolved = Vec::new();
+    let mut spare = [0; 2];
+    dump(
+        &socket,
+        libc::RTM_GETNEIGH,
+        &NeighbourMessage::default(),
+        |payload| {
+            let Some((address, state, _)) = neighbour(payload) else {
+                return;
+            };
+            if state == NeighbourState::Failed {
+                spare[usize::from(address.is_ipv6())] += 1;
+            } else if is_resolved(state) {
+                resolved.push(address);
+            }
+        },
+    )?;
+    let mut without_neighbours = Vec::new();
+    dump(
+        &socket,
+        libc::RTM_GETLINK,
+        &LinkMessage::default(),
+        |payload| {
+            if let Ok(link) = LinkHeader::parse(payload)
+                && link
+                    .flags
+                    .intersects(LinkFlags::Noarp | LinkFlags::Loopback)
+            {
+                without_neighbours.push(link.index);
+            }
+        },
+    )?;
+    let mut links = Links::default();
+    dump(
+        &socket,
+        libc::RTM_GETROUTE,
+        &RouteMessage::default(),
+        |payload| {
+            let Ok(route) = RouteMessage::parse(payload) else {
+                return;
+            };
+            links.known.extend(own_address(&route));
+            let on_link = direct(&route).filter(|(_, device)| !without_neighbours.contains(device));
+            links.networks.extend(on_link.map(|(network, _)| network));
+        },
+    )?;
+    let device = options.device.as_deref().and_then(index_of);
+    let is_asked_there = |&(network, bits): &(IpAddr, u8)| {
+        let inside = first_host(network, bits);
+        asks_directly(&socket, inside, options, device).unwrap_or(true)
+    };
+    links.networks.retain(is_asked_there);
+    links.networks.sort_unstable();
+    links.networks.dedup();
+    links.known.extend(resolved);
+    links.room = [("arp_cache", 0), ("ndisc_cache", 1)].map(|(name, family)| {
+        let table = tables.iter().find(|table| table.name == name);
+        table.map_or(UNKNOWN_ROOM, |table| room(table, spare[family]))
+    });
+    Ok(links)
+}
+
+/// How many more addresses a table can hold, of which so many entries can be replaced.
+fn room(table: &Table, spare: u32) -> u32 {
+    let used = table.entries.saturating_sub(spare);
+    let free = (table.most - table.most / OTHERS_DIVISOR).saturating_sub(used);
+    free.max(table.most / LEAST_DIVISOR)
+}
+
+impl LinkMonitor {
+    /// Has the poll tell when there is something to [`take`](Self::take).
+    pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        socket.add_membership(libc::RTNLGRP_NEIGH)?;
+        // As much as this user may have; that too much has come is told, too.
+        let _ = socket.set_rx_buf_sz(RECEIVE_BYTES as libc::c_int);
+        socket.set_non_blocking(true)?;
+        registry.register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            token,
+            Interest::READABLE,
+        )?;
+        Ok(LinkMonitor {
+            socket,
+            fulls: HashMap::new(),
+        })
+    }
+
+    /// Asks how full the tables are; the answer comes through the poll.
+    pub fn ask(&self) {
+        let message = NeighbourTableMessage::default();
+        // One that fails is made up for by the next.
+        let _ = self.socket.send_to(
+            &request(libc::RTM_GETNEIGHTBL, NLM_F_DUMP, &message),
+            &SocketAddr::new(0, 0),
+            0,
+        );
+    }
+
+    /// Tells the scan what the kernel has told.
+    pub fn take(&mut self, scan: &mut Scan, now: Time) {
+        let mut buffer = vec![0; MESSAGE_BYTES];
+        loop {
+            match self.socket.recv(&mut &mut buffer[..], 0) {
+                Ok(length) => self.told(&buffer[..length], scan, now),
+                // More came than there was room for: look at all that is there.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.ask_all(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn ask_all(&self) {
+        let message = NeighbourMessage::default();
+        let _ = self.socket.send_to(
+            &request(libc::RTM_GETNEIGH, NLM_F_DUMP, &message),
+            &SocketAddr::new(0, 0),
+            0,
+        );
+    }
+
+    fn told(&mut self, bytes: &[u8], scan: &mut Scan, now: Time) {
+        for (kind, payload) in messages(bytes) {
+            match kind {
+                libc::RTM_NEWNEIGH => {
+                    let Some((address, state, _)) = neighbour(payload) else {
+                        continue;
+                    };
+                    if is_resolved(state) || state == NeighbourState::Failed {
+                        scan.handle_neighbour(address, is_resolved(state), now);
+                    }
+                }
+                libc::RTM_NEWNEIGHTBL => {
+                    let Some(table) = table(payload) else {
+                        continue;
+                    };
+                    let before = self.fulls.insert(table.name, table.fulls);
+                    if before.is_some_and(|before| before < table.fulls) {
+                        scan.handle_neighbours_full(now);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_resolved(state: NeighbourState) -> bool {
+    use NeighbourState::*;
+    matches!(state, Reachable | Stale | Delay | Probe | Permanent | Noarp)
+}
+
+/// A request's bytes.
+fn request(kind: u16, flags: u16, message: &impl Emitable) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.length = (size_of::<libc::nlmsghdr>() + message.buffer_len()) as u32;
+    header.message_type = kind;
+    header.flags = NLM_F_REQUEST | flags;
+    let mut bytes = vec![0; header.length as usize];
+    header.emit(&mut bytes);
+    message.emit(&mut bytes[header.buffer_len()..]);
+    bytes
+}
+
+/// The messages in what was received: kind and payload.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let packet = NetlinkBuffer::new_checked(bytes).ok()?;
+        let length = packet.length() as usize;
+        let (kind, payload) = (packet.message_type(), &bytes[..length]);
+        // Each begins at a multiple of four (NLMSG_ALIGN).
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, &payload[size_of::<libc::nlmsghdr>()..]))
+    })
+}
+
+/// Asks for all there is, and hands on the payload of each message that comes.
+fn dump(
+    socket: &Socket,
+    kind: u16,
+    message: &impl Emitable,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    socket.send_to(
+        &request(kind, NLM_F_DUMP, message),
+        &SocketAddr::new(0, 0),
+        0,
+    )?;
+    let mut buffer = vec![0; MESSAGE_BYTES];
+    loop {
+        let length = socket.recv(&mut &mut buffer[..], 0)?;
+        for (kind, payload) in messages(&buffer[..length]) {
+            match i32::from(kind) {
+                libc::NLMSG_DONE => return Ok(()),
+                libc::NLMSG_ERROR => return Err(io::ErrorKind::Unsupported.into()),
+                _ => each(payload),
+            }
+        }
+    }
+}
+
+fn table(payload: &[u8]) -> Option<Table> {
+    let message = NeighbourTableMessage::parse(payload).ok()?;
+    let mut table = Table::default();
+    for attribute in message.attributes {
+        match attribute {
+            NeighbourTableAttribute::Name(name) => table.name = name,
+            NeighbourTableAttribute::Threshold3(most) => table.most = most,
+            NeighbourTableAttribute::Config(config) => table.entries = config.entries,
+            NeighbourTableAttribute::Stats(stats) => table.fulls = stats.table_fulls,
+            _ => {}
+        }
+    }
+    // Each device has a message of its own, which has only parameters.
+    (table.most > 0).then_some(table)
+}
+
+/// A neighbour's address, its state, and its hardware address if it has one.
+fn neighbour(payload: &[u8]) -> Option<(IpAddr, NeighbourState, Option<Vec<u8>>)> {
+    let message = NeighbourMessage::parse(payload).ok()?;
+    let mut address = None;
+    let mut hardware = None;
+    for attribute in message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::from(v4));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::from(v6));
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => hardware = Some(bytes),
+            _ => {}
+        }
+    }
+    Some((address?, message.header.state, hardware))
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+fn destination(route: &RouteMessage) -> Option<IpAddr> {
+    let unspecified: IpAddr = match route.header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    let given = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => plain(address),
+            _ => None,
+        });
+    Some(given.unwrap_or(unspecified))
+}
+
+/// This machine's own address, if that is what the route leads to.
+fn own_address(route: &RouteMessage) -> Option<IpAddr> {
+    let is_own = matches!(
+        route.header.kind,
+        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast
+    );
+    destination(route).filter(|_| is_own)
+}
+
+/// The network that a route leads to without a router, and the device.
+fn direct(route: &RouteMessage) -> Option<((IpAddr, u8), u32)> {
+    if route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut device = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => device = Some(*index),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    let network = (destination(route)?, route.header.destination_prefix_length);
+    Some((network, device?))
+}
+
+/// An address in a network that may be a host's.
+fn first_host(network: IpAddr, bits: u8) -> IpAddr {
+    match network {
+        IpAddr::V4(v4) if bits < 31 => Ipv4Addr::from(u32::from(v4) | 1).into(),
+        IpAddr::V6(v6) if bits < 127 => Ipv6Addr::from(u128::from(v6) | 1).into(),
+        other => other,
+    }
+}
+
+/// Whether sockets with these options reach an address without a router: policy rules may send them
+/// elsewhere. `None` where the kernel does not say.
+fn asks_directly(
+    socket: &Socket,
+    address: IpAddr,
+    options: &SocketOptions,
+    device: Option<u32>,
+) -> Option<bool> {
+    let (family, bits, source) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32, options.source_v4.map(IpAddr::from)),
+        IpAddr::V6(_) => (
+            AddressFamily::Inet6,
+            128,
+            options.source_v6.map(IpAddr::from),
+        ),
+    };
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family,
+        destination_prefix_length: bits,
+        source_prefix_length: source.map_or(0, |_| bits),
+        ..RouteHeader::default()
+    };
+    message
+        .attributes
+        .push(RouteAttribute::Destination(address.into()));
+    let source = source.map(|source| RouteAttribute::Source(source.into()));
+    message.attributes.extend(source);
+    message.attributes.extend(device.map(RouteAttribute::Oif));
+    let bytes = request(libc::RTM_GETROUTE, 0, &message);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).ok()?;
+    let mut buffer = vec![0; MESSAGE_BYTES];
+    let length = socket.recv(&mut &mut buffer[..], 0).ok()?;
+    let (kind, payload) = messages(&buffer[..length]).next()?;
+    if kind != libc::RTM_NEWROUTE {
+        return Some(false);
+    }
+    let route = RouteMessage::parse(payload).ok()?;
+    // Our own address answers as well: it is on the link.
+    Some(direct(&route).is_some() || own_address(&route).is_some())
+}
+
+fn index_of(device: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(device).ok()?;
+    // SAFETY: the name is a C string that outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index > 0).then_some(index)
+}

@@ -1,0 +1,184 @@
+//! The neighbour table of this machine, as a resource: who is on its own links has to be resolved
+//! (ARP, NDP) before anything can be sent there, and the kernel has places for only so many. It
+//! knows addresses, places and times, no host and no probe.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
+
+use super::time::Time;
+
+/// What this machine knows of its own links when a scan begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// The networks that need no router, each as an address and the length of its prefix in bits.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// Addresses there that need no place: this machine's own, and those that are resolved.
+    pub known: HashSet<IpAddr>,
+    /// How many further addresses the kernel's tables have room for: IPv4's, and IPv6's.
+    pub room: [u32; 2],
+}
+
+impl Links {
+    /// Whether an address is on a link of this machine and not resolved yet.
+    fn has_unknown(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|&net| contains(net, address)) && !self.known.contains(&address)
+    }
+}
+
+fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
+    let differ = match (network, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(u32::from(a) ^ u32::from(b)) << 96,
+        (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) ^ u128::from(b),
+        _ => return false,
+    };
+    differ.leading_zeros() >= bits.into()
+}
+
+/// Places in the kernel's tables: one for each address from its first attempt until the kernel may
+/// use the place again.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    links: Links,
+    tables: [Table; 2],
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    room: u32,
+    taken: u32,
+    /// When places that nobody needs any more can be used again, the next one first.
+    lingering: VecDeque<Time>,
+}
+
+/// An entry that was resolved cannot be replaced for this long (`neigh_forced_gc`).
+const LINGER_US: u64 = 5_000_000;
+/// Room for no fewer than this, however full the table seems.
+const LEAST_ROOM: u32 = 16;
+
+impl Neighbours {
+    pub fn new(links: Links) -> Self {
+        let table = |room: u32| Table {
+            room: room.max(LEAST_ROOM),
+            ..Table::default()
+        };
+        Neighbours {
+            tables: links.room.map(table),
+            links,
+        }
+    }
+
+    /// Whether an address needs a place.
+    pub fn needs_place(&self, address: IpAddr) -> bool {
+        self.links.has_unknown(address)
+    }
+
+    /// Whether it is known which networks are on a link of this machine.
+    pub fn are_known(&self) -> bool {
+        !self.links.networks.is_empty()
+    }
+
+    /// Whether places are in use.
+    pub fn are_used(&self) -> bool {
+        self.tables.iter().any(|table| table.taken > 0)
+    }
+
+    fn table(&mut self, address: IpAddr) -> &mut Table {
+        &mut self.tables[usize::from(address.is_ipv6())]
+    }
+
+    /// Whether there is a place for an address.
+    pub fn has_place(&mut self, address: IpAddr, now: Time) -> bool {
+        let table = self.table(address);
+        while table.lingering.front().is_some_and(|&at| at <= now) {
+            table.lingering.pop_front();
+            table.taken -= 1;
+        }
+        table.taken < table.room
+    }
+
+    /// When a place will be free in a table that has none now, without anything else happening.
+    pub fn frees_at(&self) -> Option<Time> {
+        let full = self.tables.iter().filter(|table| table.taken >= table.room);
+        full.filter_map(|table| table.lingering.front().copied())
+            .min()
+    }
+
+    pub fn take(&mut self, address: IpAddr) {
+        self.table(address).taken += 1;
+    }
+
+    /// An address is done with. Where nobody answered for it, its place is free.
+    pub fn leave(&mut self, address: IpAddr, was_resolved: bool, now: Time) {
+        let table = self.table(address);
+        if was_resolved {
+            table.lingering.push_back(now.plus_us(LINGER_US));
+        } else {
+            table.taken -= 1;
+        }
+    }
+
+    /// A table was full all the same: others use it, too.
+    pub fn was_full(&mut self) {
+        for table in &mut self.tables {
+            table.room = (table.room / 2).max(LEAST_ROOM);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn neighbours(room: u32) -> Neighbours {
+        Neighbours::new(Links {
+            networks: vec![(ip("192.0.2.128"), 25), (ip("2001:db8::"), 64)],
+            known: HashSet::from([ip("192.0.2.129")]),
+            room: [room, room],
+        })
+    }
+
+    #[test]
+    fn addresses_on_a_link_are_told_from_others() {
+        for (address, needs) in [
+            ("192.0.2.127", false),
+            ("192.0.2.128", true),
+            ("192.0.2.129", false),
+            ("192.0.2.255", true),
+            ("2001:db8::ffff", true),
+            ("2001:db8:0:1::", false),
+        ] {
+            assert_eq!(neighbours(1).needs_place(ip(address)), needs, "{address}");
+        }
+        assert!(contains((ip("0.0.0.0"), 0), ip("203.0.113.9")));
+    }
+
+    #[test]
+    fn places_are_taken_and_come_back() {
+        let at = |ms: u64| Time::from_us(ms * 1_000);
+        let (mut table, one, other) = (neighbours(LEAST_ROOM), ip("192.0.2.130"), ip("2001:db8::"));
+        (0..LEAST_ROOM).for_each(|_| table.take(one));
+        assert!(!table.has_place(one, at(0)));
+        assert!(table.has_place(other, at(0)), "IPv6 has its own table");
+        assert_eq!(table.frees_at(), None, "nobody has left");
+        table.leave(one, false, at(3_000));
+        assert!(table.has_place(one, at(3_000)), "nobody was there");
+        table.take(one);
+        table.leave(one, true, at(4_000));
+        assert_eq!(table.frees_at(), Some(at(9_000)));
+        assert!(!table.has_place(one, at(8_999)));
+        assert!(table.has_place(one, at(9_000)));
+    }
+
+    #[test]
+    fn a_table_that_was_full_is_used_less() {
+        let mut table = neighbours(100);
+        table.was_full();
+        assert_eq!(table.tables[0].room, 50);
+        (0..10).for_each(|_| table.was_full());
+        assert_eq!(table.tables[0].room, LEAST_ROOM);
+    }
+}
