@@ -2,8 +2,7 @@
 //! scanners, and as the plan grows. Everything happens in a network namespace of its own.
 //!
 //!     cargo bench --bench floor                       closed, silent, start, peers
-//!     cargo bench --bench floor -- growth enumerate   longer ones: ten million endpoints, 10^9
-//!     indices
+//!     cargo bench --bench floor -- growth enumerate   ten million endpoints, 10^9 indices: longer
 //!
 //! All numbers of one line come from interleaved rounds of one run, so their ratios mean something
 //! on a noisy machine; the numbers alone mean little. CPU is user + system of the whole process,
@@ -15,17 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use portreeve::plan::{Order, Plan, PortSet, Target};
+use simulator::namespace;
+use simulator::tun::TunNetwork;
 use socket2::{Domain, Socket, Type};
-
-#[allow(dead_code)]
-#[path = "../tests/support/namespace.rs"]
-mod namespace;
-#[allow(dead_code)]
-#[path = "../tests/support/network.rs"]
-mod network;
-#[allow(dead_code)]
-#[path = "../tests/support/town.rs"]
-mod town;
 
 const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
 const ALL_PORTS: u32 = 65_535;
@@ -229,7 +220,7 @@ fn connects_and_disconnects(at_once: u32) -> i64 {
 }
 
 fn silent(rounds: usize) {
-    network::Network::silent();
+    TunNetwork::silent();
     const AT_ONCE: u32 = 19_000;
     let arguments = format!("10.9.1.2 -p- -q --timeout 900ms --max-retries 0 --max-fds {AT_ONCE}");
     compare(

@@ -1,12 +1,12 @@
 //! Whole scans of simulated networks, in real time and with real sockets: portreeve beside the
 //! scanners that are installed. Each run has a network namespace of its own, with a TUN device and
-//! a town behind it (`tests/support/town.rs`).
+//! a simulated network behind it (`tests/simulator`). After `cargo bench --bench town`:
 //!
-//!     cargo bench --bench town                          the five networks that scanners are
-//!     compared on cargo bench --bench town -- all                   all of them cargo bench
-//!     --bench town -- "very narrow" 7       one, with another seed cargo bench --bench town --
-//!     "drawn narrow" 7      one of those drawn at random (`tests/support/drawn.rs`) cargo bench
-//!     --bench town -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
+//!                          the five networks that scanners are compared on
+//!     -- all               all of them
+//!     -- "very narrow" 7   one, with another seed
+//!     -- "drawn narrow" 7  one of those drawn at random
+//!     -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
 //!
 //! The last form runs any command in the network, to try things by hand; `run sh` gives a shell.
 //! Times are wall time, start and end of the process included; how far to trust them depends on
@@ -20,20 +20,11 @@ use std::time::Instant;
 use portreeve::plan::{Plan, PortSet, Target};
 use serde_json::Value;
 
-#[path = "../tests/support/drawn.rs"]
-mod drawn;
-#[allow(dead_code)]
-#[path = "../tests/support/namespace.rs"]
-mod namespace;
-#[allow(dead_code)]
-#[path = "../tests/support/network.rs"]
-mod network;
-#[allow(dead_code)]
-#[path = "../tests/support/town.rs"]
-mod town;
-
-use drawn::{KINDS, drawn};
-use town::{COMPARED, OTHERS, Scenario, Town, Truth};
+use simulator::drawn::{KINDS, drawn};
+use simulator::namespace;
+use simulator::network::{SimNetwork, Truth};
+use simulator::scenario::{self, COMPARED, OTHERS, Scenario};
+use simulator::tun::TunNetwork;
 
 const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
 /// A scanner that takes longer is ended.
@@ -91,7 +82,7 @@ fn named(name: &str, seed: u64) -> Option<Scenario> {
             .iter()
             .find(|kind| kind.0 == name)
             .map(|kind| drawn(kind, seed)),
-        None => town::named(name).copied(),
+        None => scenario::named(name).copied(),
     }
 }
 
@@ -112,10 +103,11 @@ fn compare(name: &str, seed: &str) {
     }
 }
 
-fn start(scenario: &Scenario, seed: u64) -> (Town, network::Network) {
+fn start(scenario: &Scenario, seed: u64) -> (SimNetwork, TunNetwork) {
     namespace::enter().expect("a network namespace, which needs root or user namespaces");
-    let town = Town::new(*scenario, seed);
-    (town.clone(), network::Network::town(town))
+    let simulated = SimNetwork::new(*scenario, seed);
+    let network = TunNetwork::simulated(simulated.clone());
+    (simulated, network)
 }
 
 fn by_hand(scenario: &Scenario, seed: u64, command: &[&str]) {
@@ -139,7 +131,7 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
         ),
         _ => format!("rustscan -a {targets} -r {ports} -g --no-banner"),
     };
-    let (town, network) = start(scenario, seed);
+    let (simulated, network) = start(scenario, seed);
     let began = Instant::now();
     let output = Command::new("timeout")
         .arg(LONGEST_S)
@@ -165,7 +157,7 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
         .expect("a plan");
     let open: HashSet<SocketAddr> = plan
         .endpoints()
-        .filter(|&endpoint| town.truth(endpoint) == Truth::Open)
+        .filter(|&endpoint| simulated.truth(endpoint) == Truth::Open)
         .collect();
     let hit = found.intersection(&open).count();
     println!(

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use simulator::namespace::{in_namespace, skip};
 use support::command::{Ran, end_record, json_lines, portreeve, ran, run};
-use support::namespace::{in_namespace, skip};
 
 /// The command with the settings of this home folder.
 fn at_home(home: &Path, arguments: &str) -> Command {

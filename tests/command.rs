@@ -11,12 +11,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use simulator::namespace::in_namespace;
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{
     Ran, end_record, json_lines, portreeve, ran, run, run_in, signal, wait, with_descriptor_limit,
     with_signal,
 };
-use support::namespace::in_namespace;
-use support::network::{Network, Reply};
 
 /// A port of 127.0.0.1 with a listener, as long as the listener lives.
 fn listener() -> (TcpListener, u16) {
@@ -457,7 +457,7 @@ fn too_few_descriptors_to_begin_with_are_said() {
 #[test]
 fn an_interrupted_scan_adds_up() {
     in_namespace("an_interrupted_scan_adds_up", || {
-        let _network = Network::start(|_, port| {
+        let _network = TunNetwork::start(|_, port| {
             if port < 50 {
                 Reply::Accept
             } else {
@@ -501,7 +501,7 @@ fn a_stopped_process_takes_its_answers_when_it_goes_on() {
         "a_stopped_process_takes_its_answers_when_it_goes_on",
         || {
             let delay = Duration::from_millis(300);
-            let network = Network::with_delays(move |_, port| {
+            let network = TunNetwork::with_delays(move |_, port| {
                 (
                     if port % 2 == 0 {
                         Reply::Accept
@@ -558,7 +558,7 @@ fn a_report_that_fails_does_not_walk_the_rest_of_a_large_plan() {
 #[test]
 fn two_signals_close_together_lose_no_report() {
     in_namespace("two_signals_close_together_lose_no_report", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         for (first, second) in [
             (libc::SIGTERM, libc::SIGTERM),
             (libc::SIGHUP, libc::SIGHUP),
@@ -695,7 +695,7 @@ fn every_format_at_once_agrees() {
 #[test]
 fn progress_is_told_when_asked_and_not_otherwise() {
     in_namespace("progress_is_told_when_asked_and_not_otherwise", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         let arguments = "10.9.1.2 -p 1-100 --timeout 60 --json";
         let mut child = portreeve(arguments)
             .stdout(Stdio::piped())
@@ -725,7 +725,7 @@ fn progress_is_told_when_asked_and_not_otherwise() {
 #[test]
 fn a_scan_is_slowed_down_while_it_runs() {
     in_namespace("a_scan_is_slowed_down_while_it_runs", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         let arguments = "10.9.1.2 -p 1-100 --timeout 60 --max-rate 100 --json";
         let mut child = portreeve(arguments)
             .stdout(Stdio::piped())

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use simulator::namespace::{in_namespace, skip};
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{portreeve, run, signal, wait};
-use support::namespace::{in_namespace, skip};
-use support::network::{Network, Reply};
 
 /// What a reader prints, and whether it is content.
 fn read_by(folder: &Path, program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -35,8 +35,8 @@ fn told_by(folder: &Path, program: &str, arguments: &[&str]) -> String {
 }
 
 /// A host with open and closed ports, one whose firewall says no, and one that is silent.
-fn network() -> Network {
-    Network::start(|to, port| match (to.to_string().as_str(), port) {
+fn network() -> TunNetwork {
+    TunNetwork::start(|to, port| match (to.to_string().as_str(), port) {
         ("10.9.1.2", 22 | 80 | 443) => Reply::Accept,
         ("10.9.1.2", _) => Reply::Refuse,
         ("10.9.1.3", _) => Reply::Icmp(3, 13),

@@ -5,9 +5,9 @@ mod support;
 use std::io::{Read, Seek};
 use std::process::{Child, Command};
 
+use simulator::namespace::{in_namespace, skip};
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{end_record, portreeve, ran, signal, wait};
-use support::namespace::{in_namespace, skip};
-use support::network::{Network, Reply};
 
 /// All system calls of a run, from `strace -c`, and what it printed.
 fn counted(arguments: &str) -> (f64, String) {
@@ -47,7 +47,7 @@ fn three_system_calls_a_refused_port_and_two_a_silent_attempt() {
     in_namespace(
         "three_system_calls_a_refused_port_and_two_a_silent_attempt",
         || {
-            let _network = Network::start(|to, _| {
+            let _network = TunNetwork::start(|to, _| {
                 if to.to_string().ends_with(".2") {
                     Reply::Refuse
                 } else {
@@ -109,7 +109,7 @@ const AT_MOST_KIB: u64 = 6_144;
 )]
 fn six_megabytes_hold_any_scan() {
     in_namespace("six_megabytes_hold_any_scan", || {
-        Network::silent();
+        TunNetwork::silent();
         stays_small("10.9.1.2 -p- --json --max-fds 19000", Some(19_000));
         stays_small(
             "10.9.1.2 -p- --json --max-fds 19000 --max-retries 0 --timeout 2s",

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use simulator::namespace::{in_namespace, skip};
 use support::command::{end_record, json_lines, portreeve, run};
-use support::namespace::{in_namespace, skip};
 
 /// A scan of some seconds in all, so that a task can be killed in its midst.
 const SCAN: &str = "127.0.0.1-4 -p 1-2000 --show open,closed --max-rate 250";

@@ -10,8 +10,8 @@ mod support;
 use std::thread;
 
 use portreeve::scan::Settings;
-use support::drawn::{KINDS, Kind, drawn};
-use support::town::CAP;
+use simulator::drawn::{KINDS, Kind, drawn};
+use simulator::scenario::CAP;
 use support::virtual_time::play;
 
 const NETWORKS: u64 = 100;

@@ -7,9 +7,9 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use simulator::namespace::in_namespace;
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{Ran, json_lines, portreeve, run, signal, wait};
-use support::namespace::in_namespace;
-use support::network::{Network, Reply};
 
 #[test]
 fn without_a_target_it_shows_something_true() {
@@ -123,7 +123,7 @@ fn descriptors_that_others_take_cost_time_and_change_no_answer() {
 #[test]
 fn a_limit_that_changes_the_answer_is_called_out() {
     in_namespace("a_limit_that_changes_the_answer_is_called_out", || {
-        let _network = Network::with_delays(|_, _| (Reply::Accept, Duration::from_millis(300)));
+        let _network = TunNetwork::with_delays(|_, _| (Reply::Accept, Duration::from_millis(300)));
         let arguments =
             "experiment 10.9.1.2 -p 1-10 --max-retries 0 --sweep timeout=50ms,2s --repeat 1";
         let Ran { code, stdout, .. } = run(portreeve(arguments));
@@ -146,7 +146,7 @@ fn a_limit_that_changes_the_answer_is_called_out() {
 #[test]
 fn ctrl_c_keeps_what_was_measured() {
     in_namespace("ctrl_c_keeps_what_was_measured", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         let folder = tempfile::tempdir().expect("a scratch folder");
         let csv = folder.path().join("a.csv");
         let arguments = format!(

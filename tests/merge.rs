@@ -6,8 +6,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use simulator::namespace::in_namespace;
 use support::command::{Ran, end_record, json_lines, run_in};
-use support::namespace::in_namespace;
 
 const SCAN: &str = "127.0.0.1-3 -p 1-500 --show open,closed -q";
 

@@ -13,9 +13,9 @@ use portreeve::engine::{Options, Scanner, raise_descriptor_limit, resolve};
 use portreeve::plan::{Order, Plan, PortSet, Services, Target};
 use portreeve::report::{Begin, Exit, Progress, Sink, Summary};
 use portreeve::scan::{Finding, OwnError, Rate, Reason, Settings, State, Timeouts};
+use simulator::namespace::{in_namespace, skip};
+use simulator::tun::{OWN_V4, ROUTER_V4, ROUTER_V6, Reply, TunNetwork};
 use support::command::{end_record, portreeve, signal};
-use support::namespace::{in_namespace, skip};
-use support::network::{Network, OWN_V4, ROUTER_V4, ROUTER_V6, Reply};
 
 fn plan(targets: &str, ports: &str, seed: u64) -> Plan {
     let targets = targets
@@ -198,7 +198,7 @@ fn every_icmp_code_is_filtered_with_its_reason_and_its_sender() {
         || {
             // Ports 1000 + code answer with ICMP 3 (or ICMPv6 1) of that code, 1111 and 1112 with
             // other types.
-            let _network = Network::start(|to, port| match (port, to.is_ipv4()) {
+            let _network = TunNetwork::start(|to, port| match (port, to.is_ipv4()) {
                 (2_000, _) => Reply::Refuse,
                 (3_000, _) => Reply::Accept,
                 (1_111, v4) => Reply::Icmp(if v4 { 11 } else { 3 }, 0),
@@ -264,7 +264,7 @@ fn a_thousand_rejects_in_a_row_invent_nothing() {
     in_namespace("a_thousand_rejects_in_a_row_invent_nothing", || {
         // The kernel wakes epoll before it sets the socket's error: whoever takes SO_ERROR 0 for
         // success finds open ports here.
-        let _network = Network::start(|_, port| {
+        let _network = TunNetwork::start(|_, port| {
             if port % 2 == 0 {
                 Reply::Icmp(3, 3)
             } else {
@@ -291,7 +291,7 @@ fn silence_is_tried_again_and_both_families_fit_in_one_run() {
     in_namespace(
         "silence_is_tried_again_and_both_families_fit_in_one_run",
         || {
-            let network = Network::start(|_, _| Reply::Silence);
+            let network = TunNetwork::start(|_, _| Reply::Silence);
             let (findings, summary) =
                 scan_both_ways(plan("10.9.1.2 fd09::2 127.0.0.1", "1-20", 3), quick(50, 2));
             assert_eq!(summary.stats.with_reason(Reason::NoResponse), 40);
@@ -349,7 +349,7 @@ fn a_hundred_thousand_silent_endpoints_take_no_more_memory_than_the_first() {
                     Ok(())
                 }
             }
-            let _network = Network::start(|_, _| Reply::Silence);
+            let _network = TunNetwork::start(|_, _| Reply::Silence);
             let mut memory = Memory {
                 after_begin_kib: 0,
                 peak_kib: 0,
@@ -409,7 +409,7 @@ fn descriptors_that_go_away_in_the_middle_cost_time_and_no_answer() {
             }
             // An open port's socket is closed, so that even with kept sockets new descriptors are
             // needed all the time.
-            let _network = Network::start(|_, port| {
+            let _network = TunNetwork::start(|_, port| {
                 if port % 2 == 0 {
                     Reply::Accept
                 } else {
@@ -458,7 +458,7 @@ fn descriptors_that_go_away_in_the_middle_cost_time_and_no_answer() {
 #[test]
 fn no_free_source_port_is_our_own_trouble() {
     in_namespace("no_free_source_port_is_our_own_trouble", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "50000 50000").expect("a range");
         // The only source port is held towards this very endpoint, so that no attempt can begin.
         let holder = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
@@ -648,7 +648,7 @@ fn two_scans_in_one_process_do_not_know_each_other() {
 #[test]
 fn a_zone_of_one_attempt_does_not_stick_to_the_next() {
     in_namespace("a_zone_of_one_attempt_does_not_stick_to_the_next", || {
-        let _network = Network::start(|_, port| {
+        let _network = TunNetwork::start(|_, port| {
             if port % 3 == 0 {
                 Reply::Accept
             } else {
@@ -688,7 +688,7 @@ fn a_missing_address_family_keeps_nobody_waiting() {
 #[test]
 fn broadcast_addresses_in_a_block_are_nobodys_failure() {
     in_namespace("broadcast_addresses_in_a_block_are_nobodys_failure", || {
-        let _network = Network::start(|_, _| Reply::Refuse);
+        let _network = TunNetwork::start(|_, _| Reply::Refuse);
         let (findings, summary) = scan(plan("10.9.255.252/30 224.0.0.1", "80", 0), quick(500, 1));
         let not_hosts = findings
             .iter()
@@ -712,7 +712,7 @@ fn two_of_our_own_sockets_that_meet_are_no_open_ports() {
         // A port of this machine's own address is dropped by a "firewall" (the detour), while
         // others answer. An attempt at it waits; another attempt that happens to have that port as
         // its source meets the first: both are connected.
-        Network::detour(41_000);
+        TunNetwork::detour(41_000);
         let run = |command: &str| {
             let status = std::process::Command::new("sh")
                 .args(["-c", command])
@@ -771,7 +771,7 @@ fn a_slow_report_takes_no_attempts_time() {
                 Ok(())
             }
         }
-        let _network = Network::with_delays(|_, _| (Reply::Refuse, Duration::from_millis(100)));
+        let _network = TunNetwork::with_delays(|_, _| (Reply::Refuse, Duration::from_millis(100)));
         let mut slow = Slow(Vec::new());
         Scanner::new(plan("10.9.1.2", "1-100", 0), quick(500, 0))
             .expect("a scanner")
@@ -814,7 +814,7 @@ fn late_answers_are_not_taken_for_the_next_attempts() {
         // Answers come when their attempt is over and its socket has another one: which must not
         // get them.
         let late = Duration::from_millis(20);
-        let _network = Network::with_delays(move |_, port| match port % 4 {
+        let _network = TunNetwork::with_delays(move |_, port| match port % 4 {
             0 => (Reply::Refuse, late),
             1 => (Reply::Icmp(3, 13), late),
             2 => (Reply::Accept, late),
@@ -859,7 +859,7 @@ fn a_network_that_gets_slower_than_the_timeout_has_not_gone_away() {
         "a_network_that_gets_slower_than_the_timeout_has_not_gone_away",
         || {
             let seen = std::cell::Cell::new(0);
-            let _network = Network::with_delays(move |_, _| {
+            let _network = TunNetwork::with_delays(move |_, _| {
                 seen.set(seen.get() + 1);
                 (
                     Reply::Refuse,
@@ -960,7 +960,7 @@ fn what_was_under_way_when_the_process_was_stopped_is_asked_again() {
         || {
             let sleeps = Arc::new(AtomicBool::new(false));
             let is_away = sleeps.clone();
-            let network = Network::start(move |_, _| {
+            let network = TunNetwork::start(move |_, _| {
                 if is_away.load(Ordering::SeqCst) {
                     Reply::Silence
                 } else {
@@ -1008,7 +1008,7 @@ fn an_outage_of_this_machines_own_interface_loses_nothing() {
     in_namespace(
         "an_outage_of_this_machines_own_interface_loses_nothing",
         || {
-            let network = Network::start(|_, port| {
+            let network = TunNetwork::start(|_, port| {
                 if port % 2 == 0 {
                     Reply::Refuse
                 } else {

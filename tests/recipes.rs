@@ -9,8 +9,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use simulator::namespace::{in_namespace, skip};
 use support::command::ran;
-use support::namespace::{in_namespace, skip};
 
 const LONGEST_S: &str = "6";
 

@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use fastrand::Rng;
+use simulator::namespace::{in_namespace, skip};
 use support::command::{Ran, end_record, json_lines, portreeve, ran, run, run_in, signal, wait};
-use support::namespace::{in_namespace, skip};
 
 /// Four addresses, of which each has these ports open: half a second's work, for several
 /// checkpoints.

@@ -1,8 +1,6 @@
 //! What is said on open connections, with real sockets on a loopback of their own: banners of ports
 //! that behave in every way, and notices. Every server here ends by itself.
 
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
@@ -12,7 +10,7 @@ use portreeve::engine::{Options, Scanner};
 use portreeve::plan::{Plan, PortSet, Target};
 use portreeve::report::{BANNER_BYTES, Summary};
 use portreeve::scan::{Finding, Reason, Settings, State};
-use support::namespace::in_namespace;
+use simulator::namespace::in_namespace;
 
 /// A server that does this to the first that connects to it, on `port`.
 fn serve<T: Send + 'static>(

@@ -1,9 +1,8 @@
-//! Whole scans of simulated towns: in virtual time, where hundreds of seeds take seconds, and the
-//! five networks that scanners are compared on with real sockets, too.
+//! Whole scans of simulated networks ("towns"): in virtual time, where hundreds of seeds take
+//! seconds, and the five that scanners are compared on with real sockets, too.
 //!
-//! `tests/towns.txt` is the table of all towns. A change of pacing shows as a difference there, to
-//! be looked at;
-//! `PORTREEVE_BLESS=1 cargo test --test towns` accepts it.
+//! `tests/towns.txt` is the table of them all. A change of pacing shows as a difference there, to be
+//! looked at; `PORTREEVE_BLESS=1 cargo test --test towns` accepts it.
 
 mod support;
 
@@ -12,12 +11,12 @@ use std::num::NonZeroU32;
 
 use portreeve::engine::{Options, Scanner, raise_descriptor_limit};
 use portreeve::scan::{Finding, Rate, Reason, Settings, State};
-use support::namespace::in_namespace;
-use support::network::Network;
-use support::town::{
-    Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, Score, Town, named,
-};
-use support::virtual_time::{Played, plan, play, play_until};
+use simulator::namespace::in_namespace;
+use simulator::network::SimNetwork;
+use simulator::scenario::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, named};
+use simulator::score::Score;
+use simulator::tun::TunNetwork;
+use support::virtual_time::{Played, plan, play, play_until, position};
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
     play(scenario, seed, Settings::default(), CAP)
@@ -118,7 +117,7 @@ fn the_estimate_holds_in_95_of_100_scans() {
             [0.05, 0.4, 0.8][seed as usize % 3],
         );
         let delay = Delay::Between(5_000, 40_000);
-        let town = Scenario {
+        let scenario = Scenario {
             targets: "10.9.1.0/30",
             ports: 250,
             open: 0.1,
@@ -129,7 +128,7 @@ fn the_estimate_holds_in_95_of_100_scans() {
         };
         // Few attempts, so that something is missed at all.
         let run = play(
-            &town,
+            &scenario,
             seed,
             Settings {
                 max_retries: 1,
@@ -162,7 +161,7 @@ fn the_limits_of_hosts_are_not_taken_for_the_loss_of_a_path() {
         per_s: 219.78,
         burst: 85.84,
     });
-    let town = Scenario {
+    let scenario = Scenario {
         targets: "10.9.1.0/31",
         ports: 4_227,
         open: 0.06,
@@ -171,7 +170,7 @@ fn the_limits_of_hosts_are_not_taken_for_the_loss_of_a_path() {
         host_limit,
         ..PLAIN
     };
-    let recall = played(&town, 169).score.recall();
+    let recall = played(&scenario, 169).score.recall();
     assert!(recall >= 0.999, "{recall}");
 }
 
@@ -194,7 +193,7 @@ fn loss_on_a_tenth_of_the_hosts_costs_the_others_nothing() {
 #[test]
 fn the_rate_is_a_ceiling_in_every_tenth_of_a_second() {
     for (delay, loss) in [((20_000, 20_000), 0.3), ((1_100_000, 2_500_000), 0.1)] {
-        let town = Scenario {
+        let scenario = Scenario {
             loss,
             delay: Delay::Between(delay.0, delay.1),
             ..PLAIN
@@ -205,7 +204,7 @@ fn the_rate_is_a_ceiling_in_every_tenth_of_a_second() {
                 public_only: false,
             });
             let run = play(
-                &town,
+                &scenario,
                 1,
                 Settings {
                     rate,
@@ -229,13 +228,13 @@ fn an_outage_costs_its_time_and_no_answer() {
             per_s: 20_000.0,
             burst: 200.0,
         });
-        let town = Scenario {
+        let scenario = Scenario {
             targets: "10.9.1.0/26",
             bottleneck,
             away: Away::once(from, 3.0),
             ..PLAIN
         };
-        let run = played(&town, 1);
+        let run = played(&scenario, 1);
         let [open, closed, ..] = run.score.said;
         assert!(
             run.stats.outages >= 1 && run.stats.outage_us > 2_500_000,
@@ -285,7 +284,7 @@ fn a_stop_among_thousands_of_silent_hosts_adds_up() {
     // At most 2,048 silent hosts are kept: the stop has to come when there are more than that, with
     // attempts under way.
     for stop_ms in [2_000, 3_250, 4_000, 6_250] {
-        let town = Scenario {
+        let scenario = Scenario {
             targets: "10.9.0.0/19",
             ports: 200,
             up: 0.0,
@@ -293,7 +292,7 @@ fn a_stop_among_thousands_of_silent_hosts_adds_up() {
         };
         let tell_unscanned = stop_ms % 1_000 == 0;
         let run = play_until(
-            &town,
+            &scenario,
             1,
             Settings {
                 tell_unscanned,
@@ -399,16 +398,13 @@ fn two_hundred_and_forty_sockets_are_enough() {
 fn for_real(test: &str, name: &str) {
     in_namespace(test, || {
         raise_descriptor_limit().expect("a limit");
-        let scenario = named(name).expect("a town");
-        let town = Town::new(*scenario, 11);
-        let network = Network::town(town.clone());
+        let scenario = named(name).expect("a scenario");
+        let simulated = SimNetwork::new(*scenario, 11);
+        let network = TunNetwork::simulated(simulated.clone());
         let mut score = Score::default();
         let mut count = |finding: &Finding| {
-            let state = State::ALL
-                .iter()
-                .position(|&state| state == finding.state())
-                .expect("one of four");
-            score.count(town.truth(finding.endpoint), state);
+            let truth = simulated.truth(finding.endpoint);
+            score.count(truth, position(finding.state()));
         };
         let mut scanner = Scanner::new(plan(scenario, 11), Options::default()).expect("a scanner");
         let summary = scanner.run(&mut count).expect("a scan");

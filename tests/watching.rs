@@ -9,9 +9,9 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
+use simulator::namespace::in_namespace;
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{Ran, json_lines, portreeve, run, signal, wait};
-use support::namespace::in_namespace;
-use support::network::{Network, Reply};
 
 /// Begins a scan that gets no answer, and says where its metrics are.
 fn silent_scan() -> (Child, String) {
@@ -46,7 +46,7 @@ const GET: &str = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
 #[test]
 fn metrics_are_served_whoever_else_is_there() {
     in_namespace("metrics_are_served_whoever_else_is_there", || {
-        let _network = Network::start(|_, _| Reply::Silence);
+        let _network = TunNetwork::start(|_, _| Reply::Silence);
         let (mut child, address) = silent_scan();
         // Those that say nothing, or half a request, stay until they are too old, or too many.
         let quiet: Vec<TcpStream> = (0..20)

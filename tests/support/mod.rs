@@ -1,10 +1,6 @@
-//! What several tests need: a network namespace of their own, a network in it, the command, its
-//! JSON.
+//! What several tests need beside the simulator: the command with its JSON, and scans in virtual
+//! time.
 #![allow(dead_code)] // each test file uses its part
 
 pub mod command;
-pub mod drawn;
-pub mod namespace;
-pub mod network;
-pub mod town;
 pub mod virtual_time;

@@ -1,12 +1,14 @@
-//! The deciding core, driven through a town in virtual time: minutes of network in milliseconds.
+//! The deciding core, driven through a simulated network in virtual time: minutes of network in
+//! milliseconds.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use portreeve::plan::{Order, Plan, PortSet, Target};
 use portreeve::scan::{Outcome, Reason, Scan, Settings, Slot, State, Stats, Time};
-
-use super::town::{Answer, Scenario, Score, Town};
+use simulator::network::{Answer, SimNetwork};
+use simulator::scenario::{Icmp, Scenario};
+use simulator::score::Score;
 
 /// What a scan came to.
 pub struct Played {
@@ -24,9 +26,19 @@ const CONNECT_NS: u64 = 5_000;
 const SETTLE_NS: u64 = 3_000;
 /// When nothing has answered the kernel sends its SYN again.
 const KERNEL_SYN_US: u64 = 1_000_000;
-const KERNEL_SYN: u8 = u8::MAX;
 /// As the engine has them.
 const OPENS_PER_TURN: usize = 32;
+
+/// What happens at the socket of an attempt. The order breaks ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Answer(Answer),
+    /// The kernel sends its SYN again.
+    KernelSyn,
+}
+
+/// When something happens, at which attempt and in which slot.
+type Due = Reverse<(u64, u64, Slot, Happening)>;
 
 pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
     let targets = scenario
@@ -43,18 +55,21 @@ pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
         .expect("a plan")
 }
 
-/// Scans the town to the end.
+/// The position of a state in [`Score::said`].
+pub fn position(state: State) -> usize {
+    State::ALL
+        .iter()
+        .position(|&one| one == state)
+        .expect("one of four")
+}
+
+/// Scans the network to the end.
 pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Played {
-    play_until(
-        scenario,
-        seed,
-        Settings {
-            tell_unscanned: true,
-            ..settings
-        },
-        cap,
-        u64::MAX,
-    )
+    let settings = Settings {
+        tell_unscanned: true,
+        ..settings
+    };
+    play_until(scenario, seed, settings, cap, u64::MAX)
 }
 
 /// The same, stopped after so many virtual milliseconds.
@@ -65,135 +80,196 @@ pub fn play_until(
     cap: u32,
     stop_ms: u64,
 ) -> Played {
-    let mut town = Town::new(*scenario, seed);
     let plan = plan(scenario, seed);
     let planned = plan.len();
-    let mut scan = Scan::new(plan, settings, cap);
-    let (mut now_ns, mut attempts) = (0u64, 0u64);
-    let mut turns = 0;
-    let mut tenths: Vec<u32> = Vec::new();
-    let mut leaves = |us: u64| {
-        let at = (us / 100_000) as usize;
-        tenths.resize(tenths.len().max(at + 1), 0);
-        tenths[at] += 1;
+    let mut player = Player {
+        scenario,
+        network: SimNetwork::new(*scenario, seed),
+        scan: Scan::new(plan, settings, cap),
+        now_ns: 0,
+        attempts: 0,
+        turns: 0,
+        held: Vec::new(),
+        due: BinaryHeap::new(),
+        tenths: Vec::new(),
+        score: Score::default(),
     };
-    // By slot: the number of the attempt in flight there.
-    let mut held: Vec<u64> = Vec::new();
-    let mut answers: BinaryHeap<Reverse<(u64, u64, Slot, u8)>> = BinaryHeap::new();
-    let mut score = Score::default();
-    let time = |ns: u64| Time::from_us(ns / 1_000);
-    loop {
-        assert!(
-            now_ns < 3_600_000_000_000,
-            "{}: the scan takes an hour; {:?}",
-            scenario.name,
-            scan.stats()
-        );
-        let now = time(now_ns);
-        if now.us / 1_000 >= stop_ms {
-            scan.handle_stop(Reason::Interrupted, now);
-        }
-        while let Some(slot) = scan.poll_expired(now) {
-            held[slot as usize] = 0;
-            now_ns += SETTLE_NS;
-            scan.handle_outcome(slot, Outcome::Silence, now);
-        }
-        let mut opened = 0;
-        while opened < OPENS_PER_TURN
-            && let Some(connect) = scan.poll_connect(now)
-        {
-            (opened, attempts, now_ns) = (opened + 1, attempts + 1, now_ns + CONNECT_NS);
-            leaves(now_ns / 1_000);
-            let slot = connect.slot as usize;
-            if slot >= held.len() {
-                held.resize(slot + 1, 0);
-            }
-            held[slot] = attempts;
-            answers.push(Reverse((
-                now_ns / 1_000 + KERNEL_SYN_US,
-                attempts,
-                connect.slot,
-                KERNEL_SYN,
-            )));
-            if let Some((at_us, answer)) = town.syn(connect.endpoint, now_ns / 1_000) {
-                answers.push(Reverse((at_us, attempts, connect.slot, answer as u8)));
-            }
-        }
-        while let Some(finding) = scan.poll_finding() {
-            let truth = town.truth(finding.endpoint);
-            let state = State::ALL
-                .iter()
-                .position(|&state| state == finding.state())
-                .expect("one of four");
-            score.count(truth, state);
-        }
-        if scan.is_finished() {
-            break;
-        }
-        if opened < OPENS_PER_TURN {
-            turns += 1;
-            // It looks at every probe: now and then is enough here, for simulation.rs does so
-            // always.
-            if turns % 256 == 0 {
-                scan.check_before_wait(now);
-            }
-            let next = [
-                scan.poll_timeout().map(|at| at.us),
-                answers.peek().map(|Reverse((at, ..))| *at),
-            ];
-            let next_us = next
-                .into_iter()
-                .flatten()
-                .min()
-                .expect("something to wait for");
-            now_ns = now_ns.max(next_us * 1_000);
-        }
-        let now = time(now_ns);
-        while let Some(&Reverse((at_us, attempt, slot, answer))) = answers.peek()
-            && at_us <= now.us
-        {
-            answers.pop();
-            if held[slot as usize] == attempt && answer == KERNEL_SYN {
-                leaves(at_us);
-                answers.push(Reverse((at_us + KERNEL_SYN_US, attempt, slot, KERNEL_SYN)));
-            } else if held[slot as usize] == attempt {
-                held[slot as usize] = 0;
-                now_ns += SETTLE_NS;
-                let outcome = match answer {
-                    0 => Outcome::Connected {
-                        rtt_us: None,
-                        syn_sent_again: false,
-                    },
-                    1 => Outcome::Refused,
-                    2 => Outcome::Unreachable {
-                        reason: scenario.rejected_with,
-                        by: None,
-                    },
-                    _ => Outcome::Unreachable {
-                        reason: scenario.nobody_with.expect("somebody said so"),
-                        by: None,
-                    },
-                };
-                scan.handle_outcome(slot, outcome, now);
-            }
-        }
-    }
-    let stats = scan.stats().clone();
+    player.run(stop_ms);
+    let stats = player.scan.stats().clone();
     assert_eq!(
         stats.settled(),
         planned,
         "{}: it does not add up",
         scenario.name
     );
-    let most_in_100_ms = tenths.iter().copied().max().unwrap_or(0);
     Played {
-        score,
+        score: player.score,
         stats,
-        elapsed_s: now_ns as f64 / 1e9,
-        syns: town.syns,
-        most_in_100_ms,
+        elapsed_s: player.now_ns as f64 / 1e9,
+        syns: player.network.syns,
+        most_in_100_ms: player.tenths.iter().copied().max().unwrap_or(0),
     }
 }
 
-const _: () =
-    assert!(Answer::SynAck as u8 == 0 && Answer::Rst as u8 == 1 && Answer::Rejected as u8 == 2);
+/// A scan under way, with its network and its kernel.
+struct Player<'a> {
+    scenario: &'a Scenario,
+    network: SimNetwork,
+    scan: Scan,
+    now_ns: u64,
+    attempts: u64,
+    turns: u64,
+    /// By slot: the number of the attempt in flight there, 0 for none.
+    held: Vec<u64>,
+    due: BinaryHeap<Due>,
+    /// SYNs that left in each tenth of a second.
+    tenths: Vec<u32>,
+    score: Score,
+}
+
+impl Player<'_> {
+    /// The engine's loop, without its sockets.
+    fn run(&mut self, stop_ms: u64) {
+        loop {
+            assert!(
+                self.now_ns < 3_600_000_000_000,
+                "{}: the scan takes an hour; {:?}",
+                self.scenario.name,
+                self.scan.stats()
+            );
+            // One reading of the clock for what expires and what opens.
+            let now = self.now();
+            if now.us / 1_000 >= stop_ms {
+                self.scan.handle_stop(Reason::Interrupted, now);
+            }
+            self.expire(now);
+            let more_to_open = self.open(now);
+            self.tell();
+            if self.scan.is_finished() {
+                return;
+            }
+            if !more_to_open {
+                self.wait(now);
+            }
+            self.settle(self.now());
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_us(self.now_ns / 1_000)
+    }
+
+    fn expire(&mut self, now: Time) {
+        while let Some(slot) = self.scan.poll_expired(now) {
+            self.held[slot as usize] = 0;
+            self.now_ns += SETTLE_NS;
+            self.scan.handle_outcome(slot, Outcome::Silence, now);
+        }
+    }
+
+    /// Begins up to a turn's attempts; says whether there may be more.
+    fn open(&mut self, now: Time) -> bool {
+        for _ in 0..OPENS_PER_TURN {
+            let Some(connect) = self.scan.poll_connect(now) else {
+                return false;
+            };
+            self.attempts += 1;
+            self.now_ns += CONNECT_NS;
+            let now_us = self.now().us;
+            self.syn_leaves(now_us);
+            self.hold(connect.slot);
+            self.push(now_us + KERNEL_SYN_US, connect.slot, Happening::KernelSyn);
+            if let Some((at_us, answer)) = self.network.syn(connect.endpoint, now_us) {
+                self.push(at_us, connect.slot, Happening::Answer(answer));
+            }
+        }
+        true
+    }
+
+    /// The latest attempt has this slot.
+    fn hold(&mut self, slot: Slot) {
+        let slot = slot as usize;
+        if slot >= self.held.len() {
+            self.held.resize(slot + 1, 0);
+        }
+        self.held[slot] = self.attempts;
+    }
+
+    /// Something will happen to the latest attempt.
+    fn push(&mut self, at_us: u64, slot: Slot, happening: Happening) {
+        self.due
+            .push(Reverse((at_us, self.attempts, slot, happening)));
+    }
+
+    fn syn_leaves(&mut self, at_us: u64) {
+        let tenth = (at_us / 100_000) as usize;
+        self.tenths.resize(self.tenths.len().max(tenth + 1), 0);
+        self.tenths[tenth] += 1;
+    }
+
+    fn tell(&mut self) {
+        while let Some(finding) = self.scan.poll_finding() {
+            let truth = self.network.truth(finding.endpoint);
+            self.score.count(truth, position(finding.state()));
+        }
+    }
+
+    fn wait(&mut self, now: Time) {
+        self.turns += 1;
+        // It looks at every probe: now and then is enough here, for simulation.rs does so always.
+        if self.turns.is_multiple_of(256) {
+            self.scan.check_before_wait(now);
+        }
+        let next = [
+            self.scan.poll_timeout().map(|at| at.us),
+            self.due.peek().map(|Reverse((at_us, ..))| *at_us),
+        ];
+        let next_us = next.into_iter().flatten().min();
+        let next_us = next_us.expect("something to wait for");
+        self.now_ns = self.now_ns.max(next_us * 1_000);
+    }
+
+    fn settle(&mut self, now: Time) {
+        while let Some(&Reverse((at_us, attempt, slot, happening))) = self.due.peek()
+            && at_us <= now.us
+        {
+            self.due.pop();
+            if self.held[slot as usize] != attempt {
+                continue;
+            }
+            match happening {
+                Happening::KernelSyn => {
+                    self.syn_leaves(at_us);
+                    let again = (at_us + KERNEL_SYN_US, attempt, slot, happening);
+                    self.due.push(Reverse(again));
+                }
+                Happening::Answer(answer) => {
+                    self.held[slot as usize] = 0;
+                    self.now_ns += SETTLE_NS;
+                    let outcome = outcome(answer, self.scenario);
+                    self.scan.handle_outcome(slot, outcome, now);
+                }
+            }
+        }
+    }
+}
+
+fn outcome(answer: Answer, scenario: &Scenario) -> Outcome {
+    match answer {
+        Answer::SynAck => Outcome::Connected {
+            rtt_us: None,
+            syn_sent_again: false,
+        },
+        Answer::Rst => Outcome::Refused,
+        Answer::Rejected => unreachable_by(scenario.rejected_with),
+        Answer::Nobody => unreachable_by(scenario.nobody_with.expect("somebody said so")),
+    }
+}
+
+fn unreachable_by(error: Icmp) -> Outcome {
+    let reason = match error {
+        Icmp::HostUnreachable => Reason::HostUnreach,
+        Icmp::AdminProhibited => Reason::AdminProhibited,
+    };
+    Outcome::Unreachable { reason, by: None }
+}

@@ -5,7 +5,7 @@ use std::f64::consts::SQRT_2;
 
 use fastrand::Rng;
 
-use super::town::{Away, CAP, Delay, Limit, PLAIN, Scenario};
+use crate::scenario::{Away, CAP, Delay, Limit, PLAIN, Scenario};
 
 /// A kind of network, and how one of it is drawn.
 pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);

@@ -1,5 +1,5 @@
 //! A network behind a TUN device, answered from user space: what a test says of an endpoint is what
-//! a scan must find. Only for use inside a namespace of one's own (`namespace.rs`): the device is
+//! a scan must find. Use it only inside a namespace of its own (`namespace.rs`): the device is
 //! made where the process is.
 
 use std::cmp::Reverse;
@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use portreeve::scan::Reason;
-
-use super::namespace::{check, skip};
-use super::town::{self, Scenario, Town};
+use crate::namespace::{check, skip};
+use crate::network::{Answer, SimNetwork};
+use crate::scenario::{Icmp, Scenario};
 
 /// What answers a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,39 +41,25 @@ pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 255, 254);
 pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0xff, 0, 0, 1);
 
 /// The network, answering until the process ends.
-pub struct Network {
+pub struct TunNetwork {
     counts: Arc<[AtomicU64; 2]>,
 }
 
-/// When an answer arrives, in microseconds since the network began, and what it is.
-type Answer = (u64, Reply);
+/// When a reply arrives, in microseconds since the network began, and what it is.
+type Timed = (u64, Reply);
 
-/// The ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error that has this reason.
-fn icmp(reason: Reason, v4: bool) -> Reply {
-    let (kind, code) = match (reason, v4) {
-        (Reason::NetUnreach, true) => (3, 0),
-        (Reason::HostUnreach, true) => (3, 1),
-        (Reason::ProtoUnreach, true) => (3, 2),
-        (Reason::PortUnreach, true) => (3, 3),
-        (Reason::NetProhibited, true) => (3, 9),
-        (Reason::HostProhibited, true) => (3, 10),
-        (Reason::AdminProhibited, true) => (3, 13),
-        (Reason::TimeExceeded, true) => (11, 0),
-        (Reason::ParamProblem, true) => (12, 0),
-        (Reason::NoRoute, false) => (1, 0),
-        (Reason::AdminProhibited, false) => (1, 1),
-        (Reason::BeyondScope, false) => (1, 2),
-        (Reason::HostUnreach, false) => (1, 3),
-        (Reason::PortUnreach, false) => (1, 4),
-        (Reason::RejectRoute, false) => (1, 6),
-        (Reason::TimeExceeded, false) => (3, 0),
-        (Reason::ParamProblem, false) => (4, 0),
-        _ => panic!("no ICMP error of this family says {reason:?}"),
+/// An ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error.
+fn icmp(error: Icmp, v4: bool) -> Reply {
+    let (kind, code) = match (error, v4) {
+        (Icmp::HostUnreachable, true) => (3, 1),
+        (Icmp::HostUnreachable, false) => (1, 3),
+        (Icmp::AdminProhibited, true) => (3, 13),
+        (Icmp::AdminProhibited, false) => (1, 1),
     };
     Reply::Icmp(kind, code)
 }
 
-impl Network {
+impl TunNetwork {
     /// Sets the device up and answers each SYN at once, as `behaviour` says for its address and
     /// port.
     pub fn start(behaviour: impl Fn(IpAddr, u16) -> Reply + Send + 'static) -> Self {
@@ -91,33 +76,33 @@ impl Network {
         })
     }
 
-    /// Sets the device up and lets a town live behind it.
-    pub fn town(mut town: Town) -> Self {
+    /// Sets the device up with a simulated network behind it.
+    pub fn simulated(mut network: SimNetwork) -> Self {
         let Scenario {
             rejected_with,
             nobody_with,
             ..
-        } = town.scenario;
+        } = network.scenario;
         Self::answering(move |to, now_us| {
-            let (at_us, answer) = town.syn(to, now_us)?;
+            let (at_us, answer) = network.syn(to, now_us)?;
             let reply = match answer {
-                town::Answer::SynAck => Reply::Accept,
-                town::Answer::Rst => Reply::Refuse,
-                town::Answer::Rejected => icmp(rejected_with, to.is_ipv4()),
-                town::Answer::Nobody => icmp(nobody_with?, to.is_ipv4()),
+                Answer::SynAck => Reply::Accept,
+                Answer::Rst => Reply::Refuse,
+                Answer::Rejected => icmp(rejected_with, to.is_ipv4()),
+                Answer::Nobody => icmp(nobody_with?, to.is_ipv4()),
             };
             Some((at_us, reply))
         })
     }
 
     fn answering(
-        mut answer: impl FnMut(SocketAddr, u64) -> Option<Answer> + Send + 'static,
+        mut answer: impl FnMut(SocketAddr, u64) -> Option<Timed> + Send + 'static,
     ) -> Self {
         let device = open_device();
         let counts: Arc<[AtomicU64; 2]> = Arc::default();
         let counted = counts.clone();
         std::thread::spawn(move || respond(&device, &counted, &mut answer));
-        Network { counts }
+        TunNetwork { counts }
     }
 
     /// Sets the device up as a detour: what is sent into it comes back as it was, except SYNs to
@@ -174,7 +159,7 @@ const BATCH: usize = 64;
 fn respond(
     device: &File,
     counts: &[AtomicU64; 2],
-    answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Answer>,
+    answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Timed>,
 ) {
     let began = Instant::now();
     let now_us = || began.elapsed().as_micros() as u64;

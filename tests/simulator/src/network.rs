@@ -1,0 +1,199 @@
+//! A simulated network: what each address and port really is, when an answer comes, and what never
+//! comes. The same network is played in virtual time and behind a TUN device (`tun.rs`), so that
+//! both must agree. It knows no clock: time is handed in.
+//!
+//! It remembers no connection: what an endpoint is follows from the seed by hashing. It keeps one
+//! bucket for each limited host, and one number for the bottleneck's queue.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use fastrand::Rng;
+
+use crate::scenario::{Away, Delay, Limit, Scenario};
+
+/// What an endpoint really is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Truth {
+    Open,
+    Closed,
+    /// It answers with an ICMP error.
+    Rejected,
+    Silent,
+}
+
+/// What answers a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    SynAck,
+    Rst,
+    /// An ICMP error: the port is [rejected](Scenario::rejected_with).
+    Rejected,
+    /// An ICMP error: [nobody](Scenario::nobody_with) is at the address.
+    Nobody,
+}
+
+/// A network under way.
+#[derive(Clone, Debug)]
+pub struct SimNetwork {
+    pub scenario: Scenario,
+    seed: u64,
+    random: Rng,
+    /// For each limited host: what is left in its bucket, and when that was so.
+    buckets: HashMap<IpAddr, (f64, u64)>,
+    /// When the bottleneck will have sent all that is in its queue.
+    free_at_us: f64,
+    /// SYNs that were sent into it.
+    pub syns: u64,
+}
+
+/// The finalizer of SplitMix64.
+fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// A number from 0 to 1 out of a hash.
+fn unit(hash: u64) -> f64 {
+    (hash >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// A normally distributed number out of two even ones (Box and Muller, 1958).
+fn normal(a: f64, b: f64) -> f64 {
+    (-2.0 * a.max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+impl SimNetwork {
+    pub fn new(scenario: Scenario, seed: u64) -> Self {
+        SimNetwork {
+            scenario,
+            seed,
+            random: Rng::with_seed(seed ^ 0x70),
+            buckets: HashMap::new(),
+            free_at_us: 0.0,
+            syns: 0,
+        }
+    }
+
+    fn hash(&self, ip: IpAddr, salt: u64) -> u64 {
+        let bits = match ip {
+            IpAddr::V4(v4) => u128::from(u32::from(v4)),
+            IpAddr::V6(v6) => u128::from(v6),
+        };
+        mix(mix(mix(mix(self.seed) ^ bits as u64) ^ (bits >> 64) as u64) ^ salt)
+    }
+
+    fn is_tenth(&self, ip: IpAddr) -> bool {
+        self.hash(ip, 1).is_multiple_of(10)
+    }
+
+    pub fn is_up(&self, ip: IpAddr) -> bool {
+        unit(self.hash(ip, 2)) < self.scenario.up
+    }
+
+    pub fn truth(&self, endpoint: SocketAddr) -> Truth {
+        if !self.is_up(endpoint.ip()) {
+            return Truth::Silent;
+        }
+        let Scenario {
+            open,
+            closed,
+            rejected,
+            ..
+        } = self.scenario;
+        let at = unit(self.hash(endpoint.ip(), 1 << 16 | u64::from(endpoint.port())));
+        match at {
+            _ if at < open => Truth::Open,
+            _ if at < open + closed => Truth::Closed,
+            _ if at < open + closed + rejected => Truth::Rejected,
+            _ => Truth::Silent,
+        }
+    }
+
+    fn delay_us(&mut self, ip: IpAddr) -> u64 {
+        match self.scenario.delay {
+            Delay::Between(least, most) => self.random.u64(least..=most),
+            Delay::LogNormal { median_us, sigma } => {
+                let half = sigma / std::f64::consts::SQRT_2;
+                let host = normal(unit(self.hash(ip, 3)), unit(self.hash(ip, 4)));
+                let packet = normal(self.random.f64(), self.random.f64());
+                (median_us * (half * (host + packet)).exp()) as u64
+            }
+        }
+    }
+
+    fn is_lost(&mut self, ip: IpAddr) -> bool {
+        let loss = self.scenario.loss;
+        loss > 0.0 && self.random.f64() < loss && (!self.scenario.lossy_tenth || self.is_tenth(ip))
+    }
+
+    fn is_away(&self, now_us: u64) -> bool {
+        self.scenario.away.is_some_and(
+            |Away {
+                 from_s,
+                 for_s,
+                 every_s,
+             }| {
+                let since_s = now_us as f64 / 1e6 - from_s;
+                since_s >= 0.0 && since_s % every_s < for_s
+            },
+        )
+    }
+
+    /// A SYN comes at `now_us`: when its answer arrives and what it is, if there will be one.
+    pub fn syn(&mut self, endpoint: SocketAddr, now_us: u64) -> Option<(u64, Answer)> {
+        self.syns += 1;
+        let ip = endpoint.ip();
+        if self.is_away(now_us) || self.is_lost(ip) {
+            return None;
+        }
+        let queued_us = self.pass_bottleneck(now_us)?;
+        let is_up = self.is_up(ip);
+        if is_up && !self.host_takes(ip, now_us + queued_us) {
+            return None;
+        }
+        let answer = match self.truth(endpoint) {
+            Truth::Open => Answer::SynAck,
+            Truth::Closed => Answer::Rst,
+            Truth::Rejected => Answer::Rejected,
+            Truth::Silent if !is_up && self.scenario.nobody_with.is_some() => Answer::Nobody,
+            Truth::Silent => return None,
+        };
+        let at_us = now_us + queued_us + self.delay_us(ip);
+        if self.is_lost(ip) || self.is_away(at_us) {
+            None
+        } else {
+            Some((at_us, answer))
+        }
+    }
+
+    /// How long the packet waits in the queue; `None` where that is full.
+    fn pass_bottleneck(&mut self, now_us: u64) -> Option<u64> {
+        let Some(Limit { per_s, burst }) = self.scenario.bottleneck else {
+            return Some(0);
+        };
+        let waits_us = (self.free_at_us - now_us as f64).max(0.0);
+        if waits_us * per_s / 1e6 >= burst {
+            return None;
+        }
+        self.free_at_us = now_us as f64 + waits_us + 1e6 / per_s;
+        Some(waits_us as u64)
+    }
+
+    fn host_takes(&mut self, ip: IpAddr, now_us: u64) -> bool {
+        let Some(Limit { per_s, burst }) = self.scenario.host_limit else {
+            return true;
+        };
+        if self.scenario.limited_tenth && !self.is_tenth(ip) {
+            return true;
+        }
+        let (tokens, at_us) = self.buckets.entry(ip).or_insert((burst, now_us));
+        *tokens = (*tokens + now_us.saturating_sub(*at_us) as f64 * per_s / 1e6).min(burst);
+        *at_us = now_us.max(*at_us);
+        let takes = *tokens >= 1.0;
+        *tokens -= f64::from(u8::from(takes));
+        takes
+    }
+}
