@@ -82,7 +82,8 @@ impl Cost {
 }
 
 fn measured(who: i32, run: impl FnOnce() -> i64) -> Cost {
-    let (wall, (user, system)) = (Instant::now(), cpu_s(who));
+    let wall = Instant::now();
+    let (user, system) = cpu_s(who);
     let peak_kib = run();
     let (user_after, system_after) = cpu_s(who);
     Cost {
@@ -303,7 +304,8 @@ fn growth() {
                 .unwrap_or(0)
         });
         let probes = (count / addresses * addresses * rounds) as f64;
-        let (cpu_us, per_s) = (cost.cpu_s() * 1e6 / probes, probes / cost.wall_s);
+        let cpu_us = cost.cpu_s() * 1e6 / probes;
+        let per_s = probes / cost.wall_s;
         println!(
             "  {count:>10} endpoints: {cpu_us:5.2} us CPU a probe, {per_s:7.0} probes/s, peak {:4.1} MiB",
             cost.peak_kib as f64 / 1024.0

@@ -19,7 +19,8 @@ impl<W: Write> Sink for Csv<W> {
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        let (ip, port) = (finding.endpoint.ip(), finding.endpoint.port());
+        let ip = finding.endpoint.ip();
+        let port = finding.endpoint.port();
         let state = finding.state().as_str();
         writeln!(self.0, "{ip},{port},{state},{}", finding.reason.as_str())
     }

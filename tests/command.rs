@@ -78,7 +78,8 @@ fn every_mistake_is_answered_with_what_to_type() {
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let listed = tempfile::NamedTempFile::new().expect("a file");
     fs::write(listed.path(), "127.0.0.1\n# fine\n10.0.0.300 # not\n").expect("written");
-    let (empty, listed) = (empty.path().display(), listed.path().display());
+    let empty = empty.path().display();
+    let listed = listed.path().display();
     for (arguments, parts) in [
         ("", &["no target was given"][..]),
         ("127.0.0.1 -p 20-10", &["20-10", "write 10-20"]),
@@ -883,10 +884,8 @@ fn a_report_that_fails_at_once_stops_the_scan_before_it_begins() {
 fn reports_go_to_files_and_standard_output_at_once() {
     let (_listener, port) = listener();
     let folder = tempfile::tempdir().expect("a folder");
-    let (text, json) = (
-        folder.path().join("out.txt"),
-        folder.path().join("out.jsonl"),
-    );
+    let text = folder.path().join("out.txt");
+    let json = folder.path().join("out.jsonl");
     let arguments = format!(
         "127.0.0.1 -p {port} -oN {} -oJ {} -q",
         text.display(),

@@ -126,10 +126,12 @@ fn stays_small(arguments: &str, peak_in_flight: Option<u64>) {
         .stdout(out.try_clone().expect("a descriptor"))
         .spawn()
         .expect("it runs");
-    let (mut peak, mut looks) = (0, 0);
+    let mut peak = 0;
+    let mut looks = 0;
     // A process that has ended shows no memory any more.
     while let Some(kib) = peak_kib(&child) {
-        (peak, looks) = (peak.max(kib), looks + 1);
+        peak = peak.max(kib);
+        looks += 1;
         if peak_in_flight.is_none() && looks == 300 {
             signal(&child, libc::SIGINT);
         }

@@ -137,7 +137,8 @@ fn check(folder: &Path) {
         list
     };
     assert_eq!(endpoints(&merged).len(), 8_004);
-    let (ours, theirs) = (endpoints(&merged), endpoints(&whole.stdout));
+    let ours = endpoints(&merged);
+    let theirs = endpoints(&whole.stdout);
     let differing: Vec<_> = ours
         .iter()
         .zip(&theirs)
@@ -148,7 +149,8 @@ fn check(folder: &Path) {
         differing.is_empty() && ours.len() == theirs.len(),
         "other verdicts than the scan of one piece: {differing:?}"
     );
-    let (merged, whole) = (end_record(&merged), end_record(&whole.stdout));
+    let merged = end_record(&merged);
+    let whole = end_record(&whole.stdout);
     for field in ["exit", "planned", "reasons", "hosts_answering"] {
         assert_eq!(merged[field], whole[field], "{field}");
     }

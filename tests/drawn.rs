@@ -46,11 +46,9 @@ fn scans(kind: &Kind) -> Sum {
             0,
             "{scenario:?}: answers that nobody gave"
         );
-        let (recall, missed, ratio) = (
-            run.score.recall(),
-            run.score.missed(),
-            run.elapsed_s / scenario.ideal_s,
-        );
+        let recall = run.score.recall();
+        let missed = run.score.missed();
+        let ratio = run.elapsed_s / scenario.ideal_s;
         let is_bounded = run.stats.missed_at_most().is_none_or(|most| missed <= most);
         if std::env::var_os("PORTREEVE_EACH").is_some() {
             eprintln!(
@@ -86,7 +84,8 @@ fn the_table_is_as_it_was() {
     let mut table = format!("{:22}{head}\n", "100 drawn of each kind");
     for ((name, _), sum) in KINDS.iter().zip(&sums) {
         let recall = 100.0 * sum.found as f64 / (sum.found + sum.missed) as f64;
-        let (least, mean) = (100.0 * sum.least, (sum.ln_ratios / NETWORKS as f64).exp());
+        let least = 100.0 * sum.least;
+        let mean = (sum.ln_ratios / NETWORKS as f64).exp();
         let counts = format!("{:8} {:8}", sum.complete, sum.bounded);
         table += &format!(
             "{name:22} {recall:8.3} {least:8.3} {counts} {mean:8.2} {:8.2}\n",

@@ -16,7 +16,9 @@ fn without_a_target_it_shows_something_true() {
     in_namespace("without_a_target_it_shows_something_true", || {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let (csv, json, svg) = (file("a.csv"), file("a.jsonl"), file("a.svg"));
+        let csv = file("a.csv");
+        let json = file("a.jsonl");
+        let svg = file("a.svg");
         let sweeps = "--sweep max-fds=64,1k --sweep fresh-sockets=no,yes --repeat 1";
         let Ran {
             code,

@@ -101,7 +101,8 @@ fn sixteen_shards_are_the_whole() {
         }
         let end =
             |name: &str| end_record(&fs::read_to_string(folder.path().join(name)).expect("a file"));
-        let (whole, merged) = (end("whole.jsonl"), end("merged.jsonl"));
+        let whole = end("whole.jsonl");
+        let merged = end("merged.jsonl");
         for field in [
             "exit",
             "planned",

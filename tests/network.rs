@@ -628,9 +628,11 @@ fn two_scans_in_one_process_do_not_know_each_other() {
         .expect("a scanner");
         let mut two =
             Scanner::new(plan("127.0.0.1", "1-3000", 2), Options::default()).expect("a scanner");
-        let (mut open, mut count) = (0, 0);
+        let mut open = 0;
+        let mut count = 0;
         loop {
-            let (first, second) = (one.next(), two.next());
+            let first = one.next();
+            let second = two.next();
             count += usize::from(first.is_some()) + usize::from(second.is_some());
             open += [&first, &second]
                 .into_iter()

@@ -175,18 +175,17 @@ fn check_files(folder: &Path, what: &str) {
 fn kill_and_resume(calls: &[(String, u32)], seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a scratch folder");
-    let (mut history, mut connects, mut kills) = (format!("seed {seed}"), 0, 0);
-    for _ in 0..20 {
+    let mut history = format!("seed {seed}");
+    let mut connects = 0;
+    for kills in 0..20 {
         let arguments = if folder.path().join("c").exists() {
             "resume c".into()
         } else {
             format!("{SCAN} {OUTPUTS}")
         };
         let (call, number) = moment(calls, &mut random);
-        let (seen, killed) = (
-            format!("trace=connect,{call}"),
-            format!("inject={call}:signal=SIGKILL:when={number}"),
-        );
+        let seen = format!("trace=connect,{call}");
+        let killed = format!("inject={call}:signal=SIGKILL:when={number}");
         let options = ["-e", &seen, "-e", &killed];
         let Ran { code, stderr, .. } = output(traced(
             &arguments,
@@ -208,7 +207,6 @@ fn kill_and_resume(calls: &[(String, u32)], seed: u64) -> usize {
             return kills;
         }
         assert_eq!(code, None, "{history}");
-        kills += 1;
     }
     panic!("it does not come to its end: {history}");
 }
@@ -221,7 +219,8 @@ fn whatever_moment_it_is_killed_at_nothing_is_lost() {
         let calls = &calls(folder.path());
         check_files(folder.path(), "not killed");
         // They wait for their rate most of the time.
-        let (seeds, kills) = (AtomicU64::new(0), AtomicUsize::new(0));
+        let seeds = AtomicU64::new(0);
+        let kills = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {

@@ -288,12 +288,10 @@ fn simulate(seed: u64) {
                 scan = Scan::resume(plan.clone(), settings, cap, snapshot, stats.clone())
                     .expect("the same plan");
                 scan.check_invariants();
-                (told, held, answers, now) = (
-                    then.clone(),
-                    HashMap::new(),
-                    BinaryHeap::new(),
-                    Time::default(),
-                );
+                told = then.clone();
+                held = HashMap::new();
+                answers = BinaryHeap::new();
+                now = Time::default();
                 continue;
             }
         }

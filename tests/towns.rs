@@ -110,12 +110,13 @@ fn ten_million_endpoints() {
 /// which some answer.
 #[test]
 fn the_estimate_holds_in_95_of_100_scans() {
-    let (mut held, mut scans, mut missed, mut expected) = (0, 0, 0, 0.0);
+    let mut held = 0;
+    let mut scans = 0;
+    let mut missed = 0;
+    let mut expected = 0.0;
     for seed in 0..200 {
-        let (loss, closed) = (
-            0.02 * (seed % 10) as f64,
-            [0.05, 0.4, 0.8][seed as usize % 3],
-        );
+        let loss = 0.02 * (seed % 10) as f64;
+        let closed = [0.05, 0.4, 0.8][seed as usize % 3];
         let delay = Delay::Between(5_000, 40_000);
         let scenario = Scenario {
             targets: "10.9.1.0/30",
@@ -265,10 +266,8 @@ fn a_network_that_does_not_come_back_is_no_firewall() {
         1,
     );
     let [open, closed, ..] = run.score.said;
-    let (filtered, unscanned) = (
-        open[2] + closed[2],
-        run.stats.with_reason(Reason::NetworkAway),
-    );
+    let filtered = open[2] + closed[2];
+    let unscanned = run.stats.with_reason(Reason::NetworkAway);
     assert!(
         unscanned > 20_000 && filtered * 1_000 < unscanned,
         "{filtered} called filtered, {unscanned} unscanned"

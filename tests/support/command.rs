@@ -101,10 +101,8 @@ pub fn json_lines(text: &str) -> Vec<Value> {
 /// The end record, after checking that it adds up.
 pub fn end_record(text: &str) -> Value {
     let lines = json_lines(text);
-    let (first, last) = (
-        lines.first().expect("a first line"),
-        lines.last().expect("a last line"),
-    );
+    let first = lines.first().expect("a first line");
+    let last = lines.last().expect("a last line");
     assert_eq!(
         (&first["type"], &last["type"]),
         (&"start".into(), &"end".into())

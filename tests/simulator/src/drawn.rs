@@ -57,11 +57,9 @@ fn refusing(random: &mut Rng, delay_us: (f64, f64), spreads: f64) -> Scenario {
 }
 
 fn like_lossy(random: &mut Rng) -> Scenario {
-    let (targets, ports, loss) = (
-        targets(random, 26..=30),
-        ports(random, 300.0, 3_000.0),
-        0.01 + 0.09 * random.f64(),
-    );
+    let targets = targets(random, 26..=30);
+    let ports = ports(random, 300.0, 3_000.0);
+    let loss = 0.01 + 0.09 * random.f64();
     Scenario {
         targets,
         ports,
@@ -72,7 +70,8 @@ fn like_lossy(random: &mut Rng) -> Scenario {
 
 fn like_narrow(random: &mut Rng) -> Scenario {
     let bottleneck = Some(limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
-    let (targets, ports) = (targets(random, 23..=27), ports(random, 100.0, 1_000.0));
+    let targets = targets(random, 23..=27);
+    let ports = ports(random, 100.0, 1_000.0);
     Scenario {
         targets,
         ports,
@@ -84,7 +83,8 @@ fn like_narrow(random: &mut Rng) -> Scenario {
 fn like_sparse(random: &mut Rng) -> Scenario {
     let share = 0.05 + 0.25 * random.f64();
     let open = share * (0.1 + 0.5 * random.f64());
-    let (targets, ports) = (targets(random, 23..=25), ports(random, 100.0, 1_000.0));
+    let targets = targets(random, 23..=25);
+    let ports = ports(random, 100.0, 1_000.0);
     Scenario {
         targets,
         ports,
@@ -98,7 +98,8 @@ fn like_sparse(random: &mut Rng) -> Scenario {
 
 fn like_limited(random: &mut Rng) -> Scenario {
     let host_limit = Some(limit(random, (50.0, 1_000.0), (0.1, 1.0)));
-    let (targets, ports) = (targets(random, 30..=32), ports(random, 500.0, 5_000.0));
+    let targets = targets(random, 30..=32);
+    let ports = ports(random, 500.0, 5_000.0);
     Scenario {
         targets,
         ports,
@@ -141,7 +142,8 @@ fn narrow(random: &mut Rng) -> Scenario {
 
 fn sparse(random: &mut Rng) -> Scenario {
     let delay = spread_out(random, 10_000.0);
-    let (targets, ports) = (targets(random, 22..=25), ports(random, 50.0, 1_000.0));
+    let targets = targets(random, 22..=25);
+    let ports = ports(random, 50.0, 1_000.0);
     Scenario {
         targets,
         ports,
@@ -194,11 +196,9 @@ fn silent(random: &mut Rng) -> Scenario {
 /// Nothing comes through for 10 to 200 ms, every half to five seconds; behind a narrow path on half
 /// of these networks.
 fn stalling(random: &mut Rng) -> Scenario {
-    let (from_s, for_s, every_s) = (
-        random.f64(),
-        spread(random, 0.01, 0.2),
-        spread(random, 0.5, 5.0),
-    );
+    let from_s = random.f64();
+    let for_s = spread(random, 0.01, 0.2);
+    let every_s = spread(random, 0.5, 5.0);
     let bottleneck = random
         .bool()
         .then(|| limit(random, (2_000.0, 50_000.0), (0.005, 0.05)));
@@ -290,7 +290,8 @@ fn ideal_s(scenario: &Scenario) -> f64 {
         .1
         .parse()
         .expect("its size");
-    let (addresses, ports) = (2f64.powi(32 - prefix), f64::from(scenario.ports));
+    let addresses = 2f64.powi(32 - prefix);
+    let ports = f64::from(scenario.ports);
     let loss = 1.0 - (1.0 - scenario.loss).powi(2);
     let share = scenario.open + scenario.closed;
     let at_silent = (0.0005f64.ln() / loss.max(1e-9).ln()).ceil().max(2.0);
@@ -301,7 +302,8 @@ fn ideal_s(scenario: &Scenario) -> f64 {
         ports * at_silent
     };
     let per_s = scenario.bottleneck.map_or(100_000.0, |limit| limit.per_s);
-    let (hosts, nobodies) = (addresses * scenario.up, addresses * (1.0 - scenario.up));
+    let hosts = addresses * scenario.up;
+    let nobodies = addresses * (1.0 - scenario.up);
     let of_path_s = (hosts * at_host + nobodies * at_nobody) / per_s;
     let of_host_s = scenario
         .host_limit
@@ -311,7 +313,8 @@ fn ideal_s(scenario: &Scenario) -> f64 {
     let (wait_us, longest_us) = match scenario.delay {
         Delay::Between(_, most_us) => (1.5 * most_us as f64, 1.5 * most_us as f64),
         Delay::LogNormal { median_us, sigma } => {
-            let (half, farthest) = (sigma / SQRT_2, (2.0 * hosts.max(1.0).ln()).sqrt());
+            let half = sigma / SQRT_2;
+            let farthest = (2.0 * hosts.max(1.0).ln()).sqrt();
             (
                 median_us * (half * (half / 2.0 + LATEST)).exp(),
                 median_us * (half * (farthest + LATEST)).exp(),

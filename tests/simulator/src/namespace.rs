@@ -68,7 +68,8 @@ pub fn enter() -> io::Result<()> {
     // SAFETY: plain system calls with constants and pointers to values that live as long as the
     // call.
     unsafe {
-        let (uid, gid) = (libc::getuid(), libc::getgid());
+        let uid = libc::getuid();
+        let gid = libc::getgid();
         if libc::unshare(libc::CLONE_NEWNET) != 0 {
             check(libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET))?;
             write_file(c"/proc/self/setgroups", b"deny")?;
@@ -78,7 +79,8 @@ pub fn enter() -> io::Result<()> {
         let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         check(socket)?;
         let mut request: libc::ifreq = std::mem::zeroed();
-        (request.ifr_name[0], request.ifr_name[1]) = (b'l' as libc::c_char, b'o' as libc::c_char);
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
         let result = check(libc::ioctl(socket, libc::SIOCSIFFLAGS, &request));
         libc::close(socket);

@@ -165,7 +165,9 @@ fn respond(
     let now_us = || began.elapsed().as_micros() as u64;
     let mut lately = Lately(vec![0; 1 << 18]);
     let mut later: BinaryHeap<Reverse<(u64, u64, Syn, Reply)>> = BinaryHeap::new();
-    let (mut packet, mut out, mut count) = ([0; 2048], Vec::with_capacity(128), 0);
+    let mut packet = [0; 2048];
+    let mut out = Vec::with_capacity(128);
+    let mut count = 0;
     loop {
         while let Some(Reverse((due_us, _, syn, reply))) = later.peek().copied()
             && due_us <= now_us()
@@ -277,7 +279,8 @@ fn open_device() -> File {
         if v6 >= 0 {
             let mut own: libc::in6_ifreq = std::mem::zeroed();
             own.ifr6_addr.s6_addr = OWN_V6.octets();
-            (own.ifr6_prefixlen, own.ifr6_ifindex) = (64, index);
+            own.ifr6_prefixlen = 64;
+            own.ifr6_ifindex = index;
             check(libc::ioctl(v6, libc::SIOCSIFADDR, &own)).expect("an IPv6 address");
             libc::close(v6);
             wait_for_addresses();
@@ -363,7 +366,8 @@ impl Syn {
     /// The answer as a packet, into `out`.
     fn answer(&self, reply: Reply, out: &mut Vec<u8>) {
         out.clear();
-        let (from, to) = ((self.from, self.from_port), (self.to.ip(), self.to.port()));
+        let from = (self.from, self.from_port);
+        let to = (self.to.ip(), self.to.port());
         match reply {
             Reply::Silence => {}
             Reply::Accept => segment(
@@ -409,7 +413,8 @@ fn segment(
     tcp[2..4].copy_from_slice(&to.1.to_be_bytes());
     tcp[4..8].copy_from_slice(&numbers[0].to_be_bytes());
     tcp[8..12].copy_from_slice(&numbers[1].to_be_bytes());
-    (tcp[12], tcp[13]) = (5 << 4, flags);
+    tcp[12] = 5 << 4;
+    tcp[13] = flags;
     tcp[14..16].copy_from_slice(&64_000u16.to_be_bytes());
     packet(from.0, to.0, TCP, &tcp, 16, out);
 }
