@@ -1,17 +1,16 @@
-//! What this machine allows: descriptors, memory, and what is in use of them. It reads and raises
-//! limits; what follows from them is computed in `scan`.
+//! What this machine allows: descriptors and memory, and how much of them is in use. It reads and
+//! raises limits; `scan` computes what follows from them.
 
 use std::io;
 
 use crate::scan::Limits;
 
 /// Raises this process's soft limit of open descriptors (RLIMIT_NOFILE) to its hard limit and
-/// returns what it is now;
-/// `u64::MAX` stands for no limit. It affects the whole process, which is why a library user calls
-/// it or leaves it.
+/// returns the new limit; `u64::MAX` stands for no limit. It affects the whole process, so the
+/// library leaves it to its user to call this.
 ///
 /// # Errors
-/// What getrlimit(2) says. A raise that fails is no error: the limit that is left is returned.
+/// What getrlimit(2) says. A raise that fails is no error: the old limit is returned.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let limit = descriptor_limit()?;
     let wanted = libc::rlimit {
@@ -30,8 +29,7 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     }))
 }
 
-/// Lowers this process's soft limit of open descriptors, to see what that does; the hard limit
-/// stays.
+/// Lowers this process's soft limit of open descriptors, for experiments; the hard limit stays.
 ///
 /// # Errors
 /// What setrlimit(2) says: for instance that it is above the hard limit.
@@ -90,7 +88,7 @@ fn plain(limit: libc::rlim_t) -> u64 {
     }
 }
 
-/// Reads what bears on the number of sockets. What the system does not tell stays `None`.
+/// Reads what bears on the number of sockets. A value that the system does not provide is `None`.
 pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
     let nofile = plain(descriptor_limit()?.rlim_cur);
     Ok(Limits {
@@ -102,21 +100,22 @@ pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
     })
 }
 
-/// Memory that the kernel's TCP holds now, for all sockets of the machine: queued packets and their
-/// like, not the sockets themselves. `None` where the system does not tell.
+/// Memory that the kernel's TCP holds now, for all sockets of the machine: mostly queued packets,
+/// not the sockets themselves. `None` where the system does not provide it.
 pub(super) fn tcp_used_bytes() -> Option<u64> {
     memory::tcp_used_bytes()
 }
 
-/// TCP's marks of memory, in bytes; see tcp(7), tcp_mem. `None` where the system does not tell.
+/// TCP's memory thresholds, in bytes; see tcp(7), tcp_mem. `None` where the system does not provide
+/// them.
 #[cfg(feature = "cli")]
 pub(super) fn tcp_mem_bytes() -> Option<[u64; 3]> {
     memory::tcp_mem_bytes()
 }
 
-/// How many descriptors are open. The system's list of them is the quick way; where there is none,
-/// or no descriptor is left to read it with, each number is tried, up to a bound past which small
-/// programs hold nothing.
+/// How many descriptors are open. The quick way is the system's list of them. Where there is none,
+/// or no descriptor is left to read it with, each number is tried, up to a bound above which small
+/// programs have nothing open.
 fn open_descriptors(nofile: u64) -> u64 {
     const LIST: &str = if cfg!(target_os = "linux") {
         "/proc/self/fd"
@@ -124,7 +123,7 @@ fn open_descriptors(nofile: u64) -> u64 {
         "/dev/fd"
     };
     if let Ok(list) = std::fs::read_dir(LIST) {
-        // The list's own descriptor is among them.
+        // The list includes the descriptor that it is read with.
         return (list.count() as u64).saturating_sub(1);
     }
     // SAFETY: F_GETFD reads a flag of a descriptor number and has no effect, whatever the number.
@@ -176,8 +175,8 @@ mod memory {
         groups.into_iter()
     }
 
-    /// What is left of the group's memory; cached file pages do not count as used, since the kernel
-    /// gives them back.
+    /// What is left of the group's memory. Cached file pages do not count as used, because the
+    /// kernel gives them back.
     fn group_available(group: &Path) -> Option<u64> {
         let number = |name| {
             read_to_string(group.join(name))
@@ -190,13 +189,13 @@ mod memory {
         Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
     }
 
-    /// What TCP may take before the kernel feels pressure, less what it has.
+    /// What TCP may still take before the kernel counts it as memory pressure.
     pub fn tcp_available_bytes() -> Option<u64> {
         Some(tcp_mem_bytes()?[1].saturating_sub(tcp_used_bytes()?))
     }
 
-    /// TCP's marks (tcp(7), tcp_mem): all is well below the first, pressure from the second,
-    /// nothing more from the third.
+    /// TCP's thresholds (tcp(7), tcp_mem): no regulation below the first, memory pressure from the
+    /// second, no further allocation from the third.
     pub fn tcp_mem_bytes() -> Option<[u64; 3]> {
         let text = read_to_string("/proc/sys/net/ipv4/tcp_mem").ok()?;
         let marks: Vec<u64> = text
@@ -210,7 +209,7 @@ mod memory {
         )
     }
 
-    /// TCP's own account (/proc/net/sockstat).
+    /// TCP's memory in use (/proc/net/sockstat).
     pub fn tcp_used_bytes() -> Option<u64> {
         let sockstat = read_to_string("/proc/net/sockstat").ok()?;
         let tcp = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
@@ -223,14 +222,14 @@ mod memory {
         Some(pages * page_bytes())
     }
 
-    /// The number behind `name` in a text of lines.
+    /// The number after `name` on the first line that begins with it.
     fn field(text: &str, name: &str) -> Option<u64> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
         rest.split_whitespace().next()?.parse().ok()
     }
 }
 
-/// Nothing known: the descriptor limit and the kernel's own errors have to do.
+/// Nothing is known here: only the descriptor limit and the kernel's errors bound the sockets.
 #[cfg(not(target_os = "linux"))]
 mod memory {
     pub fn available_bytes() -> Option<u64> {

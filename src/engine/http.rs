@@ -1,7 +1,7 @@
-//! One page over HTTP, for a scraper: served by the loop's own thread and poll, so everything is
-//! bounded. Few connections at a time, the oldest of which gives way to a new one; few bytes of
-//! request; little time for each. Nothing here waits. It knows neither what the page says nor what
-//! the loop does otherwise.
+//! One page over HTTP, for a scraper. The loop's own thread and poll serve it, so everything is
+//! bounded: the number of connections (a new one replaces the oldest), the length of a request and
+//! the time it may take. Nothing here blocks. It knows neither what the page says nor what else the
+//! loop does.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -14,12 +14,12 @@ use crate::scan::Time;
 
 /// Connections at a time: a scraper, its next attempt, and somebody with a browser.
 pub(super) const CONNECTIONS: usize = 4;
-/// A scraper's request has some 300 bytes.
+/// A scraper's request has about 300 bytes.
 const LONGEST_REQUEST: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
-/// What comes behind a request is thrown away up to here.
+/// Up to this many bytes after a request are read and thrown away.
 const MOST_DRAINED: usize = 256 * 1024;
-/// Whoever takes longer has gone, or means no good.
+/// A client that takes longer is gone, or hostile.
 const LONGEST_US: u64 = 2_000_000;
 
 /// Which of the server's sockets an event is for.
@@ -42,13 +42,13 @@ struct Connection {
     stream: TcpStream,
     since: Time,
     request: Vec<u8>,
-    /// What is left to be written, once the request is understood.
+    /// The rest of the response, once the request has been read.
     response: Option<Vec<u8>>,
-    /// Bytes that were thrown away after that.
+    /// Bytes that were read and thrown away after the request.
     drained: usize,
 }
 
-/// What is to become of a connection.
+/// What to do with a connection.
 enum Next {
     Wait,
     Close,
@@ -69,7 +69,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Something happened. `page` makes the page, if it is asked for.
+    /// Handles an event. `page` makes the page, if it is requested.
     pub fn handle(
         &mut self,
         part: Part,
@@ -92,8 +92,8 @@ impl Server {
         }
     }
 
-    /// Now and then: ends what takes too long, and looks whether somebody waits who could not be
-    /// let in.
+    /// To be called now and then: closes connections that take too long, and accepts clients that
+    /// had to wait.
     pub fn look(&mut self, registry: &Registry, now: Time) {
         for place in &mut self.connections {
             if place
@@ -106,10 +106,10 @@ impl Server {
         self.accept(registry, now);
     }
 
-    /// Lets in who waits, up to so many at once; who else waits is let in when it is looked next.
+    /// Accepts up to [`CONNECTIONS`] clients; the rest wait for the next look.
     fn accept(&mut self, registry: &Registry, now: Time) {
         for _ in 0..CONNECTIONS {
-            // Nobody waits any more, or no descriptor is left.
+            // No more clients wait, or no descriptor is left.
             let Ok((mut stream, _)) = self.listener.accept() else {
                 return;
             };
@@ -131,7 +131,7 @@ impl Server {
         }
     }
 
-    /// A free place, or the one of the oldest connection.
+    /// A free place, or else that of the oldest connection.
     fn place(&self) -> usize {
         let since = |place: &usize| {
             self.connections[*place]
@@ -145,7 +145,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Reads what has come, and writes what can be written.
+    /// Reads what has arrived, and writes what can be written.
     fn go_on(&mut self, page: impl FnOnce() -> String) -> Next {
         if self.response.is_none() {
             match self.read() {
@@ -158,7 +158,7 @@ impl Connection {
         self.write()
     }
 
-    /// Whether the request is all there, or as much of it as is taken.
+    /// Whether the request is complete, or has reached its longest length.
     fn read(&mut self) -> io::Result<bool> {
         let mut part = [0; 1_024];
         while self.request.len() < LONGEST_REQUEST && !is_whole(&self.request) {
@@ -190,7 +190,7 @@ impl Connection {
         self.drain()
     }
 
-    /// Reads until the other side closes: what were left unread would have the system send a RST,
+    /// Reads until the client closes. Unread data would make the system send a RST on closing,
     /// which may overtake the page.
     fn drain(&mut self) -> Next {
         let mut part = [0; 4_096];
@@ -207,7 +207,7 @@ impl Connection {
     }
 }
 
-/// Whether nothing more need be read: the headers have ended, or can never be understood.
+/// Whether no more needs to be read: the headers are complete, or malformed.
 fn is_whole(request: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     !matches!(

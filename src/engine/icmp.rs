@@ -1,12 +1,11 @@
-//! Who said no, and how: ICMP errors from a socket's error queue, as an ordinary user (Linux >=
-//! 5.8). It reads one queue and names what it finds; it decides nothing about a probe. Elsewhere
-//! the queue is always empty.
+//! ICMP errors from a socket's error queue, which need no privileges (Linux >= 5.8): what they mean
+//! and who sent them. It decides nothing about a probe. On other systems the queue is always empty.
 
 use std::net::IpAddr;
 
 use crate::scan::Reason;
 
-/// An ICMP error: what it means for the endpoint, and who sent it.
+/// An ICMP error: what it says about the endpoint, and who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IcmpError {
     pub reason: Reason,
@@ -22,7 +21,7 @@ fn reason_v4(kind: u8, code: u8) -> Option<Reason> {
         (3, 1) => Reason::HostUnreach,
         (3, 2) => Reason::ProtoUnreach,
         (3, 3) => Reason::PortUnreach,
-        // "Fragmentation needed" adjusts the path's MTU; the kernel tries again by itself.
+        // "Fragmentation needed" lowers the path's MTU; the kernel retries by itself.
         (3, 4) => return None,
         (3, 9) => Reason::NetProhibited,
         (3, 10) => Reason::HostProhibited,
@@ -64,43 +63,44 @@ mod linux {
     use super::super::socket::turn_on;
     use super::{IcmpError, reason_v4, reason_v6};
 
-    /// Has the kernel keep ICMP errors for this socket. Linux queues them for a connecting TCP
-    /// socket even without it (IPv4, 6.18); the option is what ip(7) and ipv6(7) promise.
+    /// Asks the kernel to queue ICMP errors for this socket. Linux queues them for a connecting
+    /// TCP socket even without the option (IPv4, 6.18), but ip(7) and ipv6(7) promise it only with
+    /// the option.
     pub fn ask_for_errors(socket: &Socket, v6: bool) {
         let (level, option) = if v6 {
             (libc::SOL_IPV6, libc::IPV6_RECVERR)
         } else {
             (libc::SOL_IP, libc::IP_RECVERR)
         };
-        // A failure leaves the queue empty, which every reader of it has to handle anyway.
+        // A failure leaves the queue empty, which every reader has to handle anyway.
         let _ = turn_on(socket, level, option);
     }
 
-    /// Aligned for the control messages that the kernel writes into it; far more than the two
-    /// addresses and the error need.
+    /// Aligned for the control messages that the kernel writes into it, and far larger than the
+    /// error and its two addresses.
     #[repr(align(8))]
     struct Control([u8; 512]);
 
-    /// The next ICMP error in the queue that says something about `endpoint`; those before it are
-    /// dropped. A kept socket may hold an error of an attempt that ran out of time, so the
-    /// destination that the error quotes has to be this one.
+    /// The next ICMP error in the queue that says something about `endpoint`; errors before it are
+    /// dropped. A reused socket may still have an error of an attempt that timed out, so the error
+    /// must quote this destination.
     pub fn take_error(socket: &impl AsRawFd, endpoint: SocketAddr) -> Option<IcmpError> {
-        // Bounded: a hostile network could keep one socket's queue filled.
+        // Bounded: a hostile network could keep a socket's queue full.
         let entries = (0..16).map_while(|_| receive(socket));
         entries
             .filter(|(destination, _)| destination.is_none_or(|quoted| concerns(quoted, endpoint)))
             .find_map(|(_, error)| error)
     }
 
-    /// Whether an error about `quoted` is one about `endpoint`. The unspecified address stands for
-    /// this machine's own.
+    /// Whether an error about `quoted` is about `endpoint`. The unspecified address stands for any
+    /// of this machine's own.
     fn concerns(quoted: SocketAddr, endpoint: SocketAddr) -> bool {
         quoted.port() == endpoint.port()
             && (quoted.ip() == endpoint.ip() || endpoint.ip().is_unspecified())
     }
 
-    /// One entry of the queue: the destination of the packet it is about, and what it means if it
-    /// means something.
+    /// One entry of the queue: the destination of the packet that caused it, and the error, if it
+    /// says something about that destination.
     fn receive(socket: &impl AsRawFd) -> Option<(Option<SocketAddr>, Option<IcmpError>)> {
         let mut control = Control([0; 512]);
         let mut name = [0u8; size_of::<libc::sockaddr_in6>()];
@@ -151,10 +151,12 @@ mod linux {
     }
 
     /// A `sock_extended_err` (errqueue.h: errno u32, origin u8, type u8, code u8, pad u8, info u32,
-    /// data u32) and behind it the offender's address.
+    /// data u32), followed by the sender's address.
     fn parse(data: &[u8]) -> Option<IcmpError> {
         const ERROR_BYTES: usize = size_of::<libc::sock_extended_err>();
-        let (&origin, &kind, &code) = (data.get(4)?, data.get(5)?, data.get(6)?);
+        let origin = *data.get(4)?;
+        let kind = *data.get(5)?;
+        let code = *data.get(6)?;
         let reason = match origin {
             libc::SO_EE_ORIGIN_ICMP => reason_v4(kind, code),
             libc::SO_EE_ORIGIN_ICMP6 => reason_v6(kind, code),

@@ -1,5 +1,5 @@
-//! What listens on this machine, as the kernel lists it, beside what the scan has found there. It
-//! reads /proc (proc(5)) and asks for routes; it sends nothing.
+//! Compares what the scan finds on this machine with what listens there by the kernel's list. It
+//! reads /proc (proc(5)) and looks up routes; it sends nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -9,10 +9,10 @@ use super::socket;
 use crate::report::{LocalCheck, LocalPort};
 use crate::scan::{Finding, State};
 
-/// So many ports of each kind are named; the others are counted.
+/// At most this many ports of each kind are named; further ones are only counted.
 const NAMED: usize = 1_000;
 
-/// What is found on this machine's own addresses, until the end.
+/// What was found on this machine's own addresses so far.
 #[derive(Debug)]
 pub(super) struct Local {
     before: Listeners,
@@ -37,7 +37,7 @@ impl Local {
 
     pub fn finding(&mut self, finding: &Finding) {
         let is_open = finding.state() == State::Open;
-        // Of what was not probed to an end nothing is known.
+        // An unscanned port says nothing.
         if finding.state() == State::Unscanned
             || !(is_open || self.ports.contains(&finding.endpoint.port()))
         {
@@ -53,8 +53,7 @@ impl Local {
         }
     }
 
-    /// What came of it. Whatever began to listen during the scan, or ceased to, is no
-    /// contradiction.
+    /// The comparison. A socket that began or ceased to listen during the scan is no contradiction.
     pub fn check(&self) -> io::Result<LocalCheck> {
         let after = Listeners::read()?;
         let owners = after.owners();
@@ -112,15 +111,15 @@ impl Listeners {
         ))
     }
 
-    /// The socket that takes connections to `at`, surely: one of its family, at its address or at
-    /// all.
+    /// Whether some socket certainly takes connections to `at`: one of the same family, bound to
+    /// this address or to all.
     fn has(&self, at: SocketAddr) -> bool {
         let any = unspecified(at.is_ipv6(), at.port());
         self.0.contains_key(&plain(at)) || self.0.contains_key(&any)
     }
 
-    /// The socket that may take connections to `at`: the kernel's list does not say which sockets
-    /// of IPv6 take IPv4, too.
+    /// The socket that may take connections to `at`. The kernel's list does not say which IPv6
+    /// sockets take IPv4 connections, too.
     fn inode(&self, at: SocketAddr) -> Option<u64> {
         let mapped = match at.ip() {
             IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), at.port()),
@@ -135,7 +134,7 @@ impl Listeners {
         places.iter().find_map(|place| self.0.get(place).copied())
     }
 
-    /// Which processes have these sockets, where that may be seen: `sshd (711)`.
+    /// The processes that have these sockets open, as far as they may be seen: `sshd (711)`.
     fn owners(&self) -> HashMap<u64, String> {
         let wanted: HashSet<u64> = self.0.values().copied().collect();
         let mut owners = HashMap::new();
@@ -168,8 +167,8 @@ impl Listeners {
     }
 }
 
-/// What is in a folder, as far as it may be read: processes end while they are looked at, and
-/// others belong to somebody else.
+/// What is in a folder, as far as it can be read: some processes end meanwhile, others belong to
+/// another user.
 fn entries(folder: impl AsRef<std::path::Path>) -> impl Iterator<Item = std::path::PathBuf> {
     std::fs::read_dir(folder)
         .into_iter()
@@ -178,7 +177,7 @@ fn entries(folder: impl AsRef<std::path::Path>) -> impl Iterator<Item = std::pat
         .map(|entry| entry.path())
 }
 
-/// Without a zone, which the kernel's list does not have.
+/// The address without its zone, which the kernel's list does not show.
 fn plain(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(at.ip(), at.port())
 }
@@ -191,14 +190,14 @@ fn unspecified(v6: bool, port: u16) -> SocketAddr {
     }
 }
 
-/// A line of /proc/net/tcp or tcp6, if it is of a socket that listens (state 0A): its address and
-/// its inode.
+/// Address and inode of a listening socket (state 0A) from a line of /proc/net/tcp or tcp6; `None`
+/// for any other line.
 fn listener(line: &str) -> Option<(SocketAddr, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (ip, port) = fields.next()?.split_once(':')?;
     let is_listening = fields.nth(1)? == "0A";
     let inode = fields.nth(5)?.parse().ok()?;
-    // Words of 32 bits, each as this machine keeps numbers.
+    // Words of 32 bits, each in this machine's byte order.
     let words = ip.as_bytes().chunks(8).map(|digits| {
         u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16)
             .ok()

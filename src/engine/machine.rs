@@ -1,4 +1,4 @@
-//! What this machine allows besides what the cap follows from, for people who want to know. It only
+//! Further limits of this machine, which do not affect the cap but may interest people. It only
 //! reads.
 
 use std::fs::read_to_string;
@@ -7,13 +7,12 @@ use std::io;
 use super::fdlimit;
 use crate::report::limits::Machine;
 
-/// Reads the machine's limits, after [`raise_descriptor_limit`](super::raise_descriptor_limit)
-/// where the caller wants that:
-/// `found` is RLIMIT_NOFILE before it, soft and hard.
+/// Reads the machine's limits. `found` is RLIMIT_NOFILE, soft and hard, as it was before the caller
+/// [raised](super::raise_descriptor_limit) it.
 ///
 /// # Errors
-/// What getrlimit(2) says. What the system does not tell, or does not let us read, is `None` and no
-/// error.
+/// What getrlimit(2) says. A value that the system does not provide, or does not let us read, is
+/// `None` and no error.
 pub fn machine(found: (u64, u64), max_fds: Option<u32>) -> io::Result<Machine> {
     Ok(Machine {
         limits: fdlimit::limits(max_fds)?,

@@ -156,7 +156,7 @@ impl Scanner {
         Ok(Scanner {
             queue,
             sockets: Sockets::new(cap, socket_options, treatment),
-            talk: Talk::new(options.notice()),
+            talk: Talk::new(options.sent_notice()),
             server,
             links,
             clock: Clock::new(before.map(|summary| summary.elapsed)),

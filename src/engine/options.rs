@@ -92,8 +92,8 @@ pub enum Error {
 }
 
 impl Options {
-    /// The notice, cut to what may be sent.
-    pub(super) fn notice(&self) -> Option<Box<[u8]>> {
+    /// What is sent of the notice.
+    pub(super) fn sent_notice(&self) -> Option<Box<[u8]>> {
         let text = self.notice.as_deref()?;
         Some(text[..text.len().min(NOTICE_BYTES)].into())
     }

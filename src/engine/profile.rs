@@ -1,11 +1,11 @@
-//! How long each phase of the loop takes. Reading the clock costs, so it is done only for who asks.
-//! It knows nothing of what the phases do.
+//! How long each phase of the loop takes. Reading the clock costs time, so this is measured only on
+//! request. It knows nothing of what the phases do.
 
 use std::time::Instant;
 
 use crate::report::{Phase, Profile};
 
-/// Measures from one phase's end to the next one's.
+/// Measures from the end of one phase to the end of the next.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
     since: Instant,
@@ -20,7 +20,7 @@ impl Stopwatch {
         }
     }
 
-    /// A phase is over: the time since the last one belongs to it.
+    /// A phase is over: the time since the last one ended is its own.
     pub fn lap(&mut self, phase: Phase) {
         let now = Instant::now();
         let cost = &mut self.profile[phase as usize];

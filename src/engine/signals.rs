@@ -1,8 +1,8 @@
-//! Stop signals. The first one asks the scan to end with its report; a later one that a person must
-//! have meant ends the process. It knows nothing of scans: it sets the flags of a [`StopHandle`].
+//! Stop signals. The first one asks the scan to end with its report; a later, intentional one ends
+//! the process. It knows nothing of scans: it sets the flags of a [`StopHandle`].
 //!
-//! Signals come in pairs that nobody meant: GNU timeout signals its child and then the whole group,
-//! a terminal that closes hangs up twice. So a second one within half a second is the same request.
+//! Signals may come in pairs by accident: GNU timeout signals its child and then the whole group, a
+//! closing terminal hangs up twice. So a second one within half a second is the same request.
 
 use std::io;
 use std::sync::Arc;
@@ -10,21 +10,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StopHandle;
 
-/// A person does not press Ctrl-C twice within this time; two programs that mean the same do.
+/// Nobody presses Ctrl-C twice within this time on purpose.
 const SAME_REQUEST_MS: u64 = 500;
-/// A loop that has not seen the first signal by then hangs in a write to a pipe that nobody reads:
-/// the second one ends it.
+/// A loop that has not seen the first signal by then hangs, for instance in a write to a pipe that
+/// nobody reads: the second signal ends it.
 const HANGS_MS: u64 = 2_000;
 
-/// Has each of these signals stop the scan. One more, at least half a second later, ends the
-/// process with this exit code: whatever the scan had to report is lost then.
+/// Makes each of these signals stop the scan. Another one, at least half a second later, ends the
+/// process with this exit code; what the scan had yet to report is lost then.
 ///
 /// # Errors
 /// What sigaction(2) says.
 pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result<()> {
     let first_ms = Arc::new(AtomicU64::new(NONE));
     for &signal in signals {
-        let (stop, first_ms) = (stop.clone(), first_ms.clone());
+        let stop = stop.clone();
+        let first_ms = first_ms.clone();
         let handle = move || {
             let now_ms = monotonic_ms();
             match first_ms.compare_exchange(NONE, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
@@ -42,10 +43,10 @@ pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result
     Ok(())
 }
 
-/// No signal came yet.
+/// No signal has come yet.
 const NONE: u64 = u64::MAX;
 
-/// Whether a further signal, so long after the first one, asks for more than the first one did.
+/// Whether a further signal, this long after the first one, is meant to end the process.
 fn is_meant(after_ms: u64, is_seen: bool) -> bool {
     after_ms >= if is_seen { SAME_REQUEST_MS } else { HANGS_MS }
 }

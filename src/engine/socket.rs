@@ -1,12 +1,11 @@
-//! A socket's life: how it is opened, what the kernel says of an attempt, how it is used again or
-//! closed. With `icmp.rs` and `fdlimit.rs` every system call of the scan is here; it knows nothing
-//! of retries, windows or plans.
+//! A socket's life: how it is opened, what the kernel says about an attempt, how it is reused or
+//! closed. It knows nothing of retries, windows or plans.
 //!
-//! The contract with the kernel: any event is only a cue to look. Success is never SO_ERROR 0
-//! alone, because an ICMP error wakes epoll before it sets the socket's error. A RST leaves the
-//! error queue empty, an ICMP error does not, so the queue tells a firewall's reject from a host's
-//! refusal. A socket that was refused or disconnected can connect again on Linux, still registered
-//! with the poll; what the poll says of it while it is idle means nothing.
+//! The contract with the kernel: an event is only a cue to look. SO_ERROR 0 alone is no success,
+//! because an ICMP error wakes epoll before it sets the socket's error. A RST leaves the error
+//! queue empty and an ICMP error does not, so the queue tells a firewall's reject from a host's
+//! refusal. On Linux a socket that was refused or disconnected can connect again and stays
+//! registered with the poll; events for it while it is idle mean nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,27 +37,26 @@ impl SocketOptions {
     }
 }
 
-/// A socket that the poll knows: in flight, or kept for the next attempt at its slot.
+/// A socket that is registered with the poll: in flight, or kept for the next attempt in its slot.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
     is_v6: bool,
-    /// For one attempt only: it has a source port of its own, or the device that its endpoint's
-    /// zone bound it to, which the kernel does not take off it again.
+    /// For one attempt only: we chose its source port, or its endpoint's zone bound it to a device,
+    /// which the kernel does not undo.
     is_single: bool,
     has_chosen_port: bool,
 }
 
-/// What an event came to.
+/// What an event turned out to be.
 pub(super) struct Answer {
     pub outcome: Outcome,
     /// The errno behind it.
     pub error: Option<io::Error>,
-    /// The source of a connection within this machine, unless we chose it: the other end may be
-    /// another attempt of ours, each the other's destination (TCP's simultaneous open, RFC 9293
-    /// 3.5).
+    /// The source of a connection within this machine, unless we chose its port: the other end may
+    /// be another attempt of ours (TCP's simultaneous open, RFC 9293 3.5).
     pub own_source: Option<SocketAddr>,
-    /// The kernel has forgotten the attempt already.
+    /// The kernel has already forgotten the attempt.
     is_reset: bool,
 }
 
@@ -73,12 +71,13 @@ impl Answer {
     }
 }
 
-/// Linux connects a socket again after a refusal or a disconnect; POSIX does not promise it, so
-/// others get a new socket for each attempt.
+/// Linux lets a socket connect again after a refusal or a disconnect. POSIX does not promise it, so
+/// other systems get a new socket for each attempt.
 pub(super) const CAN_KEEP: bool = cfg!(target_os = "linux");
 
 impl Socket {
-    /// A socket for attempts at addresses like `endpoint`'s, to be registered with the poll.
+    /// A socket for attempts at addresses of `endpoint`'s family, yet to be registered with the
+    /// poll.
     pub fn open(endpoint: SocketAddr, options: &SocketOptions, avoid_self: u8) -> io::Result<Self> {
         let socket = unconnected(endpoint, options, avoid_self)?;
         let has_chosen_port = avoid_self > 0;
@@ -92,7 +91,7 @@ impl Socket {
         })
     }
 
-    /// Has the poll tell what happens to it; with `listens` also that something came.
+    /// Registers it with the poll; with `listens` for arriving data, too.
     pub fn register(&mut self, registry: &Registry, token: Token, listens: bool) -> io::Result<()> {
         let interest = if listens {
             Interest::WRITABLE | Interest::READABLE
@@ -107,18 +106,18 @@ impl Socket {
         (&self.stream).write(bytes)
     }
 
-    /// Takes what has come, 0 bytes when nothing more will.
+    /// Reads what has arrived; 0 bytes mean that no more will.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.stream).read(buffer)
     }
 
-    /// The descriptor's number, to tell it.
+    /// The descriptor's number, for tracing.
     pub fn fd(&self) -> i32 {
         use std::os::fd::AsRawFd;
         self.stream.as_raw_fd()
     }
 
-    /// Whether the next attempt may have this socket.
+    /// Whether the next attempt can use this socket.
     pub fn fits(&self, endpoint: SocketAddr, avoid_self: u8) -> bool {
         self.is_v6 == endpoint.is_ipv6()
             && !self.is_single
@@ -126,20 +125,20 @@ impl Socket {
             && !has_zone(endpoint)
     }
 
-    /// Begins an attempt. An error is its outcome, together with the errno behind it.
+    /// Begins an attempt. The error is its outcome, with the errno behind it.
     pub fn connect(&self, endpoint: SocketAddr) -> Result<(), (Outcome, io::Error)> {
         match SockRef::from(&self.stream).connect(&endpoint.into()) {
             Ok(()) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EINPROGRESS | libc::EINTR) => Ok(()),
-                // The answer may come at once where the answerer is this machine.
+                // This machine itself may answer at once.
                 Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error, false), error)),
                 _ => Err((why_not(endpoint, &error), error)),
             },
         }
     }
 
-    /// What became of the attempt at `endpoint`, now that something happened; `None` for not yet.
+    /// What became of the attempt at `endpoint`, after an event; `None` if it is still in flight.
     ///
     /// With `by_connecting` (Linux) connecting once more tells: 0 for connected, EALREADY for not
     /// yet, and otherwise the failure, after which the socket is as new. One call does the work of
@@ -185,7 +184,7 @@ impl Socket {
         }
     }
 
-    /// The same, in the way that every system has: SO_ERROR for failures, a peer's address for
+    /// The same, in a way that works everywhere: SO_ERROR for failures, a peer's address for
     /// success.
     fn take_error(&self) -> io::Result<bool> {
         match self.stream.take_error()? {
@@ -242,15 +241,15 @@ impl Socket {
         }
     }
 
-    /// The error queue's word if there is one, else what the errno alone tells.
+    /// What the error queue says, if it says anything, or else what the errno alone tells.
     fn refusal(&self, endpoint: SocketAddr, error: &io::Error, by_connecting: bool) -> Outcome {
         if let Some(outcome) = self.unreachable(endpoint) {
             return outcome;
         }
         let reason = match error.raw_os_error().unwrap_or(0) {
             libc::ECONNREFUSED => return Outcome::Refused,
-            // The call itself failed, before it looked at the attempt: an ICMP error would have
-            // been in the queue.
+            // The call itself failed before it looked at the attempt: an ICMP error would be in the
+            // queue.
             libc::ENETUNREACH | libc::EACCES | libc::EPERM if by_connecting => {
                 return failure_to_begin(error);
             }
@@ -284,7 +283,7 @@ impl Socket {
         })
     }
 
-    /// Makes the socket ready for another attempt after this answer, if it may be used again.
+    /// Makes the socket ready for another attempt after this answer. Whether that worked.
     pub fn reuse_after(&self, answer: &Answer) -> bool {
         let was_open = matches!(
             answer.outcome,
@@ -293,12 +292,12 @@ impl Socket {
         !was_open && !self.is_single && (answer.is_reset || self.disconnect())
     }
 
-    /// Gives an attempt in flight up. Whether the socket is ready for another one.
+    /// Gives up an attempt in flight. Whether the socket is ready for another one.
     pub fn give_up(&self) -> bool {
         !self.is_single && self.disconnect()
     }
 
-    /// Has the kernel forget the connection (connect(2), AF_UNSPEC).
+    /// Makes the kernel forget the connection (connect(2), AF_UNSPEC).
     #[cfg(target_os = "linux")]
     fn disconnect(&self) -> bool {
         use std::os::fd::AsRawFd;
@@ -317,8 +316,8 @@ impl Socket {
     }
 
     /// Closes the socket. A connection ends with a RST, which leaves no TIME_WAIT behind, or
-    /// politely with a FIN; one to ourselves never politely: its TIME_WAIT would take a port away
-    /// from this machine.
+    /// politely with a FIN. A connection to ourselves always ends with a RST: its TIME_WAIT would
+    /// occupy a port of this machine.
     pub fn close_after(self, outcome: Outcome, polite: bool) {
         if outcome == Outcome::SelfConnected
             || (matches!(outcome, Outcome::Connected { .. }) && (!polite || self.has_chosen_port))
@@ -363,8 +362,8 @@ pub(super) fn is_local(address: SocketAddr) -> bool {
     is_own(address, &SocketOptions::default())
 }
 
-/// Whether TCP cannot connect to `endpoint` because it is many hosts: sending there takes a
-/// permission that only datagrams have a use for.
+/// Whether `endpoint` is a multicast or broadcast address, which TCP cannot connect to. A subnet's
+/// broadcast address shows by needing SO_BROADCAST.
 fn is_many(endpoint: SocketAddr) -> bool {
     let to_many = || -> io::Result<()> {
         let socket = socket2::Socket::new(Domain::for_address(endpoint), Type::DGRAM, None)?;
@@ -379,8 +378,7 @@ fn is_many(endpoint: SocketAddr) -> bool {
     endpoint.ip().is_multicast() || is_broadcast || (is_denied() && to_many().is_ok())
 }
 
-/// Why no attempt at `endpoint` could begin: what the errno says, looked at more closely where it
-/// is ambiguous.
+/// Why no attempt at `endpoint` could begin. Ambiguous errnos are looked at more closely.
 fn why_not(endpoint: SocketAddr, error: &io::Error) -> Outcome {
     let lacks_source = || {
         route_to(endpoint, &SocketOptions::default())
@@ -404,7 +402,7 @@ fn source(endpoint: SocketAddr, options: &SocketOptions) -> Option<IpAddr> {
     }
 }
 
-/// A socket that datagrams to addresses like `to` are sent from.
+/// A socket for sending datagrams to addresses of `to`'s family.
 pub(super) fn for_datagrams(
     to: SocketAddr,
     options: &SocketOptions,
@@ -420,8 +418,8 @@ pub(super) fn for_datagrams(
     Ok(socket)
 }
 
-/// A non-blocking socket with the scan's source and device; with `avoid_self` above 0 on a source
-/// port of our choice.
+/// A non-blocking socket with the scan's source and device. With `avoid_self` above 0 we choose its
+/// source port.
 pub(super) fn unconnected(
     endpoint: SocketAddr,
     options: &SocketOptions,
@@ -453,16 +451,16 @@ fn nonblocking(domain: Domain) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Binds the source address and leaves the port to `connect()`: a port taken here would be taken
-/// for all destinations, and a range of 28,232 would not last for 65,535 probes (ip(7),
-/// IP_BIND_ADDRESS_NO_PORT).
+/// Binds the source address and leaves the port to `connect()`. A port that is bound here would be
+/// taken for all destinations, and the usual range of 28,232 would not last for 65,535 probes
+/// (ip(7), IP_BIND_ADDRESS_NO_PORT).
 fn bind_without_port(socket: &socket2::Socket, source: IpAddr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     turn_on(socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
     socket.bind(&SocketAddr::new(source, 0).into())
 }
 
-/// Sets an option that is an int to 1.
+/// Sets an int option to 1.
 #[cfg(target_os = "linux")]
 pub(super) fn turn_on(
     socket: &socket2::Socket,
@@ -487,7 +485,7 @@ pub(super) fn turn_on(
     }
 }
 
-/// Binds a source port that is not the endpoint's, so that the socket cannot meet itself.
+/// Binds a source port that is not the endpoint's, so that the socket cannot connect to itself.
 fn bind_away_from(
     socket: &socket2::Socket,
     endpoint: SocketAddr,
@@ -500,15 +498,15 @@ fn bind_away_from(
         Ipv6Addr::UNSPECIFIED.into()
     };
     let source = source.unwrap_or(any);
-    // A port that an earlier connection left in TIME_WAIT will do.
+    // A port in TIME_WAIT will do.
     socket.set_reuse_address(true)?;
     let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
     let host = match endpoint.ip() {
         IpAddr::V4(ip) => u32::from(ip),
         IpAddr::V6(ip) => u128::from(ip) as u32,
     };
-    // Sixty-four places for each choice, a prime apart, above the ports that need privileges;
-    // elsewhere for each host.
+    // Sixty-four ports for each choice, a prime apart, above the privileged ones; others for each
+    // host.
     for step in (u32::from(choice) * 64..).take(64) {
         let place = u64::from(host) * 613 + u64::from(endpoint.port()) + u64::from(step) * 997;
         let port = 1_024 + (place % 64_512) as u16;
@@ -528,7 +526,7 @@ fn bind_device(socket: &socket2::Socket, device: &str, _v6: bool) -> io::Result<
     socket.bind_device(Some(device.as_bytes()))
 }
 
-/// Never run: written from the manual of IP_BOUND_IF.
+/// Never run: written after the manual of IP_BOUND_IF.
 #[cfg(target_vendor = "apple")]
 fn bind_device(socket: &socket2::Socket, device: &str, v6: bool) -> io::Result<()> {
     let name = std::ffi::CString::new(device).map_err(io::Error::other)?;
@@ -552,20 +550,20 @@ fn bind_device(_: &socket2::Socket, _: &str, _: bool) -> io::Result<()> {
     ))
 }
 
-/// The meaning of an error that our own side raised: none of them is an answer about the target.
+/// The meaning of an error on our own side: none of these says anything about the target.
 pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     let own = match error.raw_os_error().unwrap_or(0) {
         libc::EMFILE => OwnError::ProcessDescriptors,
         libc::ENFILE => OwnError::SystemDescriptors,
         libc::ENOBUFS => OwnError::Buffers,
-        // ENOSPC: epoll has no watch left (epoll(7), max_user_watches).
+        // ENOSPC: no epoll watch is left (epoll(7), max_user_watches).
         libc::ENOMEM | libc::ENOSPC => OwnError::Memory,
-        // ECONNABORTED: the kernel forgot the attempt, and nobody said why.
+        // ECONNABORTED: the kernel forgot the attempt for a reason that it does not tell.
         libc::EAGAIN | libc::ECONNABORTED => OwnError::TryAgain,
         libc::EADDRNOTAVAIL => OwnError::SourcePorts,
         libc::EADDRINUSE => OwnError::SourcePortTaken,
         libc::EPERM | libc::EACCES => return Outcome::PermanentLocal(Reason::LocalFirewall),
-        // EINVAL is what a link-local IPv6 address without a zone gets.
+        // EINVAL: a link-local IPv6 address without a zone.
         libc::ENETUNREACH
         | libc::EHOSTUNREACH
         | libc::ENETDOWN
@@ -580,8 +578,8 @@ pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     Outcome::TransientLocal(own)
 }
 
-/// What the kernel knows of the handshake (tcp(7), TCP_INFO): its own measure of the time, free of
-/// our loop's delay, and whether it had to ask twice.
+/// What the kernel knows about the handshake (tcp(7), TCP_INFO): its round trip, which does not
+/// include our loop's delay, and whether the SYN was sent again.
 #[cfg(target_os = "linux")]
 fn handshake(stream: &TcpStream) -> Outcome {
     use std::os::fd::AsRawFd;

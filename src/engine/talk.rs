@@ -1,5 +1,5 @@
-//! What is said where a port is open: our notice, and the port's first words. It knows sockets and
-//! bytes, and neither decides how long to listen nor shows what was heard.
+//! What is said on open connections: our notice, and the port's banner. It knows sockets and bytes;
+//! it neither decides how long to listen nor shows what was heard.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -10,19 +10,19 @@ use socket2::SockAddr;
 use super::socket::{self, Socket, SocketOptions};
 use crate::report::{BANNER_BYTES, Notices};
 
-/// The longest notice: it fits into one packet of any path (RFC 8200: 1,280 bytes), and into a new
-/// connection's buffer at once.
+/// The longest notice, in bytes. It fits into one packet on any path (RFC 8200: 1,280 bytes), and
+/// into a new connection's buffer at once.
 pub const NOTICE_BYTES: usize = 512;
-/// Descriptors for datagrams: one for each family.
+/// Descriptors for sending datagrams: one for each family.
 pub(super) const DATAGRAM_SOCKETS: u64 = 2;
 
-/// The words of a scan.
+/// What a scan says and hears.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
     notice: Box<[u8]>,
-    /// For IPv4 and IPv6, where they are needed.
+    /// For IPv4 and IPv6, opened when they are needed.
     datagrams: [Option<socket2::Socket>; 2],
-    /// What ports have said so far, or in the end, until it is told.
+    /// What each port has said, until its finding is told.
     heard: HashMap<SocketAddr, Vec<u8>>,
     pub notices: Notices,
 }
@@ -39,7 +39,7 @@ impl Talk {
         !self.notice.is_empty()
     }
 
-    /// Tells the other end of a new connection who is there.
+    /// Sends the notice on a new connection.
     pub fn greet(&mut self, socket: &Socket) {
         if self.has_notice() {
             let is_sent =
@@ -53,7 +53,7 @@ impl Talk {
         }
     }
 
-    /// Sends the notice to a port as a datagram. That is tried once: nothing depends on it.
+    /// Sends the notice to a port as a datagram. It is tried only once: nothing depends on it.
     pub fn send_datagram(&mut self, to: SocketAddr, options: &SocketOptions) {
         let is_sent = self.try_datagram(to, options).is_ok();
         let count = if is_sent {
@@ -73,8 +73,8 @@ impl Talk {
         socket.send_to(&self.notice, &SockAddr::from(to))
     }
 
-    /// Takes what the port at `endpoint` has said. Whether there was anything, and whether that is
-    /// all.
+    /// Reads what the port at `endpoint` has said. Returns whether there was anything new, and
+    /// whether that is all.
     pub fn listen(&mut self, endpoint: SocketAddr, socket: &Socket) -> (bool, bool) {
         let mut buffer = [0; BANNER_BYTES];
         let mut length = self.heard.get(&endpoint).map_or(0, Vec::len);
@@ -94,16 +94,16 @@ impl Talk {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Reset: what came before it is all there is.
+                // Reset: no more will come.
                 Err(_) => break true,
             }
         };
         (length > before, is_all)
     }
 
-    /// What the port at `endpoint` has said.
+    /// Takes what the port at `endpoint` has said.
     pub fn take(&mut self, endpoint: SocketAddr) -> Option<Box<[u8]>> {
-        // Nearly always there is nothing to look for.
+        // Mostly there is nothing to look for, so do not hash.
         if self.heard.is_empty() {
             None
         } else {

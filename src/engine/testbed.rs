@@ -1,11 +1,10 @@
-//! A target for experiments on this machine itself: some ports that are open, many that are closed
-//! and, on Linux, some that are silent. Nothing outside can reach it, and nothing has to be
-//! installed or permitted. It knows nothing of scans.
+//! A target for experiments on this machine itself: an open port, many closed ones and, on Linux,
+//! some silent ones. Nothing outside can reach it, and it needs no installation and no privileges.
+//! It knows nothing of scans.
 //!
-//! A listener whose queue of connections is full answers no SYN (listen(2),
-//! tcp_abort_on_overflow(7) being off): a silent port, without a firewall and without a network
-//! namespace. Bound to all addresses of the loopback device it is silent at each of them, and one
-//! listener makes as many silent endpoints as there are addresses.
+//! A listener whose queue of connections is full does not answer a SYN (listen(2); tcp(7),
+//! tcp_abort_on_overflow being off): a silent port, without a firewall or a network namespace. When
+//! it is bound to all addresses of the loopback device, it is silent at each of them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -20,30 +19,30 @@ pub struct LoopbackTestbed {
     /// Listeners that are full, and the connections that fill them.
     _silent: Vec<(TcpListener, TcpStream)>,
     silent: Vec<u16>,
-    /// Bound, so that nobody else listens there, but listened at by nobody: closed.
+    /// Bound, so that nothing else can listen there, but not listening: closed.
     _closed: Vec<Socket>,
     closed: Vec<u16>,
 }
 
-/// Where only 127.0.0.1 is this machine, there is one address and more ports on it.
+/// Elsewhere only 127.0.0.1 is the loopback device's: one address, with more ports.
 const ADDRESSES: u32 = if cfg!(target_os = "linux") { 128 } else { 1 };
 const SILENT_PORTS: usize = if cfg!(target_os = "linux") { 2 } else { 0 };
 const CLOSED_PORTS: usize = if cfg!(target_os = "linux") { 13 } else { 63 };
-/// Ports are looked for from here on: below those that systems give to outgoing connections, so
-/// that no attempt can meet itself.
+/// Ports are taken from here on: below those that systems give to outgoing connections, so that no
+/// attempt can connect to itself.
 const FIRST_PORT: u16 = 4_000;
 const LAST_PORT: u16 = 9_999;
-/// Open ports wait here to be accepted: one for each address, and some room. Linux cuts it to
+/// Connections that wait to be accepted: one for each address, and some more. Linux caps it at
 /// net.core.somaxconn.
 const BACKLOG: i32 = 1_024;
-/// A full listener is silent: longer than this machine would take to answer.
+/// A port that has not answered for this long is silent: this machine answers much faster.
 const SILENCE: Duration = Duration::from_millis(20);
 
 impl LoopbackTestbed {
     /// Makes the target.
     ///
     /// # Errors
-    /// What the system says; also if no ports are free.
+    /// What the system says; also when no port is free.
     pub fn new() -> io::Result<Self> {
         if most_waiting().is_some_and(|most| most < ADDRESSES) {
             return Err(io::Error::other(format!(
@@ -90,17 +89,17 @@ impl LoopbackTestbed {
         }
     }
 
-    /// The ports: open, silent and closed ones.
+    /// The ports: the open one first, then silent and closed ones.
     ///
     /// # Errors
-    /// What the system says of the open one.
+    /// What the system says about the open one.
     pub fn ports(&self) -> io::Result<Vec<u16>> {
         let mut ports = vec![port(&self.open)?];
         ports.extend(self.silent.iter().chain(&self.closed));
         Ok(ports)
     }
 
-    /// Takes the connections that wait, so that the open port does not become a silent one.
+    /// Accepts the connections that wait, so that the open port does not become silent.
     pub fn drain(&self) {
         while self.open.accept().is_ok() {}
     }
@@ -110,7 +109,7 @@ fn port(listener: &TcpListener) -> io::Result<u16> {
     listener.local_addr().map(|address| address.port())
 }
 
-/// How many connections may wait to be accepted, where the system tells.
+/// How many connections may wait to be accepted, where the system says so.
 fn most_waiting() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()?
@@ -119,14 +118,14 @@ fn most_waiting() -> Option<u32> {
         .ok()
 }
 
-/// A listener at the next port that is free.
+/// A listener on the next free port.
 fn next_listener(free: &mut impl Iterator<Item = u16>, backlog: i32) -> io::Result<TcpListener> {
     let socket = next_port(free)?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
 
-/// A socket that has the next port that is free.
+/// A socket bound to the next free port.
 fn next_port(free: &mut impl Iterator<Item = u16>) -> io::Result<Socket> {
     for port in free {
         match bound(port) {

@@ -1,9 +1,9 @@
-//! What this process has used of the machine, processor time and memory, and what it was born with.
+//! What this process uses of the machine, processor time and memory, and which signals it ignores.
 //! It knows nothing of scans.
 
 use std::time::Duration;
 
-/// Processor time of this process, of all its threads.
+/// Processor time of this process, all threads together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
     /// In its own code.
@@ -31,8 +31,8 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
 }
 
-/// Memory of this process that is resident now, in bytes (proc(5), statm); `None` where the system
-/// does not tell.
+/// This process's resident memory now, in bytes (proc(5), statm); `None` where the system does not
+/// provide it.
 #[cfg(target_os = "linux")]
 pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -40,15 +40,15 @@ pub fn resident_bytes() -> Option<u64> {
     Some(pages * super::fdlimit::page_bytes())
 }
 
-/// Memory of this process that is resident now: not told here.
+/// This process's resident memory now: not provided on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn resident_bytes() -> Option<u64> {
     None
 }
 
-/// Whether a signal was ignored when this process began, as nohup(1) has it for SIGHUP and a shell
-/// without job control for SIGINT of what it runs in the background. To be asked before anything is
-/// done about that signal (sigaction(2)).
+/// Whether a signal was ignored when this process began, as nohup(1) does for SIGHUP, and a shell
+/// without job control for SIGINT of background jobs. Ask before anything sets that signal's action
+/// (sigaction(2)).
 pub fn ignores(signal: i32) -> bool {
     // SAFETY: an all-zero sigaction is a valid one; without a new action, sigaction only writes the
     // struct behind the pointer, which outlives the call.
