@@ -8,6 +8,8 @@ use portreeve::engine;
 use portreeve::plan::PlanError;
 use portreeve::report::merge::MergeError;
 
+use super::advice;
+
 /// What the command tells the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -39,7 +41,7 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// The plan cannot be made.
-    #[error(transparent)]
+    #[error("{}", advice::plan(.0))]
     Plan(#[from] PlanError),
     /// The reader of our output has gone: the end of the work, and no error.
     #[error("the output's reader has gone")]
@@ -53,13 +55,13 @@ pub enum Failure {
         error: io::Error,
     },
     /// Shards cannot be joined.
-    #[error(transparent)]
+    #[error("{}", advice::merge(.0))]
     Merge(#[from] MergeError),
     /// Signal handlers could not be set.
     #[error("signals cannot be handled: {0}")]
     Signals(io::Error),
     /// The engine failed.
-    #[error(transparent)]
+    #[error("{}", advice::engine(.0))]
     Engine(engine::Error),
 }
 

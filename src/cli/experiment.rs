@@ -14,7 +14,7 @@ use portreeve::scan::State;
 use super::args::ExperimentArgs;
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
-use super::{progress, request, signals, tell, wants_color};
+use super::{advice, progress, request, signals, tell, wants_color};
 
 /// What is varied where nothing is asked for.
 const DEFAULT_FDS: [u64; 5] = [32, 64, 128, 256, 512];
@@ -50,7 +50,7 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     };
     plan.warnings()
         .iter()
-        .for_each(|warning| tell(&format!("warning: {warning}")));
+        .for_each(|warning| tell(&format!("warning: {}", advice::warning(warning))));
     let sweeps = if args.sweep.is_empty() {
         vec![default_sweep()]
     } else {
@@ -133,7 +133,7 @@ fn plan_of(ground: &LoopbackTestbed, args: &ExperimentArgs) -> Result<Plan, Fail
         .map(|bits| Target::parse(&std::net::Ipv4Addr::from_bits(bits).to_string()));
     let targets = targets
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .map_err(|error| Failure::Usage(advice::target(&error)))?;
     Ok(Plan::builder()
         .targets(targets)
         .ports(ports.into_iter().collect())

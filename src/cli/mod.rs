@@ -1,6 +1,7 @@
 //! The command's own: flags, outputs, progress, signals, exit codes. It uses only what the library
 //! shows everybody.
 
+mod advice;
 mod args;
 mod checkpoint;
 mod exit;
@@ -212,7 +213,7 @@ fn scan(
     if !quiet {
         plan.warnings()
             .iter()
-            .for_each(|warning| tell(&format!("warning: {warning}")));
+            .for_each(|warning| tell(&format!("warning: {}", advice::warning(warning))));
     }
     // Failing to raise it leaves the limit there is; the cap follows from that.
     let _ = engine::raise_descriptor_limit();

@@ -11,6 +11,7 @@ use portreeve::plan::{
 };
 use portreeve::scan::{Rate, Settings, State, Timeouts};
 
+use super::advice;
 use super::args::{self, Args, MaxRate, ScanArgs};
 use super::exit::Failure;
 use super::shard;
@@ -129,7 +130,7 @@ pub fn plan(
         (None, None) => None,
     };
 
-    let usage = |error: TargetError| Failure::Usage(error.to_string());
+    let usage = |error: TargetError| Failure::Usage(advice::target(&error));
     let mut builder = Plan::builder()
         .services(services.clone())
         .exclude_ports(excluded_ports);
@@ -242,7 +243,7 @@ fn add_targets_of_file(
         {
             builder = add(
                 builder,
-                Target::parse(word).map_err(|error| place(&error.to_string()))?,
+                Target::parse(word).map_err(|error| place(&advice::target(&error)))?,
             );
             is_empty = false;
         }

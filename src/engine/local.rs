@@ -107,7 +107,7 @@ impl Listeners {
     fn read() -> io::Result<Self> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "this system's list of listening sockets cannot be read yet; leave --verify-local out",
+            "this system's list of listening sockets cannot be read yet",
         ))
     }
 

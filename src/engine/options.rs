@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::NOTICE_BYTES;
 use super::socket::{self, SocketOptions};
-use crate::plan::Plan;
+use crate::plan::{Family, Plan};
 use crate::scan::Settings;
 
 /// How sockets are made and how many there may be.
@@ -49,13 +49,11 @@ pub enum Error {
     Limits(#[source] io::Error),
     /// There is a source address, but none of the family that some targets have.
     #[error(
-        "targets are {family} too, and no {family} source address is given; add one with -S, or leave out these targets with {flag}"
+        "targets are {family} too, and no {family} source address is given; add one, or leave out these targets"
     )]
     SourceFamily {
-        /// `IPv4` or `IPv6`.
-        family: &'static str,
-        /// `-4` or `-6`.
-        flag: &'static str,
+        /// The family that lacks a source address.
+        family: Family,
     },
     /// What listens on this machine cannot be read.
     #[error("what listens on this machine cannot be found out: {0}")]
@@ -108,12 +106,12 @@ impl Options {
         if self.sources.is_empty() && self.device.is_none() {
             return Ok(options);
         }
-        for (v6, family, flag) in [(false, "IPv4", "-6"), (true, "IPv6", "-4")] {
+        for (v6, family) in [(false, Family::V4), (true, Family::V6)] {
             if !plan.has_family(v6) {
                 continue;
             }
             if !self.sources.is_empty() && !options.has_source(v6) {
-                return Err(Error::SourceFamily { family, flag });
+                return Err(Error::SourceFamily { family });
             }
             socket::unconnected(anywhere(v6), &options, 0).map_err(|error| Error::Source {
                 what: self.origin(),

@@ -546,7 +546,7 @@ fn bind_device(socket: &socket2::Socket, device: &str, v6: bool) -> io::Result<(
 fn bind_device(_: &socket2::Socket, _: &str, _: bool) -> io::Result<()> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "this system cannot bind a socket to a device; use -S with the device's address",
+        "this system cannot bind a socket to a device; use the device's address as source address",
     ))
 }
 

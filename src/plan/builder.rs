@@ -2,12 +2,13 @@
 //! only through the function it is given.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
+use super::addresses::{AddressSet, Pieces};
 use super::collector::{Collector, Resolver};
 use super::groups::Groups;
-use super::targets::{AddressSet, Pieces};
 use super::{Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
 /// Which addresses count.
@@ -29,6 +30,16 @@ impl Family {
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Both => "IPv4 and IPv6",
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
     }
 }
 
@@ -164,7 +175,7 @@ impl PlanBuilder {
             groups.add(addresses.without(&excluded), ports, self.order, self.shard)?;
         }
         if groups.list.is_empty() {
-            return Err(nothing_left(&warnings));
+            return Err(nothing_left(warnings));
         }
         Ok(Plan::new(
             groups,
@@ -246,19 +257,15 @@ impl PlanBuilder {
 }
 
 /// Why no address is left.
-fn nothing_left(warnings: &[Warning]) -> PlanError {
-    let unresolved = warnings
-        .iter()
-        .find(|warning| matches!(warning, Warning::Unresolved { .. }));
-    match (unresolved, warnings.first()) {
-        (Some(warning), _) => PlanError::Unresolved(warning.clone()),
-        (None, Some(warning)) => PlanError::NothingLeft {
-            why: warning.to_string(),
-        },
-        (None, None) => PlanError::NothingLeft {
-            why: "--exclude takes every target away".into(),
-        },
+fn nothing_left(warnings: Vec<Warning>) -> PlanError {
+    let mut first = None;
+    for warning in warnings {
+        if matches!(warning, Warning::Unresolved { .. }) {
+            return PlanError::Unresolved(warning);
+        }
+        first.get_or_insert(warning);
     }
+    first.map_or(PlanError::AllExcluded, PlanError::NothingLeft)
 }
 
 #[cfg(test)]
@@ -353,13 +360,10 @@ mod tests {
         refuses(Plan::builder(), "no target");
         refuses(
             targets("127.0.0.1").exclude(Target::parse("127.0.0.0/8").unwrap()),
-            "--exclude takes every target",
+            "every target is excluded",
         );
         refuses(targets("nope.test"), "could not be looked up");
-        refuses(
-            targets("::1").family(Family::V4),
-            "asks for the other family",
-        );
+        refuses(targets("::1").family(Family::V4), "only IPv4 was asked for");
         refuses(
             targets("127.0.0.1").exclude(Target::parse("nope.test").unwrap()),
             "excluded name \"nope.test\"",

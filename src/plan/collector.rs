@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::targets::{OctetSet, Pieces, octet_ranges};
+use super::addresses::Pieces;
+use super::targets::{OctetSet, octet_ranges};
 use super::{Family, PlanError, Target, TargetError, Warning};
 
 /// Looks up a host name, or an IPv6 address with a zone: all its addresses, the preferred one
@@ -156,14 +157,15 @@ impl<'a, 'r> Collector<'a, 'r> {
             }
         }
         if added == 0 {
-            self.warnings.push(Warning::OtherFamily {
-                target: target.to_string(),
-            });
+            self.other_family(target.to_string());
         }
         Ok(())
     }
 
     fn other_family(&mut self, target: String) {
-        self.warnings.push(Warning::OtherFamily { target });
+        self.warnings.push(Warning::OtherFamily {
+            target,
+            wanted: self.family,
+        });
     }
 }

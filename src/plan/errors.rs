@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 
-use super::TargetError;
+use super::{Family, TargetError};
 
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -15,17 +15,17 @@ pub enum PlanError {
     /// No target was given at all.
     #[error("no target was given; write an address, a block such as 192.0.2.0/24, or a host name")]
     NoTargets,
-    /// Targets were given, and nothing is left of them.
-    #[error("nothing is left to scan: {why}")]
-    NothingLeft {
-        /// What took the targets away.
-        why: String,
-    },
+    /// Every target is excluded.
+    #[error("nothing is left to scan: every target is excluded")]
+    AllExcluded,
+    /// No target has an address of the family that was asked for.
+    #[error("nothing is left to scan: {0}")]
+    NothingLeft(Warning),
     /// No target name could be looked up.
     #[error("nothing can be scanned: {0}")]
     Unresolved(Warning),
     /// No port was given, or all were excluded.
-    #[error("no port is left to scan; --exclude-ports takes away all that -p names")]
+    #[error("no port is left to scan: every port is excluded")]
     NoPorts,
     /// More endpoints than a u64 counts.
     #[error(
@@ -63,6 +63,8 @@ pub enum Warning {
     OtherFamily {
         /// The target as it was written.
         target: String,
+        /// The family that was asked for.
+        wanted: Family,
     },
 }
 
@@ -73,9 +75,9 @@ impl fmt::Display for Warning {
                 f,
                 "{target:?} could not be looked up and is not scanned ({error})"
             ),
-            Warning::OtherFamily { target } => write!(
+            Warning::OtherFamily { target, wanted } => write!(
                 f,
-                "not scanned, for -4 or -6 asks for the other family: {target}"
+                "not scanned, because only {wanted} was asked for: {target}"
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! Addresses that share a list of ports, and that list in its order. It knows sets and numbers,
 //! nothing of targets.
 
-use super::targets::AddressSet;
+use super::addresses::AddressSet;
 use super::top_ports::TOP_PORTS;
 use super::{Order, Permutation, PlanError, PortSet, Shard};
 

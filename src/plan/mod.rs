@@ -4,12 +4,13 @@
 //! than a /30. A plan resolves names only through the function it is given, opens no socket, reads
 //! no clock, and knows nothing of attempts or answers.
 //!
-//! - From words to sets: `targets` (addresses), `ports` with `services` and `top_ports`.
-//! - From sets to a plan: `builder` with `collector`, `errors`, and `groups` of addresses that
-//!   share a list of ports.
+//! - From words to sets: `targets` with `addresses`, `ports` with `services` and `top_ports`.
+//! - From sets to a plan: `builder` with `collector`, `groups` (addresses that share a list of
+//!   ports) and `errors`.
 //! - The plan: `walk` (which endpoint comes when) with `permute` (the shuffled order), `shard`
 //!   (which part of it), `outline` (what reports say of it) and `digest` (which plan it is).
 
+mod addresses;
 mod builder;
 mod collector;
 mod digest;

@@ -69,7 +69,7 @@ pub enum PortError {
     )]
     NotTcp(String),
     /// More top ports than the ranking has, or none.
-    #[error("--top-ports {0}: the ranking has 1000 ports; write 1 to 1000, or -p - for all 65535")]
+    #[error("there are no top {0} ports; the ranking has 1000, so ask for 1 to 1000")]
     TopPorts(usize),
 }
 

@@ -30,7 +30,7 @@ pub enum MergeError {
         error: io::Error,
     },
     /// An input is not what portreeve writes.
-    #[error("{name}, line {number}: {what}; give files that --json or -oJ has written")]
+    #[error("{name}, line {number}: {what}; give JSON lines that portreeve has written")]
     Line {
         /// The input's name.
         name: String,
@@ -41,7 +41,7 @@ pub enum MergeError {
     },
     /// Two inputs are of different scans.
     #[error(
-        "{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and --seed"
+        "{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and seed"
     )]
     Stranger {
         /// The input that does not fit.
@@ -59,7 +59,7 @@ pub enum MergeError {
         name: String,
     },
     /// No input at all.
-    #[error("there is nothing to join; give the files that the shards have written with -oJ")]
+    #[error("there is nothing to join; give the JSON lines of the shards")]
     Nothing,
 }
 

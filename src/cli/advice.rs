@@ -1,0 +1,84 @@
+//! The library's errors in the command's words. The library speaks of values; here is which option
+//! to type, for the errors where that helps.
+
+use portreeve::engine;
+use portreeve::plan::{Family, PlanError, TargetError, Warning};
+use portreeve::report::merge::MergeError;
+
+/// The option that leaves one family only.
+fn only(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+        Family::Both => "-4 or -6",
+    }
+}
+
+/// A target that was not understood.
+pub fn target(error: &TargetError) -> String {
+    match error {
+        TargetError::NotV6(_) => format!("{error} (one port of a host: -p PORT HOST)"),
+        TargetError::HostPort { host, port } => format!(
+            "{host}:{port} is not a target: to scan one port of a host, write -p {port} {host}"
+        ),
+        TargetError::TooScattered(_) => format!("{error} with --exclude"),
+        error => error.to_string(),
+    }
+}
+
+/// A target that is left out.
+pub fn warning(warning: &Warning) -> String {
+    match warning {
+        Warning::OtherFamily { target, wanted } => format!(
+            "not scanned, because {} asks for {wanted} only: {target}",
+            only(*wanted)
+        ),
+        warning => warning.to_string(),
+    }
+}
+
+/// A plan that cannot be made.
+pub fn plan(error: &PlanError) -> String {
+    match error {
+        PlanError::Target(error) => target(error),
+        PlanError::AllExcluded => {
+            "nothing is left to scan: --exclude takes every target away".into()
+        }
+        PlanError::NothingLeft(left_out) => {
+            format!("nothing is left to scan: {}", warning(left_out))
+        }
+        PlanError::NoPorts => {
+            "no port is left to scan; --exclude-ports takes away all that -p names".into()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// Shards that cannot be joined.
+pub fn merge(error: &MergeError) -> String {
+    match error {
+        MergeError::Line { .. } => format!("{error} with --json or -oJ"),
+        MergeError::Stranger { .. } => format!("{error} (--seed)"),
+        MergeError::Nothing => format!("{error}, written with -oJ"),
+        error => error.to_string(),
+    }
+}
+
+/// A scan that cannot begin or go on.
+pub fn engine(error: &engine::Error) -> String {
+    match error {
+        engine::Error::SourceFamily { family } => {
+            let other = match family {
+                Family::V4 => Family::V6,
+                _ => Family::V4,
+            };
+            format!(
+                "targets are {family} too, and no {family} source address is given; \
+                 add one with -S, or leave out these targets with {}",
+                only(other)
+            )
+        }
+        engine::Error::Listeners(_) => format!("{error}; leave --verify-local out"),
+        error => error.to_string(),
+    }
+}
