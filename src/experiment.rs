@@ -174,7 +174,8 @@ mod tests {
             .ports(ports)
             .build(&mut engine::resolve)
             .unwrap();
-        let (options, stop) = (Options::default(), StopHandle::default());
+        let options = Options::default();
+        let stop = StopHandle::default();
         Experiment {
             plan,
             options,
@@ -249,7 +250,8 @@ mod tests {
     #[test]
     fn another_verdict_on_the_same_count_is_another_verdict() {
         let listener = |port| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let (one, other) = (listener(0), listener(0));
+        let one = listener(0);
+        let other = listener(0);
         let ports = [
             one.local_addr().unwrap().port(),
             other.local_addr().unwrap().port(),

@@ -146,7 +146,8 @@ impl CheckpointFile {
 
     /// What goes into it beside the scan's own.
     pub fn keep(&mut self, run: Run, reports: Vec<(PathBuf, Option<ReportFile>)>) {
-        (self.run, self.reports) = (run, reports);
+        self.run = run;
+        self.reports = reports;
     }
 
     pub fn path(&self) -> &Path {
@@ -302,7 +303,8 @@ fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
 
 /// A checkpoint names the files that are written, so nobody else may have written it.
 fn check_owner(data: &Metadata) -> Result<(), String> {
-    let (owner, mode) = (data.uid(), data.mode() & 0o7777);
+    let owner = data.uid();
+    let mode = data.mode() & 0o7777;
     if owner != geteuid().as_raw() && owner != 0 {
         return Err(format!("it belongs to another user, {owner}"));
     }

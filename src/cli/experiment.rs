@@ -68,10 +68,8 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
     signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;
     let cells = experiment.cells().len() as u64;
     let all = cells * u64::from(args.repeat);
-    let (settings, runs) = (
-        counted(cells, "setting", "settings"),
-        counted(all, "run", "runs"),
-    );
+    let settings = counted(cells, "setting", "settings");
+    let runs = counted(all, "run", "runs");
     tell(&format!(
         "{}; {settings}, {runs} and one before to warm up",
         described(&experiment.plan.outline())

@@ -220,7 +220,8 @@ pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure>
             )));
         }
         if let Some(other) = taken.iter().copied().filter(is_file).find(is_same) {
-            let (path, other) = (path.display(), other.display());
+            let path = path.display();
+            let other = other.display();
             return Err(Failure::Usage(format!(
                 "a report cannot go to {path}: {other} is in use already; give it a file of its own"
             )));

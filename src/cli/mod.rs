@@ -193,7 +193,8 @@ fn scan(
 ) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
     if let Some(Unfinished { run, .. }) = &unfinished {
-        (args.scan.seed, args.shard) = (run.seed, Some(shard::Wanted::Shard(run.shard())));
+        args.scan.seed = run.seed;
+        args.shard = Some(shard::Wanted::Shard(run.shard()));
     }
     let mut lookups = Vec::new();
     let mut resolve = |name: &str| {
@@ -234,10 +235,8 @@ fn scan(
         .unzip();
     let checkpoint = file.as_ref().map(|file| file.path().to_owned());
     if let (Some(path), Some(from), false) = (&checkpoint, &from, quiet) {
-        let (done, all) = (
-            grouped(from.summary.stats.settled()),
-            counted(plan.len(), "endpoint", "endpoints"),
-        );
+        let done = grouped(from.summary.stats.settled());
+        let all = counted(plan.len(), "endpoint", "endpoints");
         let files = known
             .iter()
             .flat_map(|run| &run.outputs)
@@ -369,10 +368,8 @@ fn merge(MergeArgs { files, output }: &MergeArgs, arguments: &[OsString]) -> Res
         ));
     }
     let services = request::services();
-    let (bar, taken) = (
-        progress::bar(true),
-        files.iter().map(PathBuf::as_path).collect(),
-    );
+    let bar = progress::bar(true);
+    let taken = files.iter().map(PathBuf::as_path).collect();
     let to = outputs::Destination {
         output,
         stats: None,
@@ -425,15 +422,14 @@ fn code(summary: &Summary) -> Code {
 
 /// What the scan will do, in sentences.
 fn explained(scanner: &Scanner, output: &OutputArgs) -> String {
-    let (outline, notice) = (
-        scanner.plan().outline(),
-        scanner
-            .options()
-            .notice
-            .as_deref()
-            .map(String::from_utf8_lossy),
-    );
-    let (begin, reports) = (scanner.beginning(&outline), outputs::described(output));
+    let outline = scanner.plan().outline();
+    let notice = scanner
+        .options()
+        .notice
+        .as_deref()
+        .map(String::from_utf8_lossy);
+    let begin = scanner.beginning(&outline);
+    let reports = outputs::described(output);
     explain(&Ahead {
         plan: scanner.plan(),
         begin: &begin,

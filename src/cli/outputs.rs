@@ -178,7 +178,10 @@ pub fn open<'a>(
 
 /// What the flags name: where it goes, and what makes it.
 fn named<'a>(to: &Destination<'a>, arguments: &[String]) -> Vec<(PathBuf, Make<'a>)> {
-    let (args, show, style, services) = (to.output, to.show(), to.style(), to.services);
+    let args = to.output;
+    let show = to.show();
+    let style = to.style();
+    let services = to.services;
     let scanner = args.xml_scanner.clone();
     let [json, again, xml, grepable] = [arguments; 4].map(<[String]>::to_vec);
     let make: [Make<'a>; 8] = [

@@ -90,7 +90,8 @@ impl Drop for Line {
 /// `12,345 of 65,535 (18 %), 10,203/s, 1,024 of 19,985 in flight, 3 open, 5 s left`.
 fn status(progress: &Progress) -> String {
     let stats = progress.stats;
-    let (done, planned) = (stats.settled(), stats.planned);
+    let done = stats.settled();
+    let planned = stats.planned;
     let per_s = done as f64 * 1e6 / progress.elapsed.us.max(1) as f64;
     let left = if done > 0 {
         format!("{} left", about(((planned - done) as f64 / per_s) as u64))

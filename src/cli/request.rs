@@ -46,7 +46,8 @@ pub fn from_args(args: &Args, resolve: &mut Resolver) -> Result<Request, Failure
     let plan = plan(&args.scan, args.shard, &services, resolve)?;
     options.settings.tell_unscanned =
         super::outputs::show(&args.output).is_some_and(|show| show.lists(State::Unscanned));
-    (options.profile, options.metrics) = (args.profile, args.metrics);
+    options.profile = args.profile;
+    options.metrics = args.metrics;
     Ok(Request {
         plan,
         options,

@@ -159,7 +159,8 @@ impl Layers<'_> {
     /// Adds settings of one place, without those that are set already or do not go with what is;
     /// then what their preset implies.
     fn add(&mut self, settings: Vec<Setting>) -> Result<(), Failure> {
-        let (mut given, mut preset) = (Vec::new(), None);
+        let mut given = Vec::new();
+        let mut preset = None;
         for setting in settings {
             let wrong = |what: String| Failure::Usage(format!("{}: {what}", setting.place));
             if find(self.root, &setting.key).is_none() {

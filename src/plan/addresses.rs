@@ -219,10 +219,8 @@ impl Pieces {
                 let last = first | free;
                 let mut add =
                     |first: u128, last: u128| self.v6.push(((scope_id, first), (scope_id, last)));
-                let (before, after) = (
-                    (first, last.min(MAPPED.0 - 1)),
-                    (first.max(MAPPED.1 + 1), last),
-                );
+                let before = (first, last.min(MAPPED.0 - 1));
+                let after = (first.max(MAPPED.1 + 1), last);
                 for (first, last) in [before, after] {
                     if first <= last {
                         add(first, last);

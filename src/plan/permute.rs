@@ -54,8 +54,10 @@ impl Permutation {
     }
 
     fn shuffle(&self, at: u64) -> u64 {
-        let (left_mask, right_mask) = ((1 << self.left_bits) - 1, (1 << self.right_bits) - 1);
-        let (mut left, mut right) = (at >> self.right_bits, at & right_mask);
+        let left_mask = (1 << self.left_bits) - 1;
+        let right_mask = (1 << self.right_bits) - 1;
+        let mut left = at >> self.right_bits;
+        let mut right = at & right_mask;
         for keys in self.keys.chunks_exact(2) {
             left ^= mix(right ^ keys[0]) & left_mask;
             right ^= mix(left ^ keys[1]) & right_mask;
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn seeds_differ_and_order_is_scattered() {
-        let (one, two) = (Permutation::new(10_000, 1), Permutation::new(10_000, 2));
+        let one = Permutation::new(10_000, 1);
+        let two = Permutation::new(10_000, 2);
         let same = (0..10_000)
             .filter(|&i| one.apply(i) == two.apply(i))
             .count();

@@ -259,7 +259,8 @@ impl Bits {
 impl From<Bits> for PortSet {
     fn from(bits: Bits) -> Self {
         let has = |port: &u16| bits.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1;
-        let (mut runs, mut len): (Vec<Run>, u32) = (Vec::new(), 0);
+        let mut runs: Vec<Run> = Vec::new();
+        let mut len = 0;
         for port in (0..=u16::MAX).filter(has) {
             match runs
                 .last_mut()

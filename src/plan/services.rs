@@ -139,7 +139,8 @@ impl Services {
 /// Whether `text` matches `mask`. One star is remembered at a time, so a hostile mask costs at most
 /// the product of both lengths.
 fn glob(mask: &[u8], text: &[u8]) -> bool {
-    let (mut m, mut t) = (0, 0);
+    let mut m = 0;
+    let mut t = 0;
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match mask.get(m) {

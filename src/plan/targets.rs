@@ -391,9 +391,10 @@ pub(super) fn octet_ranges(octets: &[OctetSet; 4]) -> Option<Vec<(u32, u32)>> {
     for octet in octets {
         let runs = octet.runs();
         if let [(0, 255)] = runs[..] {
-            ranges
-                .iter_mut()
-                .for_each(|(first, last)| (*first, *last) = (*first << 8, *last << 8 | 255));
+            for (first, last) in &mut ranges {
+                *first <<= 8;
+                *last = *last << 8 | 255;
+            }
             continue;
         }
         // Each address prefix so far now takes each run of this octet.

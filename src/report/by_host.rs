@@ -224,10 +224,8 @@ mod tests {
     use super::*;
 
     fn finding(endpoint: &str, reason: Reason, ms: u64) -> Finding {
-        let (endpoint, at) = (
-            endpoint.parse().expect("an endpoint"),
-            Time::from_us(ms * 1_000),
-        );
+        let endpoint = endpoint.parse().expect("an endpoint");
+        let at = Time::from_us(ms * 1_000);
         Finding {
             endpoint,
             reason,

@@ -104,7 +104,8 @@ pub fn read<Run: DeserializeOwned>(
 ) -> Result<(Run, Option<Checkpoint>), CheckpointError> {
     let damaged = |what: &dyn std::fmt::Display| CheckpointError::Damaged(what.to_string());
     let unreadable = |error: io::Error| CheckpointError::Unreadable(error.to_string());
-    let (mut header, mut body) = (Vec::new(), Vec::new());
+    let mut header = Vec::new();
+    let mut body = Vec::new();
     from.by_ref()
         .take(LONGEST_HEADER_BYTES)
         .read_until(b'\n', &mut header)
@@ -207,7 +208,8 @@ mod tests {
             (&again.snapshot, &again.hosts),
             (&kept.snapshot, &kept.hosts)
         );
-        let (then, now) = (&kept.summary, &again.summary);
+        let then = &kept.summary;
+        let now = &again.summary;
         assert_eq!(
             (now.elapsed, now.exit, now.turns, &now.local_error),
             (then.elapsed, then.exit, then.turns, &then.local_error)

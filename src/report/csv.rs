@@ -53,7 +53,8 @@ impl<'a, W: Write> Csv<'a, W> {
 
 impl<W: Write> Sink for Csv<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        (self.started_at, self.names) = (begin.started_at, begin.plan.names.clone());
+        self.started_at = begin.started_at;
+        self.names = begin.plan.names.clone();
         if begin.origin == Origin::Resumed {
             return Ok(());
         }
@@ -129,7 +130,8 @@ mod tests {
 
     #[test]
     fn findings_are_lines() {
-        let (mut text, services) = (Vec::new(), fixture::services());
+        let mut text = Vec::new();
+        let services = fixture::services();
         play(&mut Csv::new(
             &mut text,
             StateSet::states(State::ALL),

@@ -183,7 +183,8 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let (least, most) = (*values.first()?, *values.last()?);
+        let least = *values.first()?;
+        let most = *values.last()?;
         let median = (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
         Some(Spread {
             least,
@@ -567,7 +568,8 @@ pub(super) mod tests {
                 },
             ),
         );
-        let (mut csv, mut json) = (Vec::new(), Vec::new());
+        let mut csv = Vec::new();
+        let mut json = Vec::new();
         runs.write_csv(&mut csv).unwrap();
         runs.write_json(&mut json).unwrap();
         golden("experiment.csv", &String::from_utf8(csv).unwrap());

@@ -78,10 +78,8 @@ fn attempts(Ahead { begin, .. }: &Ahead) -> String {
     let wait = match settings.timeouts.fixed_us {
         Some(us) => format!("waits {}", milliseconds(us)),
         None => {
-            let (min, max) = (
-                milliseconds(settings.timeouts.min_us),
-                milliseconds(settings.timeouts.max_us),
-            );
+            let min = milliseconds(settings.timeouts.min_us);
+            let max = milliseconds(settings.timeouts.max_us);
             format!("waits {min} to {max}, as measured round trips ask for")
         }
     };
@@ -126,7 +124,8 @@ fn per_second(rate: Rate) -> String {
 fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
     let mut parts = vec!["the connection is closed".to_owned()];
     if let Some(us) = begin.settings.banner_wait_us {
-        let (bytes, wait) = (grouped(BANNER_BYTES as u64), milliseconds(us));
+        let bytes = grouped(BANNER_BYTES as u64);
+        let wait = milliseconds(us);
         parts.insert(
             0,
             format!("what it says first is read, up to {bytes} bytes and for {wait} at most"),
@@ -144,7 +143,8 @@ fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
 }
 
 fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
-    let (all, settings) = (begin.plan.endpoints as f64, begin.settings);
+    let all = begin.plan.endpoints as f64;
+    let settings = begin.settings;
     let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
     let limited = settings.rate.map_or(0.0, |rate| {
         let share = if rate.public_only {
@@ -234,7 +234,8 @@ mod tests {
         let plan = plan
             .build(&mut |_| unreachable!("no names"))
             .expect("a plan");
-        let (outline, mut settings) = (plan.outline(), Settings::default());
+        let outline = plan.outline();
+        let mut settings = Settings::default();
         change(&mut settings);
         let begin = Begin {
             settings,
@@ -281,7 +282,8 @@ mod tests {
                 per_s,
                 public_only: false,
             });
-            (settings.max_retries, settings.sends_datagrams) = (0, true);
+            settings.max_retries = 0;
+            settings.sends_datagrams = true;
         });
         for part in [
             "Each waits 500 ms; no port is asked again",

@@ -50,11 +50,9 @@ fn write<W: Write>(out: &mut WholeLines<W>, record: &Record) -> io::Result<()> {
 
 impl<W: Write> Sink for JsonLines<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        (self.started_at, self.names, self.all_hosts) = (
-            begin.started_at,
-            begin.plan.names.clone(),
-            begin.tells_all_hosts(),
-        );
+        self.started_at = begin.started_at;
+        self.names = begin.plan.names.clone();
+        self.all_hosts = begin.tells_all_hosts();
         if begin.origin != Origin::Resumed {
             write(
                 &mut self.out,

@@ -80,7 +80,8 @@ impl<W: Write> Sink for MasscanList<'_, W> {
         let seconds = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        let (ip, port) = (ip_text(finding.endpoint), finding.endpoint.port());
+        let ip = ip_text(finding.endpoint);
+        let port = finding.endpoint.port();
         self.out.add(|line| {
             writeln!(line, "open tcp {port} {ip} {seconds}")?;
             let Some(banner) = &finding.banner else {

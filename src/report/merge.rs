@@ -139,7 +139,8 @@ impl Part {
     }
 
     fn begin(name: &str, record: Fields) -> Result<Self, String> {
-        let (name, start) = (printable(name), read::start(record)?);
+        let name = printable(name);
+        let start = read::start(record)?;
         Ok(Part {
             name,
             start,
@@ -194,7 +195,9 @@ impl Part {
     /// Takes what only another run of the same shard has listed, where neither came to its end. In
     /// words, what is done about it.
     fn unite(&mut self, other: Part) -> String {
-        let (shard, name, other_name) = (self.start.shard, &self.name, &other.name);
+        let shard = self.start.shard;
+        let name = &self.name;
+        let other_name = &other.name;
         if self.is_complete() {
             return format!("shard {shard} is there twice: {name} is used, {other_name} is not");
         }
@@ -276,7 +279,8 @@ impl Part {
 
     /// What is missing of it, in words.
     fn lack(&self) -> Option<String> {
-        let (name, shard) = (&self.name, self.start.shard);
+        let name = &self.name;
+        let shard = self.start.shard;
         match &self.end {
             None => Some(format!(
                 "{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known"
@@ -444,7 +448,8 @@ impl Joined {
                 .map(|host| (host.address, host))
                 .collect();
             for report in reports.values() {
-                let (first, last) = (report.first.plus_us(later), report.last.plus_us(later));
+                let first = report.first.plus_us(later);
+                let last = report.last.plus_us(later);
                 let (_, host) = hosts
                     .entry(report.address)
                     .or_insert_with(|| of(report.address, first));
@@ -452,7 +457,8 @@ impl Joined {
                     .counts
                     .iter()
                     .for_each(|&(reason, count)| host.count(reason, count));
-                (host.first, host.last) = (host.first.min(first), host.last.max(last));
+                host.first = host.first.min(first);
+                host.last = host.last.max(last);
             }
             for mut finding in part.findings.drain(..) {
                 finding.at = finding.at.plus_us(later);
@@ -521,7 +527,8 @@ impl Joined {
 }
 
 fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
-    let (plan, other) = (&part.start.whole, &first.start.whole);
+    let plan = &part.start.whole;
+    let other = &first.start.whole;
     let what = if (plan.digest, plan.endpoints, plan.addresses)
         != (other.digest, other.endpoints, other.addresses)
     {
@@ -547,7 +554,9 @@ fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
 /// Shards of which there is nothing: `shards 3-5, 9 of 16 are missing`.
 fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
     let of = parts[0].start.shard.of();
-    let (mut runs, mut next, mut count): (Vec<String>, u32, u64) = (Vec::new(), 1, 0);
+    let mut runs: Vec<String> = Vec::new();
+    let mut next: u32 = 1;
+    let mut count: u64 = 0;
     let ends = parts
         .iter()
         .map(|part| part.start.shard.number())
@@ -586,7 +595,8 @@ mod tests {
     use crate::report::{fixture, text};
 
     fn written() -> String {
-        let (mut out, services) = (Vec::new(), fixture::services());
+        let mut out = Vec::new();
+        let services = fixture::services();
         fixture::play(&mut JsonLines::new(
             &mut out,
             StateSet::states(State::ALL),
@@ -602,7 +612,8 @@ mod tests {
 
     /// What is told when these inputs are joined.
     fn joined(texts: &[&str]) -> Result<(String, Summary), MergeError> {
-        let (mut out, services) = (Vec::new(), fixture::services());
+        let mut out = Vec::new();
+        let services = fixture::services();
         let joined = Joined::new(
             texts
                 .iter()
@@ -654,7 +665,8 @@ mod tests {
             (text[..start].to_owned() + plan + &text[end..])
                 .replace("\"exit\":\"interrupted\"", &format!("\"exit\":\"{exit}\""))
         };
-        let (two, five) = (part(2, "complete"), part(5, "interrupted"));
+        let two = part(2, "complete");
+        let five = part(5, "interrupted");
         let (text, summary) = joined(&[&five, &two, &two]).expect("they belong together");
         assert_eq!(summary.stats.with_reason(Reason::Untold), 36);
         assert_eq!(
@@ -765,11 +777,9 @@ mod tests {
         let text = written()
             .replace("\"warnings\":[]", "\"warnings\":[\"\\u001b[2J\"]")
             .replace("\"local_error\":null", "\"local_error\":\"\\u009b1m\"");
-        let (mut out, services, show) = (
-            Vec::new(),
-            fixture::services(),
-            StateSet::states([State::Open]),
-        );
+        let mut out = Vec::new();
+        let services = fixture::services();
+        let show = StateSet::states([State::Open]);
         let style = text::Style {
             show,
             listed_only: false,
@@ -824,20 +834,20 @@ mod tests {
             let Ok(joined) = Joined::new([part]) else {
                 continue;
             };
-            let (mut out, services, show) = (Vec::new(), fixture::services(), joined.states());
+            let mut out = Vec::new();
+            let services = fixture::services();
+            let show = joined.states();
             let mut xml = Xml::new(&mut out, show, &services, "nmap", &fixture::arguments());
             joined.tell(&mut xml).expect("it can be written");
             assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'));
-            let (mut out, style) = (
-                Vec::new(),
-                text::Style {
-                    show,
-                    listed_only: false,
-                    verbose: true,
-                    quiet: false,
-                    color: false,
-                },
-            );
+            let mut out = Vec::new();
+            let style = text::Style {
+                show,
+                listed_only: false,
+                verbose: true,
+                quiet: false,
+                color: false,
+            };
             Joined::new([read(&lines.concat()).expect("as before")])
                 .expect("as before")
                 .tell(&mut text::Text::new(&mut out, style, &services))

@@ -38,12 +38,11 @@ impl Nmap {
     }
 
     pub fn begin(&mut self, begin: &Begin) {
-        (self.started_at, self.names, self.all_hosts) = (
-            begin.started_at,
-            begin.plan.names.clone(),
-            begin.tells_all_hosts(),
-        );
-        (self.addresses, self.is_forced) = (begin.plan.addresses, begin.settings.scan_silent);
+        self.started_at = begin.started_at;
+        self.names = begin.plan.names.clone();
+        self.all_hosts = begin.tells_all_hosts();
+        self.addresses = begin.plan.addresses;
+        self.is_forced = begin.settings.scan_silent;
     }
 
     /// Whether a host is told of: nmap leaves out those where nobody seems to be.
@@ -72,7 +71,8 @@ impl Nmap {
     }
 
     pub fn initiated(&self) -> String {
-        let (version, time) = (env!("CARGO_PKG_VERSION"), self.ctime(Time::default()));
+        let version = env!("CARGO_PKG_VERSION");
+        let time = self.ctime(Time::default());
         format!(
             "{} {version} scan initiated {time} as: {}",
             self.scanner, self.arguments

@@ -145,17 +145,16 @@ pub(super) fn start(record: Fields) -> Result<Started> {
     }
     let shard = match record.part("shard") {
         Ok(shard) => {
-            let (number, of) = (shard.number("number")?, shard.number("of")?);
+            let number = shard.number("number")?;
+            let of = shard.number("of")?;
             Shard::new(number, of).ok_or_else(|| format!("there is no shard {number}/{of}"))?
         }
         Err(_) => Shard::WHOLE,
     };
     let plan = record.part("plan")?;
-    let (endpoints, addresses, planned) = (
-        plan.number("endpoints")?,
-        plan.number("addresses")?,
-        record.number::<u64>("planned")?,
-    );
+    let endpoints = plan.number("endpoints")?;
+    let addresses = plan.number("addresses")?;
+    let planned = record.number::<u64>("planned")?;
     if planned != shard.share(endpoints) {
         return Err(format!(
             "a shard {shard} of {endpoints} endpoints does not have {planned}"
@@ -287,7 +286,8 @@ fn bytes(hex: &str) -> Result<Box<[u8]>> {
 
 /// What was counted, without what is not added up: how late the loop was, and where its time went.
 pub(super) fn end(record: Fields) -> Result<Summary> {
-    let (planned, cap) = (record.number("planned")?, record.number("cap")?);
+    let planned = record.number("planned")?;
+    let cap = record.number("cap")?;
     let mut stats = Stats::new(planned, cap);
     let reasons = record.counts::<u64>("reasons")?;
     if reasons
@@ -331,10 +331,8 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         return Err("its counts do not add up".into());
     }
     stats.outages = record.number("outages")?;
-    (stats.peak_in_flight, stats.lowest_cap) = (
-        record.number("peak_in_flight")?,
-        record.number("lowest_cap")?,
-    );
+    stats.peak_in_flight = record.number("peak_in_flight")?;
+    stats.lowest_cap = record.number("lowest_cap")?;
     let pair = |pair: &Value| Some((pair.get(0)?.as_u64()?, pair.get(1)?.as_u64()?));
     stats.rtt = Histogram::from_buckets(
         &record

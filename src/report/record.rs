@@ -240,7 +240,8 @@ impl LocalOf {
             owner,
         }: &LocalPort,
     ) -> Self {
-        let (ip, state) = (ip_text(*endpoint), reason.state().as_str());
+        let ip = ip_text(*endpoint);
+        let state = reason.state().as_str();
         LocalOf {
             ip,
             port: endpoint.port(),
@@ -274,7 +275,9 @@ fn costs(profile: Profile) -> BTreeMap<&'static str, Cost> {
 
 impl<'a> Start<'a> {
     pub fn of(begin: &Begin, show: StateSet, arguments: &'a [String]) -> Self {
-        let (plan, settings, limits) = (begin.plan, begin.settings, begin.limits);
+        let plan = begin.plan;
+        let settings = begin.settings;
+        let limits = begin.limits;
         let (order, seed) = match plan.order {
             Order::Random { seed } => ("random", Some(seed)),
             Order::Sequential => ("sequential", None),

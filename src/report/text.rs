@@ -125,7 +125,8 @@ impl<'a, W: Write> Text<'a, W> {
         let wide = |width: fn(&Row) -> usize, title: usize| {
             host.rows.iter().map(width).max().unwrap_or(0).max(title)
         };
-        let (port_wide, state_wide) = (9, wide(|row| row.reason.state().as_str().len(), 5));
+        let port_wide = 9;
+        let state_wide = wide(|row| row.reason.state().as_str().len(), 5);
         let service_wide = host
             .rows
             .iter()
@@ -486,17 +487,16 @@ pub fn described(plan: &Outline) -> String {
             grouped(plan.endpoints_of_all)
         )
     };
-    let (endpoints, addresses) = (
-        counted(plan.endpoints, "endpoint", "endpoints"),
-        counted(plan.addresses, "address", "addresses"),
-    );
+    let endpoints = counted(plan.endpoints, "endpoint", "endpoints");
+    let addresses = counted(plan.addresses, "address", "addresses");
     format!("{endpoints} on {addresses} {order}{shard}")
 }
 
 /// The plan and the limits, for `-v`.
 fn preamble(begin: &Begin) -> String {
     let mut text = String::new();
-    let (plan, settings) = (begin.plan, begin.settings);
+    let plan = begin.plan;
+    let settings = begin.settings;
     let _ = writeln!(text, "Scanning {}", described(plan));
     let retries = format!(
         "up to {}",
@@ -631,7 +631,8 @@ impl<W: Write> Sink for Text<'_, W> {
         self.counts_hosts =
             self.addresses <= HOSTS_COUNTED && !self.style.quiet && begin.origin == Origin::Scan;
         self.names = begin.plan.names.clone();
-        (self.warnings, self.origin) = (begin.plan.warnings.clone(), begin.origin);
+        self.warnings = begin.plan.warnings.clone();
+        self.origin = begin.origin;
         if self.style.verbose && !self.style.quiet {
             self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
         }
@@ -703,7 +704,8 @@ fn missed(stats: &Stats) -> String {
     let silent = stats.with_reason(Reason::NoResponse) + stats.with_reason(Reason::SilentHost);
     match stats.missed_at_most() {
         Some(at_most) if silent > 0 => {
-            let (expected, at_most) = (stats.missed.expected, grouped(at_most));
+            let expected = stats.missed.expected;
+            let at_most = grouped(at_most);
             let why = "by what was lost, and how often silent ports were asked";
             format!(
                 "Open ports missed: about {expected:.1}, at most {at_most} in 95 of 100 scans, {why}\n"
@@ -747,7 +749,8 @@ mod tests {
         stats.settle(Reason::ConnRefused, 1);
         assert_eq!(missed(&stats), "", "everything was answered");
         stats.settle(Reason::NoResponse, 1);
-        (stats.missed.expected, stats.missed.high) = (0.26, 0.5);
+        stats.missed.expected = 0.26;
+        stats.missed.high = 0.5;
         assert!(
             missed(&stats).starts_with("Open ports missed: about 0.3, at most 4 in 95"),
             "{}",

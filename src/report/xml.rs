@@ -44,11 +44,10 @@ impl<'a, W: Write> Xml<'a, W> {
     }
 
     fn head(&self, plan: &Outline) -> String {
-        let (start, time) = (
-            self.nmap.seconds(Time::default()),
-            self.nmap.ctime(Time::default()),
-        );
-        let (scanner, arguments) = (escaped(&self.nmap.scanner), escaped(&self.nmap.arguments));
+        let start = self.nmap.seconds(Time::default());
+        let time = self.nmap.ctime(Time::default());
+        let scanner = escaped(&self.nmap.scanner);
+        let arguments = escaped(&self.nmap.arguments);
         // Two hyphens would end the comment.
         let comment = escaped(&self.nmap.initiated())
             .replace("--", "-&#45;")
@@ -72,7 +71,8 @@ impl<'a, W: Write> Xml<'a, W> {
             None if self.nmap.is_forced => ("up", "user-set"),
             None => ("unknown", "no-response"),
         };
-        let (first, last) = (self.nmap.seconds(host.first), self.nmap.seconds(host.last));
+        let first = self.nmap.seconds(host.first);
+        let last = self.nmap.seconds(host.last);
         let family = if host.address.is_ipv4() {
             "ipv4"
         } else {
@@ -99,11 +99,9 @@ impl<'a, W: Write> Xml<'a, W> {
             .iter()
             .filter(|row| self.show.lists(row.reason.state()))
         {
-            let (port, state, reason) = (
-                row.port,
-                state_word(row.reason.state()),
-                row.reason.as_str(),
-            );
+            let port = row.port;
+            let state = state_word(row.reason.state());
+            let reason = row.reason.as_str();
             let by = row
                 .reason_ip
                 .map_or(String::new(), |ip| format!(" reason_ip=\"{ip}\""));
@@ -157,14 +155,10 @@ impl<'a, W: Write> Xml<'a, W> {
     }
 
     fn tail(&self, summary: &Summary) -> String {
-        let (end, time) = (
-            self.nmap.seconds(summary.elapsed),
-            self.nmap.ctime(summary.elapsed),
-        );
-        let (done, elapsed) = (
-            escaped(&self.nmap.done(summary)),
-            summary.elapsed.us as f64 / 1e6,
-        );
+        let end = self.nmap.seconds(summary.elapsed);
+        let time = self.nmap.ctime(summary.elapsed);
+        let done = escaped(&self.nmap.done(summary));
+        let elapsed = summary.elapsed.us as f64 / 1e6;
         let exit = match summary.exit {
             Exit::Complete => "exit=\"success\"".into(),
             other => {
@@ -176,7 +170,8 @@ impl<'a, W: Write> Xml<'a, W> {
                 )
             }
         };
-        let (up, total) = (self.nmap.hosts_up(summary), self.nmap.addresses);
+        let up = self.nmap.hosts_up(summary);
+        let total = self.nmap.addresses;
         format!(
             "<runstats><finished time=\"{end}\" timestr=\"{time}\" summary=\"{done}\" elapsed=\"{elapsed:.2}\" {exit}/>\
              <hosts up=\"{up}\" down=\"{}\" total=\"{total}\"/>\n</runstats>\n</nmaprun>\n",
