@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use portreeve::engine;
 use portreeve::plan::PlanError;
 use portreeve::report::merge::MergeError;
+use portreeve::report::{Exit, Summary};
+use portreeve::scan::State;
 
 use super::advice;
 
@@ -26,6 +28,18 @@ pub enum Code {
     Failed = 4,
     /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
+}
+
+impl Code {
+    /// What a scan's end means to the shell.
+    pub fn of(summary: &Summary) -> Self {
+        match summary.exit {
+            Exit::Interrupted => Code::Interrupted,
+            Exit::Incomplete | Exit::ReportFailed => Code::Incomplete,
+            Exit::Complete if summary.stats.in_state(State::Open) > 0 => Code::Found,
+            Exit::Complete => Code::NothingOpen,
+        }
+    }
 }
 
 impl From<Code> for ExitCode {

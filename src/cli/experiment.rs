@@ -1,73 +1,97 @@
-//! `portreeve experiment`: from its flags to runs, and from these to a table and files.
+//! `portreeve experiment`: from the request to runs, and from these to a table and files.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use portreeve::engine::{self, LoopbackTestbed};
 use portreeve::experiment::Experiment;
-use portreeve::plan::{Plan, Target};
+use portreeve::plan::{Order, Plan, Target};
 use portreeve::report::counted;
-use portreeve::report::experiment::{Knob, Runs, Setting, TableStyle, named};
+use portreeve::report::experiment::{Runs, TableStyle, named};
 use portreeve::report::text::described;
 use portreeve::scan::State;
 
-use super::args::ExperimentArgs;
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
-use super::{advice, progress, request, signals, tell, wants_color};
+use super::request::{ExperimentRequest, Ground};
+use super::{advice, progress, signals, tell, wants_color};
 
-/// What is varied where nothing is asked for.
-const DEFAULT_FDS: [u64; 5] = [32, 64, 128, 256, 512];
-
-pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
-    if args.sweep.len() > 2 {
-        return Err(Failure::Usage("--sweep is given more than twice; two form a grid, and more than that nobody can look at".into()));
-    }
-    if let [one, other] = args.sweep.as_slice()
-        && one.first().map(|setting| setting.knob) == other.first().map(|setting| setting.knob)
-    {
-        return Err(Failure::Usage(
-            "both --sweep vary the same; write all its values in one".into(),
-        ));
-    }
-    let options = request::options(&args.scan)?;
-    let files = Files::create(args)?;
-    match args.assume_nofile {
-        Some(limit) => engine::lower_descriptor_limit(limit).map_err(|error| {
-            Failure::Usage(format!("--assume-nofile {limit}: {error}; the hard limit is the most, see `portreeve limits`"))
-        })?,
-        // As a scan would.
-        None => drop(engine::raise_descriptor_limit()),
-    }
-    let ground = if args.scan.targets.is_empty() && args.scan.input_file.is_empty() {
-        Some(own_ground()?)
-    } else {
-        None
+/// Runs the scans, and prints and keeps what came of them.
+pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
+    let files = Files::create(&request)?;
+    set_descriptor_limit(request.assume_nofile)?;
+    let (testbed, plan) = match &request.ground {
+        Ground::Own(order) => {
+            let testbed = own_testbed()?;
+            let plan = plan_of(&testbed, *order)?;
+            (Some(testbed), plan)
+        }
+        Ground::Given(plan) => (None, plan.build(None, &mut engine::resolve)?),
     };
-    let plan = match &ground {
-        Some(ground) => plan_of(ground, args)?,
-        None => request::plan(&args.scan, None, &request::services(), &mut engine::resolve)?,
-    };
-    plan.warnings()
-        .iter()
-        .for_each(|warning| tell(&format!("warning: {}", advice::warning(warning))));
-    let sweeps = if args.sweep.is_empty() {
-        vec![default_sweep()]
-    } else {
-        args.sweep.clone()
-    };
+    for warning in plan.warnings() {
+        tell(&format!("warning: {}", advice::warning(warning)));
+    }
     let experiment = Experiment {
         plan,
-        options,
-        sweeps,
-        rounds: args.repeat,
-        occupied_fds: args.occupy_fds,
-        ground: ground.as_ref(),
+        options: request.options,
+        sweeps: request.sweeps,
+        rounds: request.rounds,
+        occupied_fds: request.occupied_fds,
+        ground: testbed.as_ref(),
         stop: Default::default(),
     };
     signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;
+    let runs = make_runs(&experiment)?;
+    // A file that cannot be written must not take the table with it.
+    let kept = files.write(&runs);
+    print_table(&runs)?;
+    kept?;
+    Ok(code(&experiment, &runs))
+}
+
+fn set_descriptor_limit(assumed: Option<u64>) -> Result<(), Failure> {
+    let Some(limit) = assumed else {
+        // As a scan would; failing leaves the limit there is.
+        let _ = engine::raise_descriptor_limit();
+        return Ok(());
+    };
+    engine::lower_descriptor_limit(limit).map_err(|error| {
+        Failure::Usage(format!(
+            "--assume-nofile {limit}: {error}; the hard limit is the most, see `portreeve limits`"
+        ))
+    })
+}
+
+fn own_testbed() -> Result<LoopbackTestbed, Failure> {
+    LoopbackTestbed::new().map_err(|error| {
+        Failure::Usage(format!(
+            "no target can be made on this machine: {error}; name one, such as 127.0.0.1"
+        ))
+    })
+}
+
+/// All ports of the testbed, in an order that is the same for all runs.
+fn plan_of(testbed: &LoopbackTestbed, order: Order) -> Result<Plan, Failure> {
+    let ports = testbed.ports().map_err(|error| {
+        Failure::Usage(format!("no target can be made on this machine: {error}"))
+    })?;
+    let (first, last) = testbed.addresses();
+    let targets = (first.to_bits()..=last.to_bits()).map(|bits| Target::V4Block {
+        address: Ipv4Addr::from_bits(bits),
+        prefix: 32,
+    });
+    Ok(Plan::builder()
+        .targets(targets)
+        .ports(ports.into_iter().collect())
+        .order(order)
+        .build(&mut engine::resolve)?)
+}
+
+/// Says what will be run, and runs it.
+fn make_runs(experiment: &Experiment) -> Result<Runs, Failure> {
     let cells = experiment.cells().len() as u64;
-    let all = cells * u64::from(args.repeat);
+    let all = cells * u64::from(experiment.rounds);
     let settings = counted(cells, "setting", "settings");
     let runs = counted(all, "run", "runs");
     tell(&format!(
@@ -79,105 +103,48 @@ pub fn run(args: &ExperimentArgs) -> Result<Code, Failure> {
         bar.set_message(format!("run {number} of {all}: {}", named(settings)))
     })?;
     bar.finish_and_clear();
-    // A file that cannot be written must not take the table with it.
-    let kept = files.write(&runs);
+    Ok(runs)
+}
+
+fn print_table(runs: &Runs) -> Result<(), Failure> {
     let style = TableStyle {
         color: wants_color(),
         chart: io::stdout().is_terminal(),
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = runs.write_text(&mut out, &style).and_then(|()| out.flush());
-    written.map_err(|error| Failure::from_write("standard output", error))?;
-    kept?;
+    runs.write_text(&mut out, &style)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::from_write("standard output", error))
+}
+
+fn code(experiment: &Experiment, runs: &Runs) -> Code {
     let is_unscanned = runs
         .0
         .iter()
         .any(|run| run.summary.stats.in_state(State::Unscanned) > 0);
-    Ok(match () {
-        () if experiment.stop.is_stopped() => Code::Interrupted,
-        () if is_unscanned || !runs.agree() => Code::Incomplete,
-        () => Code::Found,
-    })
-}
-
-fn own_ground() -> Result<LoopbackTestbed, Failure> {
-    LoopbackTestbed::new().map_err(|error| {
-        Failure::Usage(format!(
-            "no target can be made on this machine: {error}; name one, such as 127.0.0.1"
-        ))
-    })
-}
-
-/// All ports of the ground, in an order that is the same for all runs.
-fn plan_of(ground: &LoopbackTestbed, args: &ExperimentArgs) -> Result<Plan, Failure> {
-    let scan = &args.scan;
-    let narrows = scan.ports.is_some()
-        || scan.top_ports.is_some()
-        || scan.fast
-        || scan.exclude_ports.is_some()
-        || scan.ipv4
-        || scan.ipv6;
-    if narrows || !scan.exclude.is_empty() || !scan.exclude_file.is_empty() {
-        return Err(Failure::Usage(
-            "ports or addresses are chosen, but there is no target; name one, such as 127.0.0.1"
-                .into(),
-        ));
+    if experiment.stop.is_stopped() {
+        Code::Interrupted
+    } else if is_unscanned || !runs.agree() {
+        Code::Incomplete
+    } else {
+        Code::Found
     }
-    let ports = ground.ports().map_err(|error| {
-        Failure::Usage(format!("no target can be made on this machine: {error}"))
-    })?;
-    let (first, last) = ground.addresses();
-    let targets = (first.to_bits()..=last.to_bits())
-        .map(|bits| Target::parse(&std::net::Ipv4Addr::from_bits(bits).to_string()));
-    let targets = targets
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::Usage(advice::target(&error)))?;
-    Ok(Plan::builder()
-        .targets(targets)
-        .ports(ports.into_iter().collect())
-        .order(request::order(&args.scan))
-        .build(&mut engine::resolve)?)
 }
 
-fn default_sweep() -> Vec<Setting> {
-    DEFAULT_FDS
-        .into_iter()
-        .map(|value| Setting {
-            knob: Knob::MaxFds,
-            value: Some(value),
-        })
-        .collect()
-}
+/// A file that was asked for.
+type Named = Option<(PathBuf, ReportFile)>;
 
 /// The files that were asked for, made before anything is run: a run that cannot be kept need not
 /// be made.
-struct Files<'a> {
-    csv: Option<(&'a Path, ReportFile)>,
-    json: Option<(&'a Path, ReportFile)>,
-    svg: Option<(&'a Path, ReportFile)>,
+struct Files {
+    csv: Named,
+    json: Named,
+    svg: Named,
 }
 
-impl<'a> Files<'a> {
-    fn create(args: &'a ExperimentArgs) -> Result<Self, Failure> {
-        let create = |path: &'a Option<PathBuf>| {
-            let Some(path) = path.as_deref() else {
-                return Ok(None);
-            };
-            let failed = |error| Failure::Write {
-                name: path.display().to_string(),
-                error,
-            };
-            ReportFile::create(path, false)
-                .map(|file| Some((path, file)))
-                .map_err(failed)
-        };
-        if args.svg.is_some() && cfg!(not(feature = "plot")) {
-            return Err(Failure::Usage(
-                "--svg: this program was built without pictures; build it with --features plot"
-                    .into(),
-            ));
-        }
-        let paths: Vec<&Path> = [&args.csv, &args.json, &args.svg]
+impl Files {
+    fn create(request: &ExperimentRequest) -> Result<Self, Failure> {
+        let paths: Vec<&Path> = [&request.csv, &request.json, &request.svg]
             .into_iter()
             .filter_map(|path| path.as_deref())
             .collect();
@@ -186,43 +153,48 @@ impl<'a> Files<'a> {
                 "standard output has the table; give --csv, --json and --svg a file each".into(),
             ));
         }
-        let taken: Vec<&Path> = args
-            .scan
-            .input_file
-            .iter()
-            .chain(&args.scan.exclude_file)
-            .map(PathBuf::as_path)
-            .collect();
+        let taken = request.reads();
         check_distinct(&paths, &taken)?;
         let files = Files {
-            csv: create(&args.csv)?,
-            json: create(&args.json)?,
-            svg: create(&args.svg)?,
+            csv: create(&request.csv)?,
+            json: create(&request.json)?,
+            svg: create(&request.svg)?,
         };
         check_distinct(&paths, &taken)?;
         Ok(files)
     }
 
     fn write(self, runs: &Runs) -> Result<(), Failure> {
-        let write =
-            |file: Option<(&Path, ReportFile)>,
-             write: &dyn Fn(&mut BufWriter<ReportFile>) -> io::Result<()>| {
-                let Some((path, file)) = file else {
-                    return Ok(());
-                };
-                let cut = file.cut();
-                let mut out = BufWriter::new(file);
-                let written = cut
-                    .and_then(|()| write(&mut out))
-                    .and_then(|()| out.flush());
-                written.map_err(|error| Failure::from_write(&path.display().to_string(), error))
-            };
         // One that fails does not take the others with it.
-        let csv = write(self.csv, &|out| runs.write_csv(out));
-        let json = write(self.json, &|out| runs.write_json(out));
-        let svg = write(self.svg, &|out| write_svg(runs, out));
+        let csv = write(self.csv, |out| runs.write_csv(out));
+        let json = write(self.json, |out| runs.write_json(out));
+        let svg = write(self.svg, |out| write_svg(runs, out));
         csv.and(json).and(svg)
     }
+}
+
+fn create(path: &Option<PathBuf>) -> Result<Named, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    ReportFile::create(path, false)
+        .map(|file| Some((path.clone(), file)))
+        .map_err(|error| Failure::Write {
+            name: path.display().to_string(),
+            error,
+        })
+}
+
+fn write(
+    named: Named,
+    write: impl FnOnce(&mut BufWriter<ReportFile>) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let Some((path, file)) = named else {
+        return Ok(());
+    };
+    let cut = file.cut();
+    let mut out = BufWriter::new(file);
+    cut.and_then(|()| write(&mut out))
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::from_write(&path.display().to_string(), error))
 }
 
 #[cfg(feature = "plot")]

@@ -10,10 +10,10 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser};
 use toml::Value;
 
-use super::args::Args;
+use super::args::{Args, nmap_spellings};
 use super::exit::Failure;
 
 /// The presets: what `-T0` to `-T5` stand for. From 3 on they are about patience, below about being
@@ -74,6 +74,7 @@ pub fn parse(
     words: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Typed, Refusal> {
+    let words = nmap_spellings(words);
     let mut root = Args::command();
     let matches = root.try_get_matches_from_mut(&words)?;
     let (command, typed, at) = match (matches.subcommand(), root.find_subcommand(SUBCOMMAND)) {
@@ -123,6 +124,12 @@ pub fn parse(
         args: Args::from_arg_matches(&together)?,
         words: all,
     })
+}
+
+/// Parses the words that a checkpoint has kept: all settings are among them.
+pub fn parse_kept(words: Vec<OsString>) -> Result<Typed, clap::Error> {
+    let args = Args::try_parse_from(nmap_spellings(words.clone()))?;
+    Ok(Typed { args, words })
 }
 
 /// What is wrong, without how to type it.

@@ -1,0 +1,28 @@
+//! What the definitions of the flags can print of themselves: completions for shells, and manual
+//! pages.
+
+use clap::CommandFactory;
+
+use super::args::Args;
+use super::exit::{Code, Failure};
+use super::print;
+
+/// Prints what a shell needs to complete this command's words.
+pub fn completions(shell: clap_complete::Shell) -> Result<Code, Failure> {
+    print(|out| {
+        clap_complete::generate(shell, &mut Args::command(), env!("CARGO_PKG_NAME"), out);
+        Ok(())
+    })
+}
+
+/// Prints the page of a command, or of all.
+pub fn page(command: Option<&str>) -> Result<Code, Failure> {
+    let mut all = Args::command();
+    // Names a command's page after both: portreeve-experiment.
+    all.build();
+    let page = command
+        .and_then(|name| all.find_subcommand(name))
+        .unwrap_or(&all)
+        .clone();
+    print(|out| clap_mangen::Man::new(page).render(out))
+}

@@ -1,0 +1,81 @@
+//! `portreeve merge`: joins what shards have written.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use portreeve::engine;
+use portreeve::report::StateSet;
+use portreeve::report::merge::{Joined, MergeError, Part};
+use portreeve::scan::State;
+
+use super::exit::{Code, Failure};
+use super::opening::{self, Destination};
+use super::request::{MergeRequest, services};
+use super::{advice, progress, tell};
+
+/// Joins the files, and says what is missing.
+pub fn run(request: &MergeRequest) -> Result<Code, Failure> {
+    let joined = Joined::new(read_all(&request.files)?)?;
+    for lack in joined.lacks() {
+        tell(&format!("warning: {lack}"));
+    }
+    let listed = joined.states();
+    if let Some(show) = request.outputs.show {
+        warn_of_counted(show, listed);
+    }
+    let services = services();
+    let bar = progress::bar(true);
+    let to = Destination {
+        request: &request.outputs,
+        is_kept: false,
+        listed: Some(listed),
+        services: &services,
+        bar: &bar,
+    };
+    let taken: Vec<&Path> = request.files.iter().map(PathBuf::as_path).collect();
+    let mut outputs = opening::open(&to, &taken, None)?;
+    let summary = joined.tell(&mut outputs).map_err(engine::Error::Report)?;
+    Ok(Code::of(&summary))
+}
+
+fn read_all(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
+    let mut parts = Vec::new();
+    for path in files {
+        match read(path) {
+            Ok(part) => parts.push(part),
+            // A shard that was broken off at once must not take the others with it.
+            Err(error @ MergeError::Untold { .. }) if files.len() > 1 => {
+                tell(&format!("warning: {}", advice::merge(&error)))
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(parts)
+}
+
+fn read(path: &Path) -> Result<Part, MergeError> {
+    if path.as_os_str() == "-" {
+        return Part::read("standard input", io::stdin().lock());
+    }
+    let name = path.display().to_string();
+    match File::open(path) {
+        Ok(file) => Part::read(&name, BufReader::new(file)),
+        Err(error) => Err(MergeError::Read { name, error }),
+    }
+}
+
+/// Says which of the states to be shown are only counted in the files.
+fn warn_of_counted(show: StateSet, listed: StateSet) {
+    let only_counted: Vec<&str> = State::ALL
+        .into_iter()
+        .filter(|&state| show.lists(state) && !listed.lists(state))
+        .map(State::as_str)
+        .collect();
+    if !only_counted.is_empty() {
+        tell(&format!(
+            "warning: not every file lists what is {}; the scans have to be run with --show, too",
+            only_counted.join(", ")
+        ));
+    }
+}

@@ -1,0 +1,124 @@
+//! The one seam from flags to values: after this, nothing knows what was typed. Only forms and
+//! combinations are checked here. Targets are read and looked up when the plan is built, and files
+//! are opened when they are needed.
+
+mod experiment;
+mod options;
+mod outputs;
+mod plan;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use portreeve::engine::Options;
+use portreeve::plan::Services;
+use portreeve::scan::State;
+
+pub use experiment::{ExperimentRequest, Ground};
+pub use outputs::{Format, OutputRequest, STDOUT, is_stdout};
+pub use plan::{PlanRequest, services};
+
+use super::args::{Command, MergeArgs};
+use super::exit::Failure;
+use super::settings::Typed;
+
+/// What the command line asks for.
+pub enum Request {
+    Scan(Box<ScanRequest>),
+    Resume(PathBuf),
+    Merge(MergeRequest),
+    Experiment(Box<ExperimentRequest>),
+    Limits { json: bool, max_fds: Option<u32> },
+    Completions(clap_complete::Shell),
+    Manual(Option<String>),
+}
+
+impl Request {
+    /// Makes a request of what was typed; `arguments` is that as it was, for the reports.
+    pub fn new(mut typed: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
+        Ok(match typed.args.command.take() {
+            None => Request::Scan(ScanRequest::new(typed, arguments)?.into()),
+            Some(Command::Resume { file }) => Request::Resume(file),
+            Some(Command::Merge(args)) => Request::Merge(MergeRequest::new(*args, arguments)),
+            Some(Command::Experiment(args)) => {
+                Request::Experiment(ExperimentRequest::new(*args)?.into())
+            }
+            Some(Command::Limits { json, max_fds }) => Request::Limits { json, max_fds },
+            Some(Command::Completions { shell }) => Request::Completions(shell),
+            Some(Command::Man { command }) => Request::Manual(command),
+        })
+    }
+}
+
+/// What a scan is to do.
+pub struct ScanRequest {
+    pub plan: PlanRequest,
+    pub options: Options,
+    pub services: Services,
+    pub outputs: OutputRequest,
+    pub action: Action,
+    /// Say in sentences what will be done.
+    pub explain: bool,
+    /// The command line together with all other settings, which a checkpoint keeps.
+    pub words: Vec<OsString>,
+}
+
+/// What becomes of a plan.
+pub enum Action {
+    /// It is scanned; the file keeps what it takes to go on.
+    Scan { checkpoint: Option<PathBuf> },
+    /// It is only shown; with `list`, every endpoint of it.
+    DryRun { list: bool },
+}
+
+impl ScanRequest {
+    pub fn new(Typed { args, words }: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
+        let mut options = options::options(&args.scan)?;
+        let services = services();
+        let plan = PlanRequest::new(args.scan, args.shard, &services)?;
+        if args.checkpoint.is_some() && plan.reads_stdin() {
+            let what = "--checkpoint: standard input cannot be read again; write the targets to a file, and give that with -iL";
+            return Err(Failure::Usage(what.into()));
+        }
+        let action = if args.dry_run {
+            Action::DryRun {
+                list: args.output.verbose > 0,
+            }
+        } else {
+            Action::Scan {
+                checkpoint: args.checkpoint,
+            }
+        };
+        let mut outputs = OutputRequest::new(args.output, arguments);
+        outputs.stats = args.stats;
+        options.settings.tell_unscanned = outputs
+            .show
+            .is_some_and(|show| show.lists(State::Unscanned));
+        options.profile = args.profile;
+        options.metrics = args.metrics;
+        Ok(ScanRequest {
+            plan,
+            options,
+            services,
+            outputs,
+            action,
+            explain: args.explain,
+            words,
+        })
+    }
+}
+
+/// What is to be joined, and where it goes.
+pub struct MergeRequest {
+    pub files: Vec<PathBuf>,
+    pub outputs: OutputRequest,
+}
+
+impl MergeRequest {
+    fn new(args: MergeArgs, arguments: &[OsString]) -> Self {
+        MergeRequest {
+            files: args.files,
+            outputs: OutputRequest::new(args.output, arguments),
+        }
+    }
+}

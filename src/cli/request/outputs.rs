@@ -1,0 +1,131 @@
+//! What is written, and where to: from flags to formats and their places. It opens nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use portreeve::report::StateSet;
+
+use crate::cli::args::OutputArgs;
+
+/// The formats of reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    JsonLines,
+    Text,
+    Xml,
+    Grepable,
+    Csv,
+    MasscanList,
+    OpenList,
+}
+
+impl Format {
+    /// What it is called in a sentence.
+    fn name(self) -> &'static str {
+        match self {
+            Format::JsonLines => "JSON lines",
+            Format::Text => "text",
+            Format::Xml => "XML",
+            Format::Grepable => "grepable lines",
+            Format::Csv => "comma-separated values",
+            Format::MasscanList => "masscan's list",
+            Format::OpenList => "what is open",
+        }
+    }
+}
+
+/// The reports that a run writes, and how they look.
+pub struct OutputRequest {
+    /// Each report's format and place; `-` is standard output. Where none goes there, text does.
+    pub reports: Vec<(Format, PathBuf)>,
+    /// The states that are listed one by one, if flags name any.
+    pub show: Option<StateSet>,
+    /// Nothing but what is listed.
+    pub listed_only: bool,
+    pub verbose: bool,
+    pub quiet: bool,
+    /// What nmap's XML names as the scanner.
+    pub xml_scanner: String,
+    /// Where a line goes each second.
+    pub stats: Option<PathBuf>,
+    /// The command line without the program's name, for the reports' heads.
+    pub arguments: Vec<String>,
+}
+
+impl OutputRequest {
+    pub fn new(args: OutputArgs, arguments: &[OsString]) -> Self {
+        OutputRequest {
+            reports: reports(&args),
+            show: show(&args),
+            listed_only: args.open,
+            verbose: args.verbose > 0,
+            quiet: args.quiet,
+            xml_scanner: args.xml_scanner,
+            stats: None,
+            arguments: arguments
+                .iter()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+        }
+    }
+
+    /// What is written, and where to, in words.
+    pub fn described(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.reports.iter().any(|(_, path)| is_stdout(path)) {
+            parts.push(format!("text to {STDOUT}"));
+        }
+        for (format, path) in &self.reports {
+            parts.push(format!("{} to {}", format.name(), place(path)));
+        }
+        parts.join(", ")
+    }
+}
+
+pub const STDOUT: &str = "standard output";
+
+pub fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A report's place in words.
+fn place(path: &Path) -> String {
+    if is_stdout(path) {
+        STDOUT.into()
+    } else {
+        path.display().to_string()
+    }
+}
+
+fn show(args: &OutputArgs) -> Option<StateSet> {
+    let states = args
+        .show
+        .iter()
+        .flat_map(|shown| shown.states().iter().copied());
+    (!args.show.is_empty()).then(|| StateSet::states(states))
+}
+
+fn reports(args: &OutputArgs) -> Vec<(Format, PathBuf)> {
+    let all = |ending: &str| {
+        let mut path = args.output_all.clone()?.into_os_string();
+        path.push(ending);
+        Some(PathBuf::from(path))
+    };
+    [
+        (Format::JsonLines, args.json.then(|| PathBuf::from("-"))),
+        (Format::JsonLines, args.output_json.clone()),
+        (Format::Text, args.output_text.clone().or(all(".nmap"))),
+        (Format::Xml, args.output_xml.clone().or(all(".xml"))),
+        (
+            Format::Grepable,
+            args.output_grepable.clone().or(all(".gnmap")),
+        ),
+        (Format::Csv, args.output_csv.clone()),
+        (Format::MasscanList, args.output_list.clone()),
+        (Format::OpenList, args.list_open.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(format, path)| Some((format, path?)))
+    .collect()
+}

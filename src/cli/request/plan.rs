@@ -1,0 +1,246 @@
+//! What is scanned: from flags to a plan. What was typed is parsed at once; files of targets are
+//! read, and names looked up, when the plan is built.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use portreeve::plan::{
+    Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Shard, Target, TargetError,
+};
+
+use crate::cli::advice;
+use crate::cli::args::ScanArgs;
+use crate::cli::exit::Failure;
+use crate::cli::shard::{self, Wanted};
+
+/// Where the system keeps the names of services.
+const SERVICES_FILE: &str = "/etc/services";
+/// The longest line in a file of targets; a file with a longer one is no list of targets.
+const LONGEST_LINE_BYTES: u64 = 64 * 1024;
+
+/// The names of ports. A system without the file has the built-in ones.
+pub fn services() -> Services {
+    Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default())
+}
+
+/// A plan to be built.
+pub struct PlanRequest {
+    /// What was typed.
+    builder: PlanBuilder,
+    target_files: Vec<PathBuf>,
+    excluded_files: Vec<PathBuf>,
+    is_sequential: bool,
+    seed: Option<u64>,
+    shard: Option<Wanted>,
+}
+
+impl PlanRequest {
+    pub fn new(
+        args: ScanArgs,
+        shard: Option<Wanted>,
+        services: &Services,
+    ) -> Result<Self, Failure> {
+        let family = match (args.ipv4, args.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Both,
+        };
+        let builder = Plan::builder()
+            .services(services.clone())
+            .family(family)
+            .resolve_all(args.resolve_all);
+        let builder = with_ports(builder, &args, services)?;
+        let builder =
+            with_targets(builder, &args).map_err(|error| Failure::Usage(advice::target(&error)))?;
+        Ok(PlanRequest {
+            builder,
+            target_files: args.input_file,
+            excluded_files: args.exclude_file,
+            is_sequential: args.sequential,
+            seed: args.seed,
+            shard,
+        })
+    }
+
+    /// The files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.target_files
+            .iter()
+            .chain(&self.excluded_files)
+            .map(PathBuf::as_path)
+    }
+
+    pub fn reads_stdin(&self) -> bool {
+        self.files().any(is_stdin)
+    }
+
+    /// Which part of the plan is asked for, if any is.
+    pub fn shard(&self) -> Result<Option<Shard>, Failure> {
+        let find = |wanted| {
+            shard::find(wanted, |name| std::env::var(name).ok())
+                .map_err(|error| Failure::Usage(format!("--shard: {error}")))
+        };
+        self.shard.map(find).transpose()
+    }
+
+    /// Reads the files of targets, and looks names up with `resolve`. `drawn` are the seed and the
+    /// shard of an earlier run, whose plan this is to be.
+    pub fn build(
+        &self,
+        drawn: Option<(Option<u64>, Shard)>,
+        resolve: &mut Resolver,
+    ) -> Result<Plan, Failure> {
+        let mut builder = self.builder.clone();
+        for file in &self.target_files {
+            builder = add_targets_of_file(builder, file, PlanBuilder::target)?;
+        }
+        for file in &self.excluded_files {
+            builder = add_targets_of_file(builder, file, PlanBuilder::exclude)?;
+        }
+        let (seed, shard) = match drawn {
+            Some((seed, shard)) => (seed, shard),
+            // Shards belong together only if they have the same seed, so it is not drawn.
+            None => match self.shard()? {
+                Some(shard) => (self.seed.or(Some(0)), shard),
+                None => (self.seed, Shard::WHOLE),
+            },
+        };
+        let order = order(self.is_sequential, seed);
+        Ok(builder.order(order).shard(shard).build(resolve)?)
+    }
+}
+
+/// The order of probing. Without a seed it is drawn.
+pub fn order(is_sequential: bool, seed: Option<u64>) -> Order {
+    // 48 bits are enough, and a number that every JSON reader keeps.
+    let draw = || RandomState::new().hash_one(0) >> 16;
+    if is_sequential {
+        Order::Sequential
+    } else {
+        Order::Random {
+            seed: seed.unwrap_or_else(draw),
+        }
+    }
+}
+
+fn with_ports(
+    builder: PlanBuilder,
+    args: &ScanArgs,
+    services: &Services,
+) -> Result<PlanBuilder, Failure> {
+    let parsed = |flag: &str, text: &str| {
+        PortSet::parse(text, services)
+            .map_err(|error| Failure::Usage(format!("{flag} {text}: {error}")))
+    };
+    let excluded = match &args.exclude_ports {
+        Some(text) => parsed("--exclude-ports", text)?,
+        None => PortSet::none(),
+    };
+    let top = if args.fast { Some(100) } else { args.top_ports };
+    let builder = match (&args.ports, top) {
+        (Some(text), _) => builder.ports(parsed("-p", text)?),
+        (None, Some(count)) => builder.ports(
+            PortSet::top(count, &excluded).map_err(|error| Failure::Usage(error.to_string()))?,
+        ),
+        (None, None) => builder,
+    };
+    Ok(builder.exclude_ports(excluded))
+}
+
+fn with_targets(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder, TargetError> {
+    for text in &args.targets {
+        builder = builder.target(Target::parse(text)?);
+    }
+    for text in &args.exclude {
+        for target in excluded(text)? {
+            builder = builder.exclude(target);
+        }
+    }
+    Ok(builder)
+}
+
+/// Targets with commas between. An octet list (`10.0.0.1,3`) has commas of its own, so the whole is
+/// tried first.
+fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
+    match Target::parse(text) {
+        Err(_) if text.contains(',') => text.split(',').map(Target::parse).collect(),
+        whole => Ok(vec![whole?]),
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Adds the targets in a file, or on standard input for `-`.
+fn add_targets_of_file(
+    mut builder: PlanBuilder,
+    path: &Path,
+    add: fn(PlanBuilder, Target) -> PlanBuilder,
+) -> Result<PlanBuilder, Failure> {
+    let name = if is_stdin(path) {
+        "standard input".into()
+    } else {
+        path.display().to_string()
+    };
+    let cannot =
+        |error: io::Error| Failure::Usage(format!("targets cannot be read from {name}: {error}"));
+    let mut reader: Box<dyn BufRead> = if is_stdin(path) {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(cannot)?))
+    };
+    let mut is_empty = true;
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let length = reader
+            .by_ref()
+            .take(LONGEST_LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(cannot)?;
+        if length == 0 {
+            break;
+        }
+        let targets = targets_of_line(&line)
+            .map_err(|what| Failure::Usage(format!("{name}, line {number}: {what}")))?;
+        is_empty &= targets.is_empty();
+        builder = targets.into_iter().fold(builder, add);
+    }
+    if is_empty {
+        return Err(Failure::Usage(format!(
+            "{name} holds no target; write one a line, such as 192.0.2.0/24"
+        )));
+    }
+    Ok(builder)
+}
+
+/// The targets of a line, up to a comment.
+fn targets_of_line(line: &[u8]) -> Result<Vec<Target>, String> {
+    if line.len() as u64 == LONGEST_LINE_BYTES {
+        return Err("the line is longer than 64 KiB; write one target a line".into());
+    }
+    let text = std::str::from_utf8(line)
+        .map_err(|_| "this is no text (UTF-8); write one target a line")?;
+    let words = text.split('#').next().unwrap_or_default();
+    words
+        .split_whitespace()
+        .map(|word| Target::parse(word).map_err(|error| advice::target(&error)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excluded_lists_split_at_commas_unless_they_are_octets() {
+        let count = |text| excluded(text).map(|targets| targets.len());
+        assert_eq!(count("10.0.0.1,10.0.0.2"), Ok(2));
+        assert_eq!(count("10.0.0.1,3"), Ok(1));
+        assert_eq!(count("a.test,::1"), Ok(2));
+        assert!(count("10.0.0.1,").is_err());
+    }
+}

@@ -1,0 +1,350 @@
+//! A scan, from the request to the exit code: from its beginning, or from where a checkpoint says.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use portreeve::engine::{self, Options, Scanner};
+use portreeve::plan::Plan;
+use portreeve::report::explain::{Ahead, explain};
+use portreeve::report::text::described;
+use portreeve::report::{Checkpoint, counted, grouped};
+
+use super::checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
+use super::exit::{Code, Failure};
+use super::keys::Keys;
+use super::opening::{self, Destination};
+use super::outputs::Outputs;
+use super::request::{Action, OutputRequest, ScanRequest, is_stdout};
+use super::signals::Signals;
+use super::throttle::Throttle;
+use super::{advice, progress, settings, signals, tell};
+
+/// The names that were looked up, and what was found.
+type Lookups = Vec<(String, Vec<SocketAddr>)>;
+
+/// What a checkpoint brings along.
+#[derive(Default)]
+struct Kept {
+    /// Where what it takes to go on is written.
+    file: Option<CheckpointFile>,
+    /// The scan that goes on.
+    unfinished: Option<Unfinished>,
+}
+
+/// Scans from the beginning, or goes on with what this very command line has begun.
+pub fn run(request: &ScanRequest) -> Result<Code, Failure> {
+    let kept = match &request.action {
+        Action::Scan {
+            checkpoint: Some(path),
+        } => begun_before(path, request)?,
+        _ => Kept::default(),
+    };
+    scan(request, kept)
+}
+
+/// Goes on with a scan that was broken off.
+pub fn resume(path: &Path) -> Result<Code, Failure> {
+    let refused =
+        |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
+    let (file, unfinished) =
+        CheckpointFile::open(path).map_err(|error| refused(error.to_string()))?;
+    let Some(unfinished) = unfinished else {
+        tell(&format!(
+            "{}: that scan came to its end; nothing is left to do",
+            path.display()
+        ));
+        return Ok(Code::Found);
+    };
+    let directory = &unfinished.run.directory;
+    std::env::set_current_dir(directory).map_err(|error| {
+        refused(format!(
+            "it was begun in {}, and its files are named from there: {error}; \
+             put that folder back, or scan from the beginning",
+            directory.display()
+        ))
+    })?;
+    let arguments: Vec<OsString> = unfinished
+        .run
+        .arguments
+        .iter()
+        .map(OsString::from)
+        .collect();
+    let typed =
+        settings::parse_kept(arguments.clone()).map_err(|error| refused(error.to_string()))?;
+    let request = ScanRequest::new(typed, &arguments)?;
+    scan(
+        &request,
+        Kept {
+            file: Some(file),
+            unfinished: Some(unfinished),
+        },
+    )
+}
+
+/// The checkpoint's file, and what is in it if this very command line has begun that before and not
+/// finished: whoever starts it again, be it a person or an engine that runs failed tasks once more,
+/// wants the rest of it.
+fn begun_before(path: &Path, request: &ScanRequest) -> Result<Kept, Failure> {
+    let name = path.display();
+    let refused = |what: &str| Failure::Usage(format!("--checkpoint {name}: {what}"));
+    let opened = match CheckpointFile::open(path) {
+        Err(error) if error.is_missing() => CheckpointFile::create(path).map(|file| (file, None)),
+        other => other,
+    };
+    let (file, unfinished) = opened.map_err(|error| match error {
+        LoadError::Write(error) => Failure::Write {
+            name: name.to_string(),
+            error,
+        },
+        LoadError::InUse => refused(&error.to_string()),
+        error => refused(&format!("{error}; give another name, or remove it")),
+    })?;
+    if let Some(unfinished) = &unfinished
+        && !is_same(&unfinished.run, request)?
+    {
+        return Err(refused(&format!(
+            "another scan is in it, not finished: `portreeve resume {name}` goes on with that; remove it to begin this one"
+        )));
+    }
+    Ok(Kept {
+        file: Some(file),
+        unfinished,
+    })
+}
+
+/// Whether a run was begun with these words, here, as this shard.
+fn is_same(run: &Run, request: &ScanRequest) -> Result<bool, Failure> {
+    let words = request.words.iter().skip(1).map(|word| word.to_str());
+    let known = run.arguments.iter().skip(1).map(|word| Some(word.as_str()));
+    let is_here = || std::env::current_dir().is_ok_and(|here| here == run.directory);
+    if !words.eq(known) || !is_here() {
+        return Ok(false);
+    }
+    let shard = request.plan.shard()?;
+    Ok(shard.is_none_or(|shard| shard == run.shard()))
+}
+
+fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
+    let signals = signals::listen().map_err(Failure::Signals)?;
+    let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
+    if !request.outputs.quiet {
+        for warning in plan.warnings() {
+            tell(&format!("warning: {}", advice::warning(warning)));
+        }
+    }
+    // Failing to raise it leaves the limit there is; the cap follows from that.
+    let _ = engine::raise_descriptor_limit();
+    match request.action {
+        Action::DryRun { list } => dry_run(plan, request, list),
+        Action::Scan { .. } => probe(request, plan, lookups, kept, signals),
+    }
+}
+
+/// The plan, and what names were found to be: now, or when the scan began.
+fn plan(
+    request: &ScanRequest,
+    unfinished: Option<&Unfinished>,
+) -> Result<(Plan, Lookups), Failure> {
+    let mut lookups = Vec::new();
+    let mut resolve = |name: &str| {
+        let found = match unfinished {
+            Some(unfinished) => unfinished.run.lookup(name),
+            None => engine::resolve(name),
+        }?;
+        lookups.push((name.to_owned(), found.clone()));
+        Ok(found)
+    };
+    let drawn = unfinished.map(|unfinished| (unfinished.run.seed, unfinished.run.shard()));
+    let plan = request.plan.build(drawn, &mut resolve)?;
+    Ok((plan, lookups))
+}
+
+/// Scans, and says how to go on if that comes to no end.
+fn probe(
+    request: &ScanRequest,
+    plan: Plan,
+    lookups: Lookups,
+    kept: Kept,
+    signals: Signals,
+) -> Result<Code, Failure> {
+    let quiet = request.outputs.quiet;
+    if let Some(unfinished) = &kept.unfinished {
+        check_plan(&unfinished.run, &plan)?;
+    }
+    let checkpoint = kept.file.as_ref().map(|file| file.path().to_owned());
+    if let (Some(path), Some(unfinished), false) = (&checkpoint, &kept.unfinished, quiet) {
+        tell(&goes_on(path, unfinished, &plan));
+    }
+    let bar = progress::bar(quiet);
+    let (known, from) = kept
+        .unfinished
+        .map(|Unfinished { run, from }| (run, from))
+        .unzip();
+    let mut outputs = open_outputs(request, &plan, lookups, kept.file, known.as_ref(), &bar)?;
+    let mut scanner = scanner(plan, request.options.clone(), from)?;
+    announce(&scanner, request);
+    show_progress(&mut outputs, request, &scanner, signals, bar.clone())?;
+    let summary = scanner.run(&mut outputs);
+    let was_stopped = scanner.summary().stopped.is_some();
+    if let Some(path) = checkpoint.filter(|path| !quiet && was_stopped && path.exists()) {
+        tell(&format!("to go on: portreeve resume {}", path.display()));
+    }
+    let summary = summary?;
+    if outputs.nobody_left() {
+        return Err(Failure::ClosedPipe);
+    }
+    Ok(Code::of(&summary))
+}
+
+fn check_plan(run: &Run, plan: &Plan) -> Result<(), Failure> {
+    if run.plan == plan.digest() {
+        return Ok(());
+    }
+    let what = "what is to be scanned is not the same any more (a file of targets, or the names of services, has changed)";
+    Err(Failure::Usage(format!(
+        "the scan cannot be resumed: {what}; put it back, or scan from the beginning"
+    )))
+}
+
+/// How far the scan is that goes on, and where its reports are.
+fn goes_on(path: &Path, Unfinished { run, from }: &Unfinished, plan: &Plan) -> String {
+    let done = grouped(from.summary.stats.settled());
+    let all = counted(plan.len(), "endpoint", "endpoints");
+    let files: Vec<String> = run
+        .outputs
+        .iter()
+        .filter(|output| !is_stdout(&output.path))
+        .map(|output| output.path.display().to_string())
+        .collect();
+    let reports = if files.is_empty() {
+        String::new()
+    } else {
+        format!("; reports go on in {}", files.join(", "))
+    };
+    format!(
+        "going on where {} was left: {done} of {all} are done{reports}",
+        path.display()
+    )
+}
+
+/// Opens the reports, new ones or those of the run that goes on, and the checkpoint beside them.
+fn open_outputs<'a>(
+    request: &'a ScanRequest,
+    plan: &Plan,
+    lookups: Lookups,
+    file: Option<CheckpointFile>,
+    known: Option<&Run>,
+    bar: &'a ProgressBar,
+) -> Result<Outputs<'a>, Failure> {
+    let checkpoint = match file {
+        Some(file) => Some((file, Run::new(&request.words, plan, lookups)?)),
+        None => None,
+    };
+    let kept: Vec<PathBuf> = checkpoint
+        .iter()
+        .flat_map(|(file, _)| [file.path().to_owned(), file.next_path()])
+        .collect();
+    let taken: Vec<&Path> = kept
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(request.plan.files())
+        .collect();
+    let to = Destination {
+        request: &request.outputs,
+        is_kept: checkpoint.is_some(),
+        listed: None,
+        services: &request.services,
+        bar,
+    };
+    let mut outputs = opening::open(&to, &taken, known.map(|run| run.outputs.as_slice()))?;
+    if let Some((file, run)) = checkpoint {
+        outputs.keep(file, run);
+    }
+    Ok(outputs)
+}
+
+fn scanner(plan: Plan, options: Options, from: Option<Checkpoint>) -> Result<Scanner, Failure> {
+    Ok(match from {
+        Some(from) => Scanner::resume(plan, options, from)?,
+        None => Scanner::new(plan, options)?,
+    })
+}
+
+/// Says what there is to know before the scan begins.
+fn announce(scanner: &Scanner, request: &ScanRequest) {
+    if let (Some(address), false) = (scanner.metrics_address(), request.outputs.quiet) {
+        tell(&format!("metrics at http://{address}/metrics"));
+    }
+    if request.explain {
+        tell(explained(scanner, &request.outputs).trim_end());
+    }
+}
+
+/// Has signals stop the scan, and shows its progress.
+fn show_progress(
+    outputs: &mut Outputs,
+    request: &ScanRequest,
+    scanner: &Scanner,
+    signals: Signals,
+    bar: ProgressBar,
+) -> Result<(), Failure> {
+    let stop = scanner.stop_handle();
+    let throttle = Throttle::new(scanner.rate_handle(), request.options.settings.rate);
+    signals::stop_with(&stop).map_err(Failure::Signals)?;
+    let keys = Keys::listen(!request.plan.reads_stdin() && !request.outputs.quiet);
+    outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys));
+    Ok(())
+}
+
+/// What the scan will do, in sentences.
+fn explained(scanner: &Scanner, outputs: &OutputRequest) -> String {
+    let outline = scanner.plan().outline();
+    let notice = scanner
+        .options()
+        .notice
+        .as_deref()
+        .map(String::from_utf8_lossy);
+    explain(&Ahead {
+        plan: scanner.plan(),
+        begin: &scanner.beginning(&outline),
+        notice: notice.as_deref(),
+        reports: &outputs.described(),
+    })
+}
+
+/// Prints what would be probed: how much, in sentences if those are asked for, and with `list`
+/// every endpoint in the order of probing.
+fn dry_run(plan: Plan, request: &ScanRequest, list: bool) -> Result<Code, Failure> {
+    if request.explain {
+        // It sends nothing before it runs, and need not serve anybody.
+        let options = Options {
+            metrics: None,
+            ..request.options.clone()
+        };
+        let scanner = Scanner::new(plan, options)?;
+        let text = explained(&scanner, &request.outputs);
+        return print_plan(scanner.plan(), &text, list);
+    }
+    let hint = if list { "" } else { "; -v lists them" };
+    let text = format!("{}; no probe was sent{hint}\n", described(&plan.outline()));
+    print_plan(&plan, &text, list)
+}
+
+fn print_plan(plan: &Plan, text: &str, list: bool) -> Result<Code, Failure> {
+    let print = || {
+        let mut out = BufWriter::new(io::stdout().lock());
+        out.write_all(text.as_bytes())?;
+        if list {
+            for endpoint in plan.endpoints() {
+                writeln!(out, "{endpoint}")?;
+            }
+        }
+        out.flush()
+    };
+    print()
+        .map(|()| Code::Found)
+        .map_err(|error| Failure::from_write("standard output", error))
+}
