@@ -1,78 +1,83 @@
 //! nmap's grepable format: a line that a host is up and one with its ports, for grep and awk. It
 //! knows hosts and counters, no sockets.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::escape::printable;
 use super::format::ip_text;
-use super::nmap::Nmap;
-use super::whole_lines::WholeLines;
-use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary};
-use crate::plan::Services;
+use super::nmap::{Format, NmapReport, Run};
+use super::{HostReport, StateSet, Summary};
+use crate::plan::{Outline, Services};
 use crate::scan::State;
 
 /// Writes nmap's grepable format to `W`.
+pub type Grepable<'a, W> = NmapReport<'a, W, Lines>;
+
+/// The lines of the format.
 #[derive(Debug)]
-pub struct Grepable<'a, W> {
-    out: WholeLines<W>,
-    show: StateSet,
-    services: &'a Services,
-    nmap: Nmap,
-}
+pub struct Lines;
 
 impl<'a, W: Write> Grepable<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`.
     pub fn new(out: W, show: StateSet, services: &'a Services, arguments: &[String]) -> Self {
-        Grepable {
-            out: WholeLines::new(out),
-            show,
-            services,
-            nmap: Nmap::new(env!("CARGO_PKG_NAME"), arguments),
-        }
+        NmapReport::of(out, show, services, env!("CARGO_PKG_NAME"), arguments)
+    }
+}
+
+impl Format for Lines {
+    fn head(run: &Run, _: &Outline) -> String {
+        format!("# {}\n", printable(&run.initiated()))
     }
 
-    fn lines(&self, host: &HostReport) -> String {
-        let name = self
-            .nmap
+    fn host(run: &Run, host: &HostReport) -> String {
+        let name = run
             .names
             .get(host.address.ip())
             .map_or(String::new(), field);
         let host_is = format!("Host: {} ({name})\t", ip_text(host.address));
-        let status = if host.answered_by().is_some() || self.nmap.is_forced {
+        let status = if host.answered_by().is_some() || run.is_forced {
             "Up"
         } else {
             "Unknown"
         };
-        let listed = host
-            .rows
-            .iter()
-            .filter(|row| self.show.lists(row.reason.state()));
-        let ports: Vec<String> = listed
-            .map(|row| {
-                let service = self.services.name(row.port).map_or(String::new(), field);
-                format!(
-                    "{}/{}/tcp//{service}///",
-                    row.port,
-                    row.reason.state().as_str()
-                )
-            })
-            .collect();
-        let mut text = format!(
-            "{host_is}Status: {status}\n{host_is}Ports: {}",
-            ports.join(", ")
-        );
-        let ignored = State::ALL
-            .into_iter()
-            .filter(|&state| !self.show.lists(state) && host.in_state(state) > 0);
-        // nmap names it only where there is one.
-        if let [state] = ignored.collect::<Vec<State>>()[..] {
-            text += &format!(
-                "\tIgnored State: {} ({})",
-                state.as_str(),
-                host.in_state(state)
-            );
-        }
-        text + "\n"
+        let ports = ports(run, host);
+        let ignored = ignored_state(run, host);
+        format!("{host_is}Status: {status}\n{host_is}Ports: {ports}{ignored}\n")
+    }
+
+    fn tail(run: &Run, summary: &Summary) -> String {
+        format!("# {}\n", run.done(summary))
+    }
+}
+
+fn ports(run: &Run, host: &HostReport) -> String {
+    let listed = host
+        .rows
+        .iter()
+        .filter(|row| run.show.lists(row.reason.state()));
+    let ports: Vec<String> = listed
+        .map(|row| {
+            let service = run.services.name(row.port).map_or(String::new(), field);
+            let state = row.reason.state().as_str();
+            format!("{}/{state}/tcp//{service}///", row.port)
+        })
+        .collect();
+    ports.join(", ")
+}
+
+/// The state of the ports that are not listed. nmap names it only where there is one.
+fn ignored_state(run: &Run, host: &HostReport) -> String {
+    let ignored: Vec<State> = State::ALL
+        .into_iter()
+        .filter(|&state| !run.show.lists(state) && host.in_state(state) > 0)
+        .collect();
+    match ignored[..] {
+        [state] => format!(
+            "\tIgnored State: {} ({})",
+            state.as_str(),
+            host.in_state(state)
+        ),
+        _ => String::new(),
     }
 }
 
@@ -84,39 +89,6 @@ fn field(text: &str) -> String {
         letter => letter,
     };
     text.chars().map(plain).collect()
-}
-
-impl<W: Write> Sink for Grepable<'_, W> {
-    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        self.nmap.begin(begin);
-        if begin.origin != Origin::Resumed {
-            let initiated = printable(&self.nmap.initiated());
-            self.out.add(|out| writeln!(out, "# {initiated}"))?;
-        }
-        self.out.flush()
-    }
-
-    fn wants_hosts(&self) -> Option<StateSet> {
-        Some(self.show)
-    }
-
-    fn host(&mut self, host: &HostReport) -> io::Result<()> {
-        if !self.nmap.tells_of(host) {
-            return Ok(());
-        }
-        let lines = self.lines(host);
-        self.out.add(|out| out.write_all(lines.as_bytes()))
-    }
-
-    fn progress(&mut self, _: &Progress) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        let done = self.nmap.done(summary);
-        self.out.add(|out| writeln!(out, "# {done}"))?;
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]

@@ -1,43 +1,121 @@
-//! What nmap's XML and its grepable format have in common: who scanned when, which hosts are told
-//! of, and the sum. It knows hosts and counters, no sockets.
+//! What nmap's XML and its grepable format share: a sink that writes a head, hosts and a tail; who
+//! scanned when; which hosts are listed; and the summary in nmap's words. It knows hosts and
+//! counters, no sockets.
 
+use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::time::SystemTime;
 
-use super::format::wall_clock;
-use super::{Begin, Exit, HostReport, Summary, counted};
-use crate::plan::Names;
+use super::format::{counted, wall_clock};
+use super::whole_lines::WholeLines;
+use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary};
+use crate::plan::{Names, Outline, Services};
 use crate::scan::Time;
 
-/// A scan as nmap would tell of it.
-#[derive(Debug)]
-pub(super) struct Nmap {
-    /// Who it says it is.
-    pub scanner: String,
-    pub arguments: String,
-    pub started_at: SystemTime,
-    pub names: Names,
-    pub addresses: u64,
-    all_hosts: bool,
-    /// Whether hosts count as up because the user said so.
-    pub is_forced: bool,
+/// One of nmap's formats.
+pub trait Format {
+    /// What a report begins with.
+    fn head(run: &Run, plan: &Outline) -> String;
+    /// What it says of a host.
+    fn host(run: &Run, host: &HostReport) -> String;
+    /// What it ends with.
+    fn tail(run: &Run, summary: &Summary) -> String;
 }
 
-impl Nmap {
-    pub fn new(scanner: &str, arguments: &[String]) -> Self {
-        Nmap {
+/// Writes one of nmap's formats, `F`, to `W`.
+#[derive(Debug)]
+pub struct NmapReport<'a, W, F> {
+    out: WholeLines<W>,
+    run: Run<'a>,
+    format: PhantomData<F>,
+}
+
+impl<'a, W: Write, F: Format> NmapReport<'a, W, F> {
+    pub(super) fn of(
+        out: W,
+        show: StateSet,
+        services: &'a Services,
+        scanner: &str,
+        arguments: &[String],
+    ) -> Self {
+        NmapReport {
+            out: WholeLines::new(out),
+            run: Run::new(show, services, scanner, arguments),
+            format: PhantomData,
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.out.add(|out| out.write_all(text.as_bytes()))
+    }
+}
+
+impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        self.run.begin(begin);
+        if begin.origin != Origin::Resumed {
+            self.write(&F::head(&self.run, begin.plan))?;
+        }
+        self.out.flush()
+    }
+
+    fn wants_hosts(&self) -> Option<StateSet> {
+        Some(self.run.show)
+    }
+
+    fn host(&mut self, host: &HostReport) -> io::Result<()> {
+        if self.run.lists(host) {
+            self.write(&F::host(&self.run, host))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        self.write(&F::tail(&self.run, summary))?;
+        self.out.flush()
+    }
+}
+
+/// A scan as nmap would describe it.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The states whose ports are listed.
+    pub(super) show: StateSet,
+    pub(super) services: &'a Services,
+    /// The program that the report names.
+    pub(super) scanner: String,
+    pub(super) arguments: String,
+    pub(super) names: Names,
+    pub(super) addresses: u64,
+    /// Whether hosts count as up because the user said so.
+    pub(super) is_forced: bool,
+    started_at: SystemTime,
+    all_hosts: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(show: StateSet, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
+        Run {
+            show,
+            services,
             scanner: scanner.into(),
             arguments: [&[env!("CARGO_PKG_NAME").into()], arguments]
                 .concat()
                 .join(" "),
-            started_at: SystemTime::UNIX_EPOCH,
             names: Names::default(),
             addresses: 0,
-            all_hosts: false,
             is_forced: false,
+            started_at: SystemTime::UNIX_EPOCH,
+            all_hosts: false,
         }
     }
 
-    pub fn begin(&mut self, begin: &Begin) {
+    fn begin(&mut self, begin: &Begin) {
         self.started_at = begin.started_at;
         self.names = begin.plan.names.clone();
         self.all_hosts = begin.tells_all_hosts();
@@ -45,12 +123,12 @@ impl Nmap {
         self.is_forced = begin.settings.scan_silent;
     }
 
-    /// Whether a host is told of: nmap leaves out those where nobody seems to be.
-    pub fn tells_of(&self, host: &HostReport) -> bool {
+    /// Whether a host is listed: nmap leaves out those where nobody seems to be.
+    fn lists(&self, host: &HostReport) -> bool {
         self.all_hosts || !host.rows.is_empty() || host.answered_by().is_some()
     }
 
-    pub fn hosts_up(&self, summary: &Summary) -> u64 {
+    pub(super) fn hosts_up(&self, summary: &Summary) -> u64 {
         if self.is_forced {
             self.addresses
         } else {
@@ -58,19 +136,19 @@ impl Nmap {
         }
     }
 
-    /// The time as C's ctime(3) writes it, but UTC.
-    pub fn ctime(&self, after: Time) -> String {
+    /// The time as C's ctime(3) writes it, but in UTC.
+    pub(super) fn ctime(&self, after: Time) -> String {
         wall_clock(self.started_at, after)
             .strftime("%a %b %e %H:%M:%S %Y")
             .to_string()
     }
 
     /// Seconds since 1970.
-    pub fn seconds(&self, after: Time) -> i64 {
+    pub(super) fn seconds(&self, after: Time) -> i64 {
         wall_clock(self.started_at, after).as_second()
     }
 
-    pub fn initiated(&self) -> String {
+    pub(super) fn initiated(&self) -> String {
         let version = env!("CARGO_PKG_VERSION");
         let time = self.ctime(Time::default());
         format!(
@@ -79,7 +157,7 @@ impl Nmap {
         )
     }
 
-    pub fn done(&self, summary: &Summary) -> String {
+    pub(super) fn done(&self, summary: &Summary) -> String {
         let word = if summary.exit == Exit::Complete {
             "done"
         } else {

@@ -1,15 +1,15 @@
-//! nmap's XML (its nmap.dtd, xmloutputversion 1.05): a `host` element when a host is done with. It
-//! knows hosts and counters, no sockets. What of nmap's elements a connect scan has nothing to say
-//! in is left out; docs/OUTPUT.md lists what is there.
+//! nmap's XML (its nmap.dtd, xmloutputversion 1.05): a `host` element for each finished host.
+//! Elements for which a connect scan has no data are left out; docs/OUTPUT.md lists the others. It
+//! knows hosts and counters, no sockets.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::Write;
 
+use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
-use super::nmap::Nmap;
-use super::whole_lines::WholeLines;
-use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary};
+use super::nmap::{Format, NmapReport, Run};
+use super::{Exit, HostReport, StateSet, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -17,17 +17,15 @@ use crate::scan::{State, Time};
 const XML_VERSION: &str = "1.05";
 
 /// Writes nmap's XML to `W`.
+pub type Xml<'a, W> = NmapReport<'a, W, Elements>;
+
+/// The elements of the format.
 #[derive(Debug)]
-pub struct Xml<'a, W> {
-    out: WholeLines<W>,
-    show: StateSet,
-    services: &'a Services,
-    nmap: Nmap,
-}
+pub struct Elements;
 
 impl<'a, W: Write> Xml<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`; the others are counted.
-    /// `scanner` is who it says it is: nmap's DTD knows nmap only.
+    /// `scanner` is the program that it names: nmap's DTD knows nmap only.
     pub fn new(
         out: W,
         show: StateSet,
@@ -35,21 +33,18 @@ impl<'a, W: Write> Xml<'a, W> {
         scanner: &str,
         arguments: &[String],
     ) -> Self {
-        Xml {
-            out: WholeLines::new(out),
-            show,
-            services,
-            nmap: Nmap::new(scanner, arguments),
-        }
+        NmapReport::of(out, show, services, scanner, arguments)
     }
+}
 
-    fn head(&self, plan: &Outline) -> String {
-        let start = self.nmap.seconds(Time::default());
-        let time = self.nmap.ctime(Time::default());
-        let scanner = escaped(&self.nmap.scanner);
-        let arguments = escaped(&self.nmap.arguments);
+impl Format for Elements {
+    fn head(run: &Run, plan: &Outline) -> String {
+        let start = run.seconds(Time::default());
+        let time = run.ctime(Time::default());
+        let scanner = escaped(&run.scanner);
+        let arguments = escaped(&run.arguments);
         // Two hyphens would end the comment.
-        let comment = escaped(&self.nmap.initiated())
+        let comment = escaped(&run.initiated())
             .replace("--", "-&#45;")
             .replace("--", "-&#45;");
         let version = env!("CARGO_PKG_VERSION");
@@ -65,14 +60,14 @@ impl<'a, W: Write> Xml<'a, W> {
         )
     }
 
-    fn element(&self, host: &HostReport) -> String {
+    fn host(run: &Run, host: &HostReport) -> String {
         let (state, reason) = match host.answered_by() {
             Some(reason) => ("up", reason.as_str()),
-            None if self.nmap.is_forced => ("up", "user-set"),
+            None if run.is_forced => ("up", "user-set"),
             None => ("unknown", "no-response"),
         };
-        let first = self.nmap.seconds(host.first);
-        let last = self.nmap.seconds(host.last);
+        let first = run.seconds(host.first);
+        let last = run.seconds(host.last);
         let family = if host.address.is_ipv4() {
             "ipv4"
         } else {
@@ -83,7 +78,7 @@ impl<'a, W: Write> Xml<'a, W> {
             "<host starttime=\"{first}\" endtime=\"{last}\"><status state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"/>\n\
              <address addr=\"{ip}\" addrtype=\"{family}\"/>\n"
         );
-        if let Some(name) = self.nmap.names.get(host.address.ip()) {
+        if let Some(name) = run.names.get(host.address.ip()) {
             let _ = writeln!(
                 text,
                 "<hostnames>\n<hostname name=\"{}\" type=\"user\"/>\n</hostnames>",
@@ -91,73 +86,24 @@ impl<'a, W: Write> Xml<'a, W> {
             );
         }
         text += "<ports>";
-        State::ALL
-            .into_iter()
-            .for_each(|state| self.folded(&mut text, host, state));
-        for row in host
-            .rows
-            .iter()
-            .filter(|row| self.show.lists(row.reason.state()))
-        {
-            let port = row.port;
-            let state = state_word(row.reason.state());
-            let reason = row.reason.as_str();
-            let by = row
-                .reason_ip
-                .map_or(String::new(), |ip| format!(" reason_ip=\"{ip}\""));
-            let _ = write!(
-                text,
-                "<port protocol=\"tcp\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"{by}/>"
-            );
-            if let Some(name) = self.services.name(port) {
-                let _ = write!(
-                    text,
-                    "<service name=\"{}\" method=\"table\" conf=\"3\"/>",
-                    escaped(name)
-                );
+        for state in State::ALL {
+            if host.in_state(state) > 0 && !run.show.lists(state) {
+                extraports(&mut text, host, state);
             }
-            if let Some(banner) = &row.banner {
-                let _ = write!(
-                    text,
-                    "<script id=\"banner\" output=\"{}\"/>",
-                    escaped(&banner_text(banner))
-                );
+        }
+        for row in &host.rows {
+            if run.show.lists(row.reason.state()) {
+                port(&mut text, row, run.services);
             }
-            text += "</port>\n";
         }
         text += "</ports>\n</host>\n";
         text
     }
 
-    /// The ports in a state that is not listed, as counts.
-    fn folded(&self, text: &mut String, host: &HostReport, state: State) {
-        let count = host.in_state(state);
-        if count == 0 || self.show.lists(state) {
-            return;
-        }
-        let _ = writeln!(
-            text,
-            "<extraports state=\"{}\" count=\"{count}\">",
-            state_word(state)
-        );
-        for (reason, count) in host
-            .counts
-            .iter()
-            .filter(|(reason, _)| reason.state() == state)
-        {
-            let _ = writeln!(
-                text,
-                "<extrareasons reason=\"{}\" count=\"{count}\"/>",
-                reason.as_str()
-            );
-        }
-        *text += "</extraports>\n";
-    }
-
-    fn tail(&self, summary: &Summary) -> String {
-        let end = self.nmap.seconds(summary.elapsed);
-        let time = self.nmap.ctime(summary.elapsed);
-        let done = escaped(&self.nmap.done(summary));
+    fn tail(run: &Run, summary: &Summary) -> String {
+        let end = run.seconds(summary.elapsed);
+        let time = run.ctime(summary.elapsed);
+        let done = escaped(&run.done(summary));
         let elapsed = summary.elapsed.us as f64 / 1e6;
         let exit = match summary.exit {
             Exit::Complete => "exit=\"success\"".into(),
@@ -170,14 +116,54 @@ impl<'a, W: Write> Xml<'a, W> {
                 )
             }
         };
-        let up = self.nmap.hosts_up(summary);
-        let total = self.nmap.addresses;
+        let up = run.hosts_up(summary);
+        let total = run.addresses;
+        let down = total.saturating_sub(up);
         format!(
             "<runstats><finished time=\"{end}\" timestr=\"{time}\" summary=\"{done}\" elapsed=\"{elapsed:.2}\" {exit}/>\
-             <hosts up=\"{up}\" down=\"{}\" total=\"{total}\"/>\n</runstats>\n</nmaprun>\n",
-            total.saturating_sub(up),
+             <hosts up=\"{up}\" down=\"{down}\" total=\"{total}\"/>\n</runstats>\n</nmaprun>\n",
         )
     }
+}
+
+/// The ports in a state that is not listed, as counts.
+fn extraports(text: &mut String, host: &HostReport, state: State) {
+    let count = host.in_state(state);
+    let word = state_word(state);
+    let _ = writeln!(text, "<extraports state=\"{word}\" count=\"{count}\">");
+    for (reason, count) in &host.counts {
+        if reason.state() == state {
+            let word = reason.as_str();
+            let _ = writeln!(text, "<extrareasons reason=\"{word}\" count=\"{count}\"/>");
+        }
+    }
+    *text += "</extraports>\n";
+}
+
+/// A port that is listed.
+fn port(text: &mut String, row: &Row, services: &Services) {
+    let port = row.port;
+    let state = state_word(row.reason.state());
+    let reason = row.reason.as_str();
+    let by = row
+        .reason_ip
+        .map_or(String::new(), |ip| format!(" reason_ip=\"{ip}\""));
+    let _ = write!(
+        text,
+        "<port protocol=\"tcp\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"{by}/>"
+    );
+    if let Some(name) = services.name(port) {
+        let name = escaped(name);
+        let _ = write!(
+            text,
+            "<service name=\"{name}\" method=\"table\" conf=\"3\"/>"
+        );
+    }
+    if let Some(banner) = &row.banner {
+        let banner = escaped(&banner_text(banner));
+        let _ = write!(text, "<script id=\"banner\" output=\"{banner}\"/>");
+    }
+    *text += "</port>\n";
 }
 
 /// nmap's word for a state.
@@ -204,39 +190,6 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
-}
-
-impl<W: Write> Sink for Xml<'_, W> {
-    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
-        self.nmap.begin(begin);
-        if begin.origin != Origin::Resumed {
-            let head = self.head(begin.plan);
-            self.out.add(|out| out.write_all(head.as_bytes()))?;
-        }
-        self.out.flush()
-    }
-
-    fn wants_hosts(&self) -> Option<StateSet> {
-        Some(self.show)
-    }
-
-    fn host(&mut self, host: &HostReport) -> io::Result<()> {
-        if !self.nmap.tells_of(host) {
-            return Ok(());
-        }
-        let element = self.element(host);
-        self.out.add(|out| out.write_all(element.as_bytes()))
-    }
-
-    fn progress(&mut self, _: &Progress) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        let tail = self.tail(summary);
-        self.out.add(|out| out.write_all(tail.as_bytes()))?;
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]
