@@ -1,7 +1,6 @@
-//! The same scan again and again under different settings, to see what a setting does: the only
-//! thing that differs between runs is what is varied. Runs take turns, so that whatever else the
-//! machine does meanwhile meets all settings alike. It opens no socket and reads no clock; what it
-//! measures it is told.
+//! Runs the same scan repeatedly under different settings, to show what a setting does: the runs
+//! differ in nothing else. Runs take turns, so that whatever else the machine does affects all
+//! settings alike. It opens no socket and reads no clock; the engine measures.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,27 +13,27 @@ use crate::report::experiment::{Knob, Run, Runs, Setting};
 use crate::report::{Begin, Progress, Sink};
 use crate::scan::{Finding, Rate};
 
-/// What is to be varied, and over what.
+/// The settings to vary, and their values.
 #[derive(Debug)]
 pub struct Experiment<'a> {
     /// What is scanned.
     pub plan: Plan,
-    /// How, apart from what is varied.
+    /// How it is scanned, apart from what is varied.
     pub options: Options,
-    /// A knob with its values each; two of them form a grid.
+    /// A knob with its values each. Two of them form a grid.
     pub sweeps: Vec<Vec<Setting>>,
-    /// How often each setting is run.
+    /// How often each setting runs.
     pub rounds: u32,
-    /// Descriptors that somebody else takes as soon as a run has begun.
+    /// Descriptors that something else takes as soon as a run has begun.
     pub occupied_fds: u32,
-    /// The target, if it is our own.
+    /// The target, if it is a testbed on this machine.
     pub ground: Option<&'a LoopbackTestbed>,
-    /// Stops it.
+    /// Stops the experiment.
     pub stop: StopHandle,
 }
 
 impl Experiment<'_> {
-    /// The settings to be tried.
+    /// The combinations of settings to try.
     pub fn cells(&self) -> Vec<Vec<Setting>> {
         let none = vec![Vec::new()];
         self.sweeps.iter().fold(none, |cells, sweep| {
@@ -48,12 +47,12 @@ impl Experiment<'_> {
         })
     }
 
-    /// Runs it, after one run of the last setting that does not count. `begins` is told of each run
-    /// before it begins: its number, from 1, and its settings. When it is stopped, the runs that
-    /// came to their end are returned.
+    /// Runs the experiment, after one run of the last setting that does not count. `begins` is
+    /// called before each run with its number, from 1, and its settings. If the experiment is
+    /// stopped, the runs that ended are returned.
     ///
     /// # Errors
-    /// What makes a scan fail, see [`Error`].
+    /// Whatever makes a scan fail, see [`Error`].
     pub fn run(&self, begins: &mut dyn FnMut(u32, &[Setting])) -> Result<Runs, Error> {
         let cells = self.cells();
         let mut runs = Runs::default();
@@ -130,7 +129,7 @@ fn apply(setting: &Setting, options: &mut Options) {
     }
 }
 
-/// Sees what a run finds and takes.
+/// Observes what a run finds and uses.
 struct Watch<'a> {
     experiment: &'a Experiment<'a>,
     occupied: Vec<File>,
@@ -139,14 +138,14 @@ struct Watch<'a> {
 }
 
 impl Sink for Watch<'_> {
-    /// The limits have been read, and now somebody else takes what the scan believed to be free.
+    /// The scanner has read the limits; now something else takes what it believes to be free.
     fn begin(&mut self, _begin: &Begin) -> io::Result<()> {
         let files = std::iter::from_fn(|| File::open("/dev/null").ok());
         self.occupied = files.take(self.experiment.occupied_fds as usize).collect();
         Ok(())
     }
 
-    /// A sum does not depend on the order, and two verdicts that are swapped change it.
+    /// A sum does not depend on the order, but it changes if two verdicts are swapped.
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let mut hasher = DefaultHasher::new();
         (finding.endpoint, finding.state()).hash(&mut hasher);

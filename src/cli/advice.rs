@@ -1,11 +1,11 @@
-//! The library's errors in the command's words. The library speaks of values; here is which option
-//! to type, for the errors where that helps.
+//! The library's errors in the command's words. The library speaks of values; this adds the options
+//! to type, where that helps.
 
 use portreeve::engine;
 use portreeve::plan::{Family, PlanError, TargetError, Warning};
 use portreeve::report::merge::MergeError;
 
-/// The option that leaves one family only.
+/// The option that restricts a scan to one family.
 fn only(family: Family) -> &'static str {
     match family {
         Family::V4 => "-4",
@@ -26,7 +26,7 @@ pub fn target(error: &TargetError) -> String {
     }
 }
 
-/// A target that is left out.
+/// A target that was left out.
 pub fn warning(warning: &Warning) -> String {
     match warning {
         Warning::OtherFamily { target, wanted } => format!(
@@ -37,7 +37,7 @@ pub fn warning(warning: &Warning) -> String {
     }
 }
 
-/// A plan that cannot be made.
+/// A plan that cannot be built.
 pub fn plan(error: &PlanError) -> String {
     match error {
         PlanError::Target(error) => target(error),
@@ -64,7 +64,7 @@ pub fn merge(error: &MergeError) -> String {
     }
 }
 
-/// A scan that cannot begin or go on.
+/// A scan that cannot begin or continue.
 pub fn engine(error: &engine::Error) -> String {
     match error {
         engine::Error::SourceFamily { family } => {

@@ -426,7 +426,7 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
             "-Pn" | "-PN" | "-P0" => "--scan-silent",
             "-sT" => "-n",
             other if not_here(other).is_some() => {
-                // What it would apply to does not matter.
+                // Its value does not matter.
                 rewritten.push(format!("--not-here={option}").into());
                 if value.is_empty() && option.starts_with("-o") {
                     words.next();
@@ -438,7 +438,7 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
                 continue;
             }
         };
-        // The value may stand in the next word, or directly behind.
+        // The value is the next word, or follows directly.
         rewritten.push(if value.is_empty() {
             option.into()
         } else {
@@ -449,7 +449,7 @@ pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
     rewritten
 }
 
-/// What to type instead of an option of nmap's that cannot be had here.
+/// What to type instead of an nmap option that does not exist here.
 pub fn not_here(option: &str) -> Option<&'static str> {
     Some(match option {
         "-oS" => {
@@ -526,7 +526,7 @@ fn metrics(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// A preset, by its number or by nmap's name for it.
+/// A preset, by its number or nmap's name for it.
 fn timing(text: &str) -> Result<u8, String> {
     const NAMES: [&str; 6] = [
         "paranoid",
@@ -602,7 +602,7 @@ fn sweep(text: &str) -> Result<Sweep, String> {
     Ok(sweep)
 }
 
-/// A knob's value: what its option takes, and thousands with a k.
+/// A knob's value: what its option accepts, and thousands with a k.
 fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
     let count = || {
         let (digits, unit) = text

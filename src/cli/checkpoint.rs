@@ -1,7 +1,8 @@
-//! `--checkpoint` and `portreeve resume`: the file that a scan can go on from, whatever happens to
-//! the process. At any moment it is either the last one that was written or the one before, whole;
-//! and it says how long each report was then, so that what was written after it is written once.
+//! `--checkpoint` and `portreeve resume`: the file from which a scan can continue, whatever happens
+//! to the process. At any moment the file is complete: the last checkpoint or the one before. It
+//! records how long each report was, so that nothing is reported twice.
 
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, ErrorKind, Seek, Write};
 use std::net::SocketAddr;
@@ -20,38 +21,44 @@ use serde::{Deserialize, Serialize};
 use super::exit::Failure;
 use super::files::{ReportFile, Written, identity, open_regular};
 
-/// A checkpoint is written when a quarter of the scan's time has passed since the last, and this
-/// often …
+/// A checkpoint is due when a quarter of the scan's time has passed since the last, at the latest
+/// after this …
 const EVERY_PART: u64 = 4;
 const EVERY_US: u64 = 2_000_000;
-/// … and when so many endpoints have come to a verdict: no more than those are probed twice, and
-/// those that were under way.
+/// … or when this many endpoints have got a verdict. No more than those are probed twice, and those
+/// under way.
 const EVERY_ENDPOINTS: u64 = 1 << 17;
 
-/// What the command has to know to go on: all that it was told, drew or looked up.
+/// What the command needs to continue: everything it was told, drew or looked up.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Run {
-    /// The command line, and where it was given.
+    /// The command line.
     pub arguments: Vec<String>,
+    /// The folder in which it was given.
     pub directory: PathBuf,
+    /// The order's seed, unless the order is sequential.
     pub seed: Option<u64>,
-    /// Which shard of how many.
+    /// The shard's number, and how many there are.
     pub shard: (u32, u32),
+    /// The names that were looked up, and their addresses.
     pub lookups: Vec<(String, Vec<SocketAddr>)>,
     /// The plan's digest.
     pub plan: u64,
+    /// The reports, and what was written of each.
     pub outputs: Vec<Written>,
 }
 
 impl Run {
+    /// What to keep of a run that begins now, in this folder.
+    ///
     /// # Errors
-    /// What cannot be kept: a command line that is no text, targets that cannot be read again.
+    /// What cannot be kept: a command line that is not UTF-8, or no working directory.
     pub fn new(
-        arguments: &[std::ffi::OsString],
+        arguments: &[OsString],
         plan: &Plan,
         lookups: Vec<(String, Vec<SocketAddr>)>,
     ) -> Result<Self, Failure> {
-        let word = |word: &std::ffi::OsString| {
+        let word = |word: &OsString| {
             let what = || {
                 Failure::Usage(format!(
                     "--checkpoint keeps the command line, and {word:?} is no text (UTF-8); give it another name"
@@ -67,10 +74,9 @@ impl Run {
         Ok(Run {
             arguments: arguments.iter().map(word).collect::<Result<_, _>>()?,
             directory,
-            seed: if let Order::Random { seed } = plan.order() {
-                Some(seed)
-            } else {
-                None
+            seed: match plan.order() {
+                Order::Random { seed } => Some(seed),
+                Order::Sequential => None,
             },
             shard: (plan.shard().number(), plan.shard().of()),
             lookups,
@@ -83,7 +89,7 @@ impl Run {
         Shard::new(self.shard.0, self.shard.1).unwrap_or(Shard::WHOLE)
     }
 
-    /// What a name was found to be when the scan began.
+    /// The addresses that a name had when the scan began.
     pub fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let known = self.lookups.iter().find(|(known, _)| known == name);
         known
@@ -92,8 +98,8 @@ impl Run {
     }
 }
 
-/// The file of a scan under way. Whoever has it open and locked writes it; before the first is
-/// written, whoever has the next.
+/// The checkpoint's file during a scan. Only the process that has it open and locked writes it;
+/// before the first one is written, the process that has the next one.
 #[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
@@ -101,17 +107,17 @@ pub struct CheckpointFile {
     reports: Vec<(PathBuf, Option<ReportFile>)>,
     lock: Option<File>,
     next: Option<File>,
-    /// Whether the next one's file is of our making. One that a killed scan left behind is used,
-    /// and stays.
+    /// Whether this process has created the next one's file. A file that a killed scan left is
+    /// used, and stays.
     made_next: bool,
     last: Option<(Time, u64)>,
 }
 
 impl CheckpointFile {
-    /// A new one, to be written when the scan begins.
+    /// A new checkpoint, to be written once the scan has begun.
     pub fn create(path: &Path) -> Result<Self, LoadError> {
         let file = Self::claim(path, None)?;
-        // Another process may have given it this name since nothing was found there.
+        // Another process may have created it in the meantime.
         if file.path.exists() {
             Err(LoadError::InUse)
         } else {
@@ -119,14 +125,14 @@ impl CheckpointFile {
         }
     }
 
-    /// What is kept there: with a scan, unless that came to its end.
+    /// Opens a checkpoint: with its scan, unless that has ended.
     pub fn open(path: &Path) -> Result<(Self, Option<Unfinished>), LoadError> {
         let (lock, unfinished) = load(path)?;
         Ok((Self::claim(path, Some(lock))?, unfinished))
     }
 
-    /// Opens what the first one is written to, rather now than after the first seconds of the scan:
-    /// it may not be possible.
+    /// Opens the file of the first checkpoint now, and not some seconds into the scan: that may
+    /// fail.
     fn claim(path: &Path, lock: Option<File>) -> Result<Self, LoadError> {
         let path = std::path::absolute(path)
             .and_then(|path| path.canonicalize().or(Ok(path)))
@@ -144,7 +150,7 @@ impl CheckpointFile {
         Ok(file)
     }
 
-    /// What goes into it beside the scan's own.
+    /// Sets what is kept beside the scan's own state.
     pub fn keep(&mut self, run: Run, reports: Vec<(PathBuf, Option<ReportFile>)>) {
         self.run = run;
         self.reports = reports;
@@ -161,8 +167,8 @@ impl CheckpointFile {
         })
     }
 
-    /// Writes it: whole, or not at all. Everything that was reported until now is on the disk
-    /// before.
+    /// Writes a checkpoint, completely or not at all. By then, everything reported so far is on the
+    /// disk.
     pub fn write(&mut self, checkpoint: Option<&Checkpoint>) -> io::Result<()> {
         if let Some(checkpoint) = checkpoint {
             self.last = Some((
@@ -191,27 +197,27 @@ impl CheckpointFile {
             Some(next) => next,
             None => {
                 let next = self.open_next()?;
-                // Others must not find it unlocked.
+                // No other process may find it unlocked.
                 flock(&next, FlockOperation::NonBlockingLockExclusive)?;
                 next
             }
         };
         let next = self.next.insert(next);
-        // What a killed scan left there was looked at.
+        // A killed scan may have left something in it, which was checked when it was opened.
         next.set_len(0)?;
         next.rewind()?;
         next.write_all(text.as_bytes())?;
         next.sync_all()?;
         std::fs::rename(self.next_path(), &self.path)?;
         self.lock = self.next.take();
-        // Only then a crash of the machine finds the new name, too.
+        // Without this, a crash of the machine may lose the new name.
         self.path
             .parent()
             .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
-    /// What it has may be another process's: nothing is cut off before it is locked. And it may be
-    /// somebody else's: then it is left alone.
+    /// Opens the next one's file. It may belong to another process, so nothing is cut off before it
+    /// is locked. It may be another user's, and is left alone then.
     fn open_next(&mut self) -> io::Result<File> {
         let path = self.next_path();
         let made = open_regular(
@@ -240,7 +246,7 @@ impl CheckpointFile {
         }
     }
 
-    /// Where the next one is written before it takes the last one's name.
+    /// The next one's file. When it is written, it takes the last one's name.
     pub fn next_path(&self) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
@@ -251,13 +257,13 @@ impl CheckpointFile {
 impl Drop for CheckpointFile {
     fn drop(&mut self) {
         if self.next.is_some() && self.made_next {
-            // It says nothing to anybody, so that it may as well stay.
+            // A leftover is harmless, so failing does not matter.
             let _ = std::fs::remove_file(self.next_path());
         }
     }
 }
 
-/// A scan that was broken off.
+/// A scan that was interrupted.
 #[derive(Debug)]
 pub struct Unfinished {
     pub run: Run,
@@ -270,15 +276,15 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("{0}")]
     File(io::Error),
-    /// It is not what it should be.
+    /// It is no checkpoint, or damaged.
     #[error("{0}")]
     Content(#[from] CheckpointError),
-    /// Somebody else may have written it.
+    /// Another user may have written it.
     #[error(
         "{0}, and a checkpoint says which files are written; if you trust it, copy it to a file that only you can write"
     )]
     Stranger(String),
-    /// Somebody else has it.
+    /// Another process has it.
     #[error("the scan that writes it is still running")]
     InUse,
     /// The next one cannot be written.
@@ -287,7 +293,7 @@ pub enum LoadError {
 }
 
 fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
-    // A link that was typed is followed; what it leads to must not be one.
+    // A link that the user typed is followed; its target must not be a link.
     let path = path.canonicalize().map_err(LoadError::File)?;
     let file = locked(open_regular(&path, File::options().read(true)).map_err(LoadError::File)?)?;
     let ours = file.metadata().map_err(LoadError::File)?;
@@ -295,13 +301,13 @@ fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
     let (run, from) = checkpoint::read(BufReader::new(&file))?;
     let there = path.metadata().map_err(LoadError::File)?;
     if identity(&ours) != identity(&there) {
-        // Its writer was about to give the name to the next one.
+        // Its writer was just replacing it.
         return Err(LoadError::InUse);
     }
     Ok((file, from.map(|from| Unfinished { run, from })))
 }
 
-/// A checkpoint names the files that are written, so nobody else may have written it.
+/// A checkpoint names the files that are written, so no other user may have written it.
 fn check_owner(data: &Metadata) -> Result<(), String> {
     let owner = data.uid();
     let mode = data.mode() & 0o7777;
@@ -324,7 +330,7 @@ fn locked(file: File) -> Result<File, LoadError> {
 }
 
 impl LoadError {
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, LoadError::File(error) if error.kind() == ErrorKind::NotFound)
     }

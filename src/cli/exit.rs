@@ -12,17 +12,17 @@ use portreeve::scan::State;
 
 use super::advice;
 
-/// What the command tells the shell.
+/// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// Every endpoint has an answer, and something is open. Also: help was printed, a pipe was
+    /// Every endpoint has a verdict, and something is open. Also: help was printed, or a pipe was
     /// closed.
     Found = 0,
-    /// Every endpoint has an answer, and nothing is open.
+    /// Every endpoint has a verdict, and nothing is open.
     NothingOpen = 1,
-    /// The command line asks for something that cannot be.
+    /// The command line asks for something impossible.
     Usage = 2,
-    /// Something could not be scanned, for reasons on our own side.
+    /// Something could not be scanned, for reasons on this machine.
     Incomplete = 3,
     /// The scan could not begin or a report could not be written.
     Failed = 4,
@@ -31,7 +31,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// What a scan's end means to the shell.
+    /// The exit code for the end of a scan.
     pub fn of(summary: &Summary) -> Self {
         match summary.exit {
             Exit::Interrupted => Code::Interrupted,
@@ -48,16 +48,16 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why the command did not do what it was asked.
+/// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// An option's value cannot be used.
     #[error("{0}")]
     Usage(String),
-    /// The plan cannot be made.
+    /// The plan cannot be built.
     #[error("{}", advice::plan(.0))]
     Plan(#[from] PlanError),
-    /// The reader of our output has gone: the end of the work, and no error.
+    /// Whoever read the output has gone. That ends the work, but is no error.
     #[error("the output's reader has gone")]
     ClosedPipe,
     /// A file could not be written.
@@ -80,7 +80,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A failed write, or the quiet end where a pipe was closed.
+    /// A failed write; the quiet end if a pipe was closed.
     pub fn from_write(name: &str, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,

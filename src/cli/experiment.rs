@@ -1,4 +1,4 @@
-//! `portreeve experiment`: from the request to runs, and from these to a table and files.
+//! `portreeve experiment`: makes the runs, and writes their table and files.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::Ipv4Addr;
@@ -17,7 +17,7 @@ use super::files::{ReportFile, check_distinct};
 use super::request::{ExperimentRequest, Ground};
 use super::{advice, progress, signals, tell, wants_color};
 
-/// Runs the scans, and prints and keeps what came of them.
+/// Runs the scans, prints the table and writes the files.
 pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
     let files = Files::create(&request)?;
     set_descriptor_limit(request.assume_nofile)?;
@@ -43,7 +43,7 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
     };
     signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;
     let runs = make_runs(&experiment)?;
-    // A file that cannot be written must not take the table with it.
+    // A file that cannot be written must not suppress the table.
     let kept = files.write(&runs);
     print_table(&runs)?;
     kept?;
@@ -52,7 +52,7 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
 
 fn set_descriptor_limit(assumed: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = assumed else {
-        // As a scan would; failing leaves the limit there is.
+        // As a scan does. If it fails, the limit stays as it is.
         let _ = engine::raise_descriptor_limit();
         return Ok(());
     };
@@ -88,7 +88,7 @@ fn plan_of(testbed: &LoopbackTestbed, order: Order) -> Result<Plan, Failure> {
         .build(&mut engine::resolve)?)
 }
 
-/// Says what will be run, and runs it.
+/// Announces the runs and makes them.
 fn make_runs(experiment: &Experiment) -> Result<Runs, Failure> {
     let cells = experiment.cells().len() as u64;
     let all = cells * u64::from(experiment.rounds);
@@ -131,11 +131,11 @@ fn code(experiment: &Experiment, runs: &Runs) -> Code {
     }
 }
 
-/// A file that was asked for.
+/// A requested file.
 type Named = Option<(PathBuf, ReportFile)>;
 
-/// The files that were asked for, made before anything is run: a run that cannot be kept need not
-/// be made.
+/// The requested files, created before anything runs: runs whose results cannot be kept are not
+/// worth making.
 struct Files {
     csv: Named,
     json: Named,
@@ -165,7 +165,7 @@ impl Files {
     }
 
     fn write(self, runs: &Runs) -> Result<(), Failure> {
-        // One that fails does not take the others with it.
+        // One that fails does not stop the others.
         let csv = write(self.csv, |out| runs.write_csv(out));
         let json = write(self.json, |out| runs.write_json(out));
         let svg = write(self.svg, |out| write_svg(runs, out));
@@ -199,7 +199,7 @@ fn write(
 
 #[cfg(feature = "plot")]
 fn write_svg(runs: &Runs, out: &mut impl Write) -> io::Result<()> {
-    // Interrupted before the first run was over: there is nothing to see.
+    // It was interrupted before the first run ended: there is nothing to draw.
     if runs.0.is_empty() {
         Ok(())
     } else {

@@ -1,6 +1,5 @@
-//! Files that reports go to. They are opened and looked at before anything is sent, and what they
-//! had is cut off only when the scan begins: a start that is refused leaves them as they were. They
-//! know bytes, no reports.
+//! The files of reports. They are opened and checked before anything is sent, and cut off only when
+//! the scan begins, so a refused start leaves them unchanged. They know bytes, no reports.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
@@ -15,14 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
 
-/// Opens a regular file by this very name: no link is followed, and no pipe waited for.
+/// Opens a regular file by exactly this name: it follows no link and waits for no pipe.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match options.custom_flags(flags.bits() as i32).open(path) {
         Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
             Err(io::Error::other("it is a symbolic link"))
         }
-        // A pipe that nobody reads, or a socket.
+        // A pipe without a reader, or a socket.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             Err(io::Error::other("it is no regular file"))
         }
@@ -35,16 +34,16 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> 
     }
 }
 
-/// A report's place and what has been written there, for a checkpoint.
+/// A report's place and what was written there, for a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Written {
     pub path: PathBuf,
-    /// None for other places than regular files.
+    /// `None` for anything but a regular file.
     pub content: Option<Content>,
 }
 
-/// Bytes, by their number and FNV-1a: it is the same however they were cut into pieces, which the
-/// digest of plans is not.
+/// The length and the FNV-1a digest of a file's bytes. Unlike the digest of plans, it does not
+/// depend on how the bytes were split into writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     bytes: u64,
@@ -72,7 +71,7 @@ impl Write for Content {
     }
 }
 
-/// A file that a report writes.
+/// A report's file.
 #[derive(Clone, Debug)]
 pub struct ReportFile(Rc<Opened>);
 
@@ -80,13 +79,13 @@ pub struct ReportFile(Rc<Opened>);
 struct Opened {
     file: File,
     is_regular: bool,
-    /// What it keeps, and what came behind that; not followed where nobody asks.
+    /// The content kept from before and what was written since; not tracked unless asked for.
     content: Cell<Content>,
     is_followed: bool,
 }
 
 impl ReportFile {
-    /// A file for a new report. With `is_followed` its [`content`](Self::content) is known.
+    /// Opens a file for a new report. With `is_followed` its [`content`](Self::content) is known.
     pub fn create(path: &Path, is_followed: bool) -> io::Result<Self> {
         let file = File::options()
             .write(true)
@@ -96,12 +95,13 @@ impl ReportFile {
         Self::new(file, Content::NONE, is_followed)
     }
 
-    /// A file that is open already, for a new report.
+    /// A file for a new report that is already open.
     pub fn opened(file: File) -> io::Result<Self> {
         Self::new(file, Content::NONE, false)
     }
 
-    /// A report's file to go on where it was. What came after that will come again.
+    /// Reopens a report's file to continue where the checkpoint says. What was written after that
+    /// will be written again.
     pub fn reopen(written: &Written) -> io::Result<Self> {
         let Some(content) = written.content else {
             let file = Self::new(
@@ -145,12 +145,13 @@ impl ReportFile {
         })))
     }
 
-    /// Whether it is on a disk, and not a pipe or a device.
+    /// Whether it is a regular file, not a pipe or a device.
     pub fn is_regular(&self) -> bool {
         self.0.is_regular
     }
 
-    /// Cuts off what is beyond what it keeps. Before the first is cut, all must have been opened.
+    /// Cuts off everything behind the content that is kept. All files must have been opened before
+    /// the first is cut.
     pub fn cut(&self) -> io::Result<()> {
         let Opened {
             file,
@@ -166,7 +167,7 @@ impl ReportFile {
         place.seek(SeekFrom::Start(content.get().bytes)).map(drop)
     }
 
-    /// What is on the disk now, for certain; `None` if this is no regular file.
+    /// The content that is certainly on the disk now; `None` if this is no regular file.
     pub fn content(&self) -> io::Result<Option<Content>> {
         let Opened {
             file,
@@ -205,9 +206,9 @@ impl Write for ReportFile {
     }
 }
 
-/// Refuses reports' names that lead to one file, where each would write over the other, or to a
-/// file that is `taken`. Names of files that are not there yet may be links to one, so it is asked
-/// again when they were opened.
+/// Refuses names of reports that lead to the same file, where each would overwrite the other, or to
+/// a file that is `taken`. A file that does not exist yet may turn out to be a link, so this is
+/// checked again once all are open.
 pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure> {
     let is_file = |path: &&Path| path.as_os_str() != "-";
     let reports: Vec<&Path> = reports.iter().copied().filter(is_file).collect();
@@ -230,7 +231,7 @@ pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure>
     Ok(())
 }
 
-/// Whether both names lead to one regular file; /dev/null takes any number of reports.
+/// Whether both names lead to the same regular file. Any number of reports may go to /dev/null.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (one.metadata(), other.metadata()) {
         (Ok(one), Ok(other)) => one.is_file() && identity(&one) == identity(&other),
@@ -239,12 +240,12 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Which file it is, whatever it is called: device and inode.
+/// The identity of a file, whatever its name: device and inode.
 pub fn identity(data: &Metadata) -> (u64, u64) {
     (data.dev(), data.ino())
 }
 
-/// Where a file will be.
+/// Where a file will be created.
 fn place(path: &Path) -> Option<PathBuf> {
     let folder = path
         .parent()

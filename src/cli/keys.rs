@@ -1,5 +1,5 @@
-//! Single keys from the terminal, without waiting for them: the terminal hands keys over one by one
-//! while this lives, and is as before afterwards.
+//! Reads single keys from the terminal without waiting. While this lives, the terminal passes keys
+//! on one by one; afterwards it is as before.
 
 use std::io::{self, IsTerminal};
 
@@ -14,8 +14,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Begins to listen, if all three standard streams are a terminal (a pager has the keys
-    /// otherwise) and this process is in its foreground.
+    /// Begins to listen, if all three standard streams are a terminal (otherwise a pager may need
+    /// the keys) and this process is in its foreground.
     pub fn listen(wanted: bool) -> Option<Self> {
         let all_terminals =
             io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
@@ -28,18 +28,19 @@ impl Keys {
         Some(keys)
     }
 
-    /// Has keys handed over one by one, without echo. Ctrl-C and Ctrl-Z stay what they are.
+    /// Makes the terminal pass keys on one by one, without echo. Ctrl-C and Ctrl-Z keep their
+    /// meaning.
     fn set_mode(&self) {
         let mut mode = self.before.clone();
         mode.local_modes
             .remove(LocalModes::ICANON | LocalModes::ECHO);
-        // A terminal that does not take the mode hands keys over at the end of a line.
+        // A terminal that refuses the mode passes keys on at the end of a line.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &mode);
     }
 
-    /// The keys pressed since the last call; of very many, the first.
+    /// The keys pressed since the last call, at most 64.
     pub fn pressed(&mut self) -> Vec<u8> {
-        // A background process that reads its terminal is stopped by it.
+        // The kernel stops a background process that reads its terminal.
         if !in_foreground() {
             return Vec::new();
         }
@@ -61,7 +62,7 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         if in_foreground() {
-            // Nothing can be done about a terminal that does not take its mode back.
+            // Nothing can be done if the terminal refuses its old mode.
             let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
         }
     }

@@ -1,5 +1,4 @@
-//! What the definitions of the flags can print of themselves: completions for shells, and manual
-//! pages.
+//! Texts generated from the definitions of the flags: completions for shells, and manual pages.
 
 use clap::CommandFactory;
 
@@ -7,7 +6,7 @@ use super::args::Args;
 use super::exit::{Code, Failure};
 use super::print;
 
-/// Prints what a shell needs to complete this command's words.
+/// Prints the completions for a shell.
 pub fn completions(shell: clap_complete::Shell) -> Result<Code, Failure> {
     print(|out| {
         clap_complete::generate(shell, &mut Args::command(), env!("CARGO_PKG_NAME"), out);
@@ -15,10 +14,10 @@ pub fn completions(shell: clap_complete::Shell) -> Result<Code, Failure> {
     })
 }
 
-/// Prints the page of a command, or of all.
+/// Prints the manual page of a command, or of the whole program.
 pub fn page(command: Option<&str>) -> Result<Code, Failure> {
     let mut all = Args::command();
-    // Names a command's page after both: portreeve-experiment.
+    // This names a command's page after both: portreeve-experiment.
     all.build();
     let page = command
         .and_then(|name| all.find_subcommand(name))

@@ -1,4 +1,4 @@
-//! `portreeve merge`: joins what shards have written.
+//! `portreeve merge`: joins the JSON lines of shards. It knows no flags.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -44,7 +44,7 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
     for path in files {
         match read(path) {
             Ok(part) => parts.push(part),
-            // A shard that was broken off at once must not take the others with it.
+            // A shard that was interrupted at once must not spoil the others.
             Err(error @ MergeError::Untold { .. }) if files.len() > 1 => {
                 tell(&format!("warning: {}", advice::merge(&error)))
             }
@@ -65,7 +65,7 @@ fn read(path: &Path) -> Result<Part, MergeError> {
     }
 }
 
-/// Says which of the states to be shown are only counted in the files.
+/// Warns of states that are to be shown but only counted in the files.
 fn warn_of_counted(show: StateSet, listed: StateSet) {
     let only_counted: Vec<&str> = State::ALL
         .into_iter()

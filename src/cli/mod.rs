@@ -1,12 +1,12 @@
-//! The command's own: flags, outputs, progress, signals, exit codes. It uses only what the library
-//! shows everybody.
+//! The command: flags, outputs, progress, signals, exit codes. It uses only the library's public
+//! interface.
 //!
-//! - From words to values: `args` (flags), `settings` (what the environment, a file and presets
-//!   add), `request` (values out of them). Behind `request`, nothing knows flags.
-//! - What is done: `scan`, `merge`, `experiment`, `manual`.
-//! - Where reports go: `opening`, `outputs`, `files`, and `checkpoint` to go on later.
-//! - While a scan runs: `progress`, `keys`, `signals`, `throttle`.
-//! - What the shell and the user are told: `exit`, `advice`.
+//! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
+//!   (values). Nothing behind `request` knows flags.
+//! - The work: `scan`, `merge`, `experiment`, `manual`.
+//! - The reports: `opening`, `outputs`, `files`, and `checkpoint` to continue later.
+//! - During a scan: `progress`, `keys`, `signals`, `throttle`.
+//! - Exit codes and errors: `exit`, `advice`.
 
 mod advice;
 mod args;
@@ -59,11 +59,11 @@ pub fn main() -> Code {
 /// Prints a usage error, or the help that was asked for.
 fn refuse(message: &clap::Error) -> Code {
     if message.use_stderr() {
-        // It repeats what was typed.
+        // It may repeat what was typed.
         tell(message.render().to_string().trim_end());
         return Code::Usage;
     }
-    // Nobody is left to tell when the terminal itself is gone.
+    // If the terminal is gone, there is nobody left to tell.
     let _ = message.print();
     Code::Found
 }
@@ -84,7 +84,7 @@ fn run(typed: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
 fn limits(json: bool, max_fds: Option<u32>) -> Result<Code, Failure> {
     let unreadable = |error| Failure::Engine(engine::Error::Limits(error));
     let found = engine::nofile().map_err(unreadable)?;
-    // As a scan would begin.
+    // As a scan does.
     let _ = engine::raise_descriptor_limit();
     let machine = engine::machine(found, max_fds).map_err(unreadable)?;
     print(|out| {
@@ -96,7 +96,7 @@ fn limits(json: bool, max_fds: Option<u32>) -> Result<Code, Failure> {
     })
 }
 
-/// Writes to standard output what is made as a whole.
+/// Writes a whole text to standard output.
 fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Failure> {
     let mut text = Vec::new();
     let written = make(&mut text).and_then(|()| io::stdout().lock().write_all(&text));
@@ -105,14 +105,15 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
         .map_err(|error| Failure::from_write("standard output", error))
 }
 
-/// Lines to standard error, without anything that would act on a terminal: file names, arguments
-/// and settings may come from anybody. Nobody is left to tell when that fails.
+/// Writes lines to standard error, escaped for a terminal: file names, arguments and settings may
+/// come from anybody. If that fails, there is nobody left to tell.
 fn tell(lines: &str) {
     let lines: Vec<String> = lines.split('\n').map(printable).collect();
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// Whether standard output takes colours: a terminal, and no NO_COLOR (no-color.org).
+/// Whether to use colours on standard output: it is a terminal, and NO_COLOR is not set
+/// (no-color.org).
 fn wants_color() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,6 +1,6 @@
-//! Opens reports before anything is sent: their files, standard output, and the descriptor that
-//! statistics go to. What the files hold stays until the scan begins. It knows formats and places,
-//! no findings.
+//! Opens reports before anything is sent: their files, standard output, and the descriptor for
+//! statistics. The files stay as they are until the scan begins. It knows formats and places, no
+//! findings.
 
 use std::cell::LazyCell;
 use std::fs::File;
@@ -28,12 +28,12 @@ use super::files::{ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
 use super::request::{Format, OutputRequest, STDOUT, is_stdout};
 
-/// What is written, and what has to be known for it.
+/// What is written, and what that requires.
 pub struct Destination<'a> {
     pub request: &'a OutputRequest,
-    /// Whether a checkpoint has to know what was written.
+    /// Whether a checkpoint records what is written.
     pub is_kept: bool,
-    /// The states that there is something to list of; all, if that is not known.
+    /// The states that the source lists one by one; `None` if it lists all.
     pub listed: Option<StateSet>,
     pub services: &'a Services,
     pub bar: &'a ProgressBar,
@@ -76,7 +76,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// The text for people, where no other report goes to standard output.
+    /// The text report, for when no other report goes to standard output.
     fn text(&self) -> Box<dyn Sink + 'a> {
         let style = Style {
             color: super::wants_color(),
@@ -85,18 +85,18 @@ impl<'a> Destination<'a> {
         Box::new(Text::new(self.stdout(), style, self.services))
     }
 
-    /// Boxed like the files, so that each format's code is there once.
+    /// Boxed like the files, so that the code of each format exists once.
     fn stdout(&self) -> Box<dyn Write> {
         Box::new(AboveBar::new(self.bar))
     }
 
-    /// Where the reports go: as the checkpoint says, or else as flags name them.
+    /// The places of the reports: from the checkpoint, or else as requested.
     fn paths(&self, resumed: Option<&[Written]>) -> Vec<PathBuf> {
         if let Some(outputs) = resumed {
             return outputs.iter().map(|output| output.path.clone()).collect();
         }
-        // Local time costs 300 KiB of memory, so only whoever asks for it pays; one time for all
-        // names.
+        // Local time costs 300 KiB of memory, so it is read only if a name needs it, and once for
+        // all names.
         let now = LazyCell::new(Zoned::now);
         let reports = self.request.reports.iter();
         reports
@@ -105,9 +105,9 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// Opens everything that is to be written, before anything is sent. No report may go to a file that
-/// is `taken`: what this run reads or keeps for itself. With `resumed`, what the checkpoint says of
-/// the reports' files: they go on there.
+/// Opens all reports before anything is sent. None may go to a file that is `taken`, because this
+/// run reads or writes it itself. With `resumed`, the reports continue in the files that the
+/// checkpoint names.
 pub fn open<'a>(
     to: &Destination<'a>,
     taken: &[&Path],
@@ -120,7 +120,7 @@ pub fn open<'a>(
     let taken = [taken, &[Path::new("/dev/stdout")]].concat();
     check_distinct(&reports, &taken)?;
     let mut outputs = Outputs::default();
-    // First, so that a descriptor's number cannot be one that we open ourselves.
+    // This comes first, so that a descriptor's number cannot be one that we open ourselves.
     if let Some(path) = stats {
         let (name, file, goes_on) = open_stats(path, resumed.is_some())?;
         outputs.add(&name, Box::new(StatsLines::new(file.clone())));
@@ -166,7 +166,7 @@ fn check_names(paths: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a report's file; none for standard output.
+/// Opens a report's file; `None` for standard output.
 fn open_report(
     path: &Path,
     written: Option<&Written>,
@@ -185,10 +185,9 @@ fn open_report(
     })
 }
 
-/// A file's name with nmap's fields for the time, so that a scan each night has a file of its own:
-/// `%H %M %S %m %d %y %Y`, `%T` for
-/// `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for `%Y-%m-%d`; before anything else `%`
-/// stands for nothing.
+/// Replaces nmap's time fields in a file's name, so that a scan each night has a file of its own:
+/// `%H %M %S %m %d %y %Y`, `%T` for `%H%M%S`, `%R` for `%H%M`, `%D` for `%m%d%y`, `%F` for
+/// `%Y-%m-%d`. Before anything else, `%` is dropped.
 fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     let Some(name) = path.to_str().filter(|name| name.contains('%')) else {
         return path.into();
@@ -223,9 +222,9 @@ fn dated(path: &Path, now: &dyn Fn() -> Zoned) -> PathBuf {
     dated.into()
 }
 
-/// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits:
-/// whoever reads a pipe too slowly must not slow the scan down. Opened again by its name, so that
-/// the flag is not set for all who share it. Whether it goes on behind what is there.
+/// Opens a file, or a descriptor that the shell has opened, so that writing to it never waits: a
+/// slow reader of a pipe must not slow the scan down. A descriptor is reopened by its name, so that
+/// the flag is not set for others who share it. Also returns whether the file is continued.
 fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool), Failure> {
     let text = path
         .to_str()

@@ -1,5 +1,5 @@
-//! All reports of a run as one sink, each with its name for the error that may come: one that fails
-//! does not take the others with it. It writes findings and opens nothing.
+//! All reports of a run as one sink. Each has a name, for errors; one that fails does not stop the
+//! others. It writes findings and opens nothing.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use super::progress;
 #[derive(Default)]
 pub struct Outputs<'a> {
     reports: Vec<(String, Box<dyn Sink + 'a>)>,
-    /// Where the named reports go, and their files.
+    /// The places of the requested reports, and their files.
     files: Vec<(PathBuf, Option<ReportFile>)>,
-    /// Files that still hold what they held before.
+    /// Files that still have their old content.
     uncut: Vec<(String, ReportFile)>,
     checkpoint: Option<CheckpointFile>,
     progress: Option<progress::Line>,
@@ -31,20 +31,20 @@ impl<'a> Outputs<'a> {
         self.reports.push((name.into(), sink));
     }
 
-    /// Has the file lose what it holds when the scan begins.
+    /// Cuts the file off when the scan begins.
     pub fn cut_later(&mut self, name: String, file: ReportFile) {
         self.uncut.push((name, file));
     }
 
-    /// Remembers where a report goes, for a checkpoint; without a file it is standard output.
+    /// Records the place of a report for a checkpoint; without a file it is standard output.
     pub fn remember(&mut self, path: PathBuf, file: Option<ReportFile>) {
         self.files.push((path, file));
     }
 
-    /// Keeps what it takes to go on.
+    /// Writes checkpoints from now on.
     pub fn keep(&mut self, mut checkpoint: CheckpointFile, run: Run) {
         let mut files = std::mem::take(&mut self.files);
-        // Whoever goes on follows no links.
+        // A resumed run follows no links.
         for (path, _) in files
             .iter_mut()
             .filter(|(_, file)| file.as_ref().is_some_and(ReportFile::is_regular))
@@ -60,7 +60,7 @@ impl<'a> Outputs<'a> {
             return Ok(());
         };
         match file.write(now) {
-            // The scan has them all: the next time will do.
+            // The scan has taken all descriptors: the next time will do.
             Err(error)
                 if [Errno::MFILE, Errno::NFILE]
                     .map(|errno| Some(errno.raw_os_error()))
@@ -79,7 +79,7 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Shows the progress on the terminal, too.
+    /// Also shows the progress on the terminal.
     pub fn show_progress(&mut self, line: progress::Line) {
         self.progress = Some(line);
     }
@@ -89,8 +89,8 @@ impl<'a> Outputs<'a> {
         self.reports.is_empty()
     }
 
-    /// Calls every report. One that fails is called no more; a reader that went away matters only
-    /// if it was the last.
+    /// Calls every report. A report that fails is not called again. A reader that has gone away
+    /// matters only if it was the last.
     fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
         let mut failed: Vec<io::Error> = Vec::new();
         self.reports.retain_mut(|(name, sink)| {
@@ -149,10 +149,10 @@ impl Sink for Outputs<'_> {
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        // The line goes away before the sum is written where it stood.
+        // Remove the progress line before the summary is written in its place.
         self.progress = None;
         self.each(|sink| sink.end(summary))?;
-        // Broken off, it can go on from the last one.
+        // An interrupted scan continues from the last one.
         if summary.stopped.is_none() {
             self.write_checkpoint(None)
         } else {
@@ -175,7 +175,7 @@ fn unwritten(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{name} cannot be written: {error}"))
 }
 
-/// Standard output, written above the progress line where one is shown.
+/// Standard output, written above the progress line if there is one.
 pub struct AboveBar(ProgressBar);
 
 impl AboveBar {

@@ -1,4 +1,5 @@
-//! How far the scan is: a line on a terminal, and a line when asked for by key or signal.
+//! Shows the progress: as a line on a terminal, and as a printed line when a key or a signal asks
+//! for it.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portreeve::engine::StopHandle;
@@ -18,14 +19,14 @@ pub struct Line {
     keys: Option<Keys>,
 }
 
-/// A line on standard error, where that is a terminal; nothing elsewhere.
+/// A line on standard error, if that is a terminal; otherwise nothing.
 pub fn bar(quiet: bool) -> ProgressBar {
     let target = if quiet {
         ProgressDrawTarget::hidden()
     } else {
         ProgressDrawTarget::stderr()
     };
-    // The template is ours and without mistakes; its default would only look different.
+    // The template is a constant and correct; the default would only look different.
     let style =
         ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(None, target).with_style(style)
@@ -48,12 +49,11 @@ impl Line {
         }
     }
 
-    /// Redraws the line, prints it for good if somebody asked, and changes the rate if somebody
-    /// wants that.
+    /// Redraws the line. Prints it, or changes the rate, if a key or a signal has asked for that.
     pub fn show(&mut self, progress: &Progress) {
         if self.stop.is_stopped() {
-            // Give the terminal back at once: a second Ctrl-C ends the process without another
-            // word.
+            // Give the terminal back at once: a second Ctrl-C ends the process without further
+            // notice.
             self.keys = None;
         }
         self.throttle.look(progress);
@@ -110,7 +110,7 @@ fn status(progress: &Progress) -> String {
     )
 }
 
-/// A time to go, as coarse as it is known.
+/// The remaining time, as coarse as the estimate is.
 fn about(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

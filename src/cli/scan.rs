@@ -1,4 +1,5 @@
-//! A scan, from the request to the exit code: from its beginning, or from where a checkpoint says.
+//! A scan, from the request to the exit code: from its beginning, or continued from a checkpoint.
+//! It knows no flags.
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -22,19 +23,19 @@ use super::signals::Signals;
 use super::throttle::Throttle;
 use super::{advice, progress, settings, signals, tell};
 
-/// The names that were looked up, and what was found.
+/// The names that were looked up, and their addresses.
 type Lookups = Vec<(String, Vec<SocketAddr>)>;
 
-/// What a checkpoint brings along.
+/// The checkpoint of a scan, if it has one.
 #[derive(Default)]
 struct Kept {
-    /// Where what it takes to go on is written.
+    /// The file that checkpoints are written to.
     file: Option<CheckpointFile>,
-    /// The scan that goes on.
+    /// The scan to be continued.
     unfinished: Option<Unfinished>,
 }
 
-/// Scans from the beginning, or goes on with what this very command line has begun.
+/// Scans from the beginning, or continues what this very command line has begun.
 pub fn run(request: &ScanRequest) -> Result<Code, Failure> {
     let kept = match &request.action {
         Action::Scan {
@@ -45,7 +46,7 @@ pub fn run(request: &ScanRequest) -> Result<Code, Failure> {
     scan(request, kept)
 }
 
-/// Goes on with a scan that was broken off.
+/// Continues a scan that was interrupted.
 pub fn resume(path: &Path) -> Result<Code, Failure> {
     let refused =
         |what: String| Failure::Usage(format!("{} cannot be resumed: {what}", path.display()));
@@ -84,9 +85,9 @@ pub fn resume(path: &Path) -> Result<Code, Failure> {
     )
 }
 
-/// The checkpoint's file, and what is in it if this very command line has begun that before and not
-/// finished: whoever starts it again, be it a person or an engine that runs failed tasks once more,
-/// wants the rest of it.
+/// Opens the checkpoint's file, with its scan if this very command line has begun that and not
+/// finished it: whoever starts it again, a person or a system that repeats failed tasks, wants the
+/// rest of it.
 fn begun_before(path: &Path, request: &ScanRequest) -> Result<Kept, Failure> {
     let name = path.display();
     let refused = |what: &str| Failure::Usage(format!("--checkpoint {name}: {what}"));
@@ -115,7 +116,7 @@ fn begun_before(path: &Path, request: &ScanRequest) -> Result<Kept, Failure> {
     })
 }
 
-/// Whether a run was begun with these words, here, as this shard.
+/// Whether a run was begun with the same words, in the same folder, for the same shard.
 fn is_same(run: &Run, request: &ScanRequest) -> Result<bool, Failure> {
     let words = request.words.iter().skip(1).map(|word| word.to_str());
     let known = run.arguments.iter().skip(1).map(|word| Some(word.as_str()));
@@ -135,7 +136,7 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
             tell(&format!("warning: {}", advice::warning(warning)));
         }
     }
-    // Failing to raise it leaves the limit there is; the cap follows from that.
+    // If it fails, the limit stays as it is, and the cap follows from it.
     let _ = engine::raise_descriptor_limit();
     match request.action {
         Action::DryRun { list } => dry_run(plan, request, list),
@@ -143,7 +144,7 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     }
 }
 
-/// The plan, and what names were found to be: now, or when the scan began.
+/// Builds the plan, with the addresses that names have now, or had when the scan began.
 fn plan(
     request: &ScanRequest,
     unfinished: Option<&Unfinished>,
@@ -162,7 +163,7 @@ fn plan(
     Ok((plan, lookups))
 }
 
-/// Scans, and says how to go on if that comes to no end.
+/// Scans, and says how to continue if the scan does not end.
 fn probe(
     request: &ScanRequest,
     plan: Plan,
@@ -209,7 +210,7 @@ fn check_plan(run: &Run, plan: &Plan) -> Result<(), Failure> {
     )))
 }
 
-/// How far the scan is that goes on, and where its reports are.
+/// Says how far the scan to be continued is, and where its reports are.
 fn goes_on(path: &Path, Unfinished { run, from }: &Unfinished, plan: &Plan) -> String {
     let done = grouped(from.summary.stats.settled());
     let all = counted(plan.len(), "endpoint", "endpoints");
@@ -230,7 +231,7 @@ fn goes_on(path: &Path, Unfinished { run, from }: &Unfinished, plan: &Plan) -> S
     )
 }
 
-/// Opens the reports, new ones or those of the run that goes on, and the checkpoint beside them.
+/// Opens the reports, new or continued, and adds the checkpoint.
 fn open_outputs<'a>(
     request: &'a ScanRequest,
     plan: &Plan,
@@ -273,7 +274,7 @@ fn scanner(plan: Plan, options: Options, from: Option<Checkpoint>) -> Result<Sca
     })
 }
 
-/// Says what there is to know before the scan begins.
+/// Tells the user what to know before the scan begins.
 fn announce(scanner: &Scanner, request: &ScanRequest) {
     if let (Some(address), false) = (scanner.metrics_address(), request.outputs.quiet) {
         tell(&format!("metrics at http://{address}/metrics"));
@@ -283,7 +284,7 @@ fn announce(scanner: &Scanner, request: &ScanRequest) {
     }
 }
 
-/// Has signals stop the scan, and shows its progress.
+/// Lets signals stop the scan, and shows its progress.
 fn show_progress(
     outputs: &mut Outputs,
     request: &ScanRequest,
@@ -315,11 +316,11 @@ fn explained(scanner: &Scanner, outputs: &OutputRequest) -> String {
     })
 }
 
-/// Prints what would be probed: how much, in sentences if those are asked for, and with `list`
-/// every endpoint in the order of probing.
+/// Prints how much would be probed, in sentences if they were asked for. With `list`, every
+/// endpoint follows in the order of probing.
 fn dry_run(plan: Plan, request: &ScanRequest, list: bool) -> Result<Code, Failure> {
     if request.explain {
-        // It sends nothing before it runs, and need not serve anybody.
+        // A scanner that does not run sends nothing. It need not serve metrics.
         let options = Options {
             metrics: None,
             ..request.options.clone()

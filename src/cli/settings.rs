@@ -1,7 +1,7 @@
-//! Where options come from when they are not typed: the environment, a file, presets. All of it
-//! becomes words of the command line, so that each value is checked, explained and kept in one way.
-//! What is typed comes first, then the environment, then the file; within each the option itself
-//! comes before the preset (`-T`) that implies it.
+//! Options that are not typed: from the environment, a file and presets. All of them become words
+//! of the command line, so that every value is checked, explained and kept in the same way. Typed
+//! options win over the environment, and that wins over the file; within each, an option wins over
+//! the preset (`-T`) that implies it.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -16,8 +16,7 @@ use toml::Value;
 use super::args::{Args, nmap_spellings};
 use super::exit::Failure;
 
-/// The presets: what `-T0` to `-T5` stand for. From 3 on they are about patience, below about being
-/// gentle.
+/// The presets `-T0` to `-T5`. Those below 3 are gentle, those above are impatient.
 pub const PRESETS: [&[(&str, &str)]; 6] = [
     &[("max-rate", "1"), ("max-fds", "1")],
     &[("max-rate", "10"), ("max-fds", "10")],
@@ -31,33 +30,33 @@ pub const PRESETS: [&[(&str, &str)]; 6] = [
     ],
 ];
 
-/// Options that only make sense where they are typed.
+/// Options that can only be typed.
 const TYPED_ONLY: [&str; 7] = [
     "config", "dry-run", "explain", "help", "version", "not-here", "reason",
 ];
 
 const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
-/// The commands that settings are for, beside a scan.
+/// The only command, beside a scan, that settings apply to.
 const SUBCOMMAND: &str = "experiment";
 
-/// An option and its value, as a file or a variable has them.
+/// An option and its values, from a file or a variable.
 struct Setting {
     key: String,
     values: Vec<String>,
-    /// Where it was found, for errors.
+    /// Where it was set, for errors.
     place: String,
 }
 
-/// What is to be done, and the words that would say so without any settings.
+/// The parsed command line, and the words that mean the same without any settings.
 pub struct Typed {
     pub args: Args,
     pub words: Vec<OsString>,
 }
 
-/// Why there is nothing to be done.
+/// Why a command line is refused.
 pub enum Refusal {
-    /// A usage error, or what `--help` prints.
+    /// A usage error, or the text of `--help`.
     Clap(clap::Error),
     /// A setting cannot be used.
     Setting(Failure),
@@ -69,7 +68,7 @@ impl From<clap::Error> for Refusal {
     }
 }
 
-/// Parses the words, the first of which is the program's name, and adds what is set elsewhere.
+/// Parses the words, of which the first is the program's name, and adds the settings.
 pub fn parse(
     words: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -126,13 +125,13 @@ pub fn parse(
     })
 }
 
-/// Parses the words that a checkpoint has kept: all settings are among them.
+/// Parses the words kept in a checkpoint, which include all settings.
 pub fn parse_kept(words: Vec<OsString>) -> Result<Typed, clap::Error> {
     let args = Args::try_parse_from(nmap_spellings(words.clone()))?;
     Ok(Typed { args, words })
 }
 
-/// What is wrong, without how to type it.
+/// The error's first line, without the usage.
 fn first_line(error: &clap::Error) -> String {
     error
         .to_string()
@@ -154,7 +153,7 @@ fn given(command: &Command, matches: &ArgMatches) -> HashSet<Id> {
         .collect()
 }
 
-/// The options that are set so far.
+/// The options set so far.
 struct Layers<'a> {
     root: &'a Command,
     command: &'a Command,
@@ -163,8 +162,8 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Adds settings of one place, without those that are set already or do not go with what is;
-    /// then what their preset implies.
+    /// Adds the settings of one place, except those that are set already or conflict with what is
+    /// set; then adds what their preset implies.
     fn add(&mut self, settings: Vec<Setting>) -> Result<(), Failure> {
         let mut given = Vec::new();
         let mut preset = None;
@@ -173,13 +172,13 @@ impl Layers<'_> {
             if find(self.root, &setting.key).is_none() {
                 return Err(wrong(unknown(self.root, &setting.key)));
             }
-            // An experiment knows some of a scan's.
+            // An experiment knows only some of a scan's options.
             let Some(arg) = find(self.command, &setting.key).filter(|arg| !self.is_settled(arg))
             else {
                 continue;
             };
             let words = spelled(arg, &setting).map_err(wrong)?;
-            // On its own, for an error that names its place.
+            // Parsed alone, so that an error can name its place.
             let alone = self
                 .command
                 .clone()
@@ -216,7 +215,7 @@ impl Layers<'_> {
         self.add(PRESETS[usize::from(number)].iter().map(setting).collect())
     }
 
-    /// Whether an option is set, or one that it cannot be used with.
+    /// Whether an option is set, or one that it conflicts with.
     fn is_settled(&self, arg: &Arg) -> bool {
         let conflicts = |arg: &Arg| {
             self.command
@@ -244,7 +243,7 @@ fn find<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
         .find(|arg| !TYPED_ONLY.contains(&key) && arg.get_long() == Some(key))
 }
 
-/// A key that no option has, and the one that may be meant.
+/// The error for an unknown key, with the option that may be meant.
 fn unknown(command: &Command, key: &str) -> String {
     let keys = || command.get_arguments().filter_map(Arg::get_long);
     let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
@@ -260,7 +259,7 @@ fn unknown(command: &Command, key: &str) -> String {
     }
 }
 
-/// The words for a setting.
+/// The words that spell a setting.
 fn spelled(arg: &Arg, setting: &Setting) -> Result<Vec<OsString>, String> {
     let key = &setting.key;
     if arg.get_action().takes_values() {
@@ -276,7 +275,7 @@ fn spelled(arg: &Arg, setting: &Setting) -> Result<Vec<OsString>, String> {
     match (value.as_str(), value.parse::<u8>()) {
         ("true", _) => Ok(vec![format!("--{key}").into()]),
         ("false", _) => Ok(Vec::new()),
-        // Such as verbose = 2.
+        // For example verbose = 2.
         (_, Ok(times)) if matches!(arg.get_action(), clap::ArgAction::Count) => {
             Ok(vec![format!("--{key}").into(); times.into()])
         }
@@ -284,8 +283,8 @@ fn spelled(arg: &Arg, setting: &Setting) -> Result<Vec<OsString>, String> {
     }
 }
 
-/// What is set by variables, `PORTREEVE_MAX_RATE` for `--max-rate`. Others of that beginning mean
-/// nothing: Kubernetes makes some for every service.
+/// The settings from environment variables: `PORTREEVE_MAX_RATE` for `--max-rate`. Others with this
+/// prefix are ignored: Kubernetes sets some for every service.
 fn variables(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) -> Vec<Setting> {
     let keys = command
         .get_arguments()
@@ -303,8 +302,8 @@ fn variables(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) 
     keys.filter_map(setting).collect()
 }
 
-/// What the file sets: the one that is named, or the one at its usual place (XDG Base Directory
-/// Specification) if there is one.
+/// The settings from a file: the one that is named, or the one at its usual place (XDG Base
+/// Directory Specification) if it exists.
 fn file_settings(
     named: Option<PathBuf>,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -331,7 +330,7 @@ fn file_settings(
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
     let read = |file: File| -> io::Result<String> {
         let mut text = String::new();
-        // A longer one is no settings, and may have no end.
+        // A longer file is no settings file, and may be endless.
         match file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)? as u64 {
             LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
             _ => Ok(text),
@@ -390,7 +389,7 @@ fn plain(value: Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What is done for these words, with this file and these variables.
+    /// The words that result from these words, this file and these variables.
     fn words(typed: &str, file: &str, variables: &[(&str, &str)]) -> Result<String, String> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("portreeve")).expect("a folder");
@@ -431,7 +430,7 @@ mod tests {
                 "--max-fds=20 --banner --exclude=10.0.0.1 --exclude=10.0.0.2 --max-retries=3 --max-rate 100 ::1"
             )
         );
-        // What is off by a variable is not turned on by the file.
+        // The file does not turn on what a variable turned off.
         assert_eq!(
             words("x ::1", "banner = true", &[("PORTREEVE_BANNER", "false")]).as_deref(),
             Ok("::1")

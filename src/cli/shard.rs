@@ -1,14 +1,15 @@
-//! `--shard`: which part of a plan is this process's, as it was written or as the engine that
-//! started it says.
+//! `--shard`: which part of a plan this process scans, as typed or as the system that started it
+//! says.
 
 use portreeve::plan::Shard;
 
 /// What `--shard` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// This one.
+    /// This shard.
     Shard(Shard),
-    /// The one that the environment names, of as many as are given here, or as many as it says.
+    /// The shard that the environment names, of the given number of shards, or of as many as the
+    /// environment says.
     Auto(Option<u32>),
 }
 
@@ -36,7 +37,7 @@ pub fn parse(text: &str) -> Result<Wanted, String> {
     }
 }
 
-/// The shard that is meant, by environment variables where those decide.
+/// Finds the shard that is meant, with environment variables where it is automatic.
 pub fn find(wanted: Wanted, variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
     let of = match wanted {
         Wanted::Shard(shard) => return Ok(shard),
@@ -63,7 +64,7 @@ pub fn find(wanted: Wanted, variable: impl Fn(&str) -> Option<String>) -> Result
                 )
             }
         };
-        // Part of an array, submitted again, would otherwise be taken for all of it.
+        // A part of an array that was submitted again must not be taken for the whole.
         return Shard::new(task, of).filter(|_| (least, most) == (1, of)).ok_or_else(|| {
             let advice = "number the array from 1, as in --array=1-16, and write --shard auto/16 with its size";
             match (least, most) == (1, of) {

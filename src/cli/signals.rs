@@ -1,6 +1,6 @@
-//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, and one more after half a
-//! second ends the process; SIGUSR1 asks for the progress, SIGUSR2 for a slower scan. What was to
-//! be ignored when the process began (nohup, a shell's background) is ignored.
+//! Signals as flags: Ctrl-C, SIGTERM, SIGQUIT and SIGHUP stop the scan, and another one after half
+//! a second ends the process; SIGUSR1 asks for the progress, SIGUSR2 for a slower scan. A stop
+//! signal that was ignored when the process began (nohup, a shell's background) stays ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use signal_hook::flag;
 
 use super::exit::Code;
 
-/// The flags that requests set.
+/// The flags that signals set.
 pub struct Signals {
     status: Arc<AtomicBool>,
     slower: Arc<AtomicBool>,
 }
 
-/// Listens to requests. Early: by default these signals would end the process.
+/// Listens for requests. Call it early: by default, these signals end the process.
 pub fn listen() -> io::Result<Signals> {
     let signals = Signals {
         status: Arc::default(),
@@ -29,7 +29,8 @@ pub fn listen() -> io::Result<Signals> {
     Ok(signals)
 }
 
-/// Has signals stop the scan. Late: until there is something to report they may end the process.
+/// Lets signals stop the scan. Call it late: until there is something to report, they may end the
+/// process.
 pub fn stop_with(stop: &StopHandle) -> io::Result<()> {
     let mut signals = vec![SIGINT, SIGTERM, SIGQUIT, SIGHUP];
     signals.retain(|&signal| !ignores(signal));

@@ -1,6 +1,6 @@
-//! Slowing a running scan down and hurrying it, by a tenth at a time: of the rate that it was
-//! given, or where none holds towards all, of what it does. The limit towards public addresses
-//! holds beside that.
+//! Slows a running scan down or speeds it up, by a tenth at a time: a tenth of its rate limit, or
+//! where none applies to all addresses, of its actual rate. The limit for public addresses still
+//! applies.
 
 use std::num::NonZeroU32;
 
@@ -13,14 +13,14 @@ pub struct Throttle {
     handle: RateHandle,
     public_per_s: Option<u32>,
     all_per_s: Option<u32>,
-    /// Attempts begun until a second ago or more, and the time then.
+    /// The number of attempts begun at least a second ago, and the time of that count.
     before: (u64, u64),
     /// Attempts begun per second since then.
     does_per_s: u64,
 }
 
 const SECOND_US: u64 = 1_000_000;
-/// Before this nobody can say how fast a scan is.
+/// Too early to say how fast a scan is.
 const FIRST_LOOK_US: u64 = 100_000;
 
 impl Throttle {
@@ -38,14 +38,14 @@ impl Throttle {
         }
     }
 
-    /// Looks how fast the scan is.
+    /// Measures how fast the scan is.
     pub fn look(&mut self, progress: &Progress) {
         let begun =
             progress.stats.attempts + progress.stats.voided + u64::from(progress.stats.in_flight);
         let (begun_before, before_us) = self.before;
         let passed_us = progress.elapsed.us - before_us;
         let has_passed = passed_us >= SECOND_US;
-        // Less than a second tells little, but in the first one there is nothing else.
+        // Less than a second says little, but in the first second there is nothing else.
         if has_passed || (before_us == 0 && passed_us >= FIRST_LOOK_US) {
             self.does_per_s = begun.saturating_sub(begun_before) * SECOND_US / passed_us;
         }
@@ -54,7 +54,7 @@ impl Throttle {
         }
     }
 
-    /// Slows the scan down by a tenth; says what holds now.
+    /// Slows the scan down by a tenth, and says what limits apply now.
     pub fn slower(&mut self) -> String {
         match self.all_per_s.map_or(self.does_per_s, u64::from) {
             0 => "nothing is being sent, so nothing can be slowed down".into(),
@@ -62,7 +62,7 @@ impl Throttle {
         }
     }
 
-    /// Allows a tenth more than before; says what holds now.
+    /// Allows a tenth more than before, and says what limits apply now.
     pub fn faster(&mut self) -> String {
         let more = |per_s: u32| u64::from(per_s) + u64::from(per_s / 10).max(1);
         match (self.all_per_s, self.public_per_s) {

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 
 use super::digest::Digest;
 
-/// A position in one family's address space, so that ranges of both families share their
+/// A position in the address space of one family, so that ranges of both families share their
 /// arithmetic.
 pub(super) trait Position: Copy + Ord {
-    /// The next position, if this is not the last.
+    /// The next position, unless this is the last.
     fn next(self) -> Option<Self>;
-    /// The one before, if this is not the first.
+    /// The previous position, unless this is the first.
     fn previous(self) -> Option<Self>;
-    /// How many positions `self..=last` has; `u128::MAX` where that does not fit.
+    /// The number of positions in `self..=last`, at most `u128::MAX`.
     fn count_to(self, last: Self) -> u128;
-    /// `offset` further on, which must exist.
+    /// The position `offset` further on, which must exist.
     fn plus(self, offset: u64) -> Self;
 }
 
@@ -49,7 +49,7 @@ impl Position for (u32, u128) {
     }
 }
 
-/// Sorted ranges that neither touch nor overlap, and how many positions lie before each.
+/// Sorted ranges that neither touch nor overlap.
 #[derive(Clone, Debug)]
 pub(super) struct Ranges<P> {
     list: Vec<(P, P)>,
@@ -82,14 +82,14 @@ impl<P: Position> Ranges<P> {
         }
     }
 
-    /// These ranges less `other`.
+    /// These ranges without `other`.
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Vec::with_capacity(self.list.len());
         let mut holes = other.list.iter().peekable();
         for &(first, last) in &self.list {
             let mut from = Some(first);
             while let Some(start) = from {
-                // Holes that end before this point can cut nothing any more.
+                // Holes that end before this point cannot cut anything any more.
                 while holes.next_if(|hole| hole.1 < start).is_some() {}
                 match holes.peek() {
                     Some(hole) if hole.0 <= last => {
@@ -121,7 +121,7 @@ impl<P: Position> Ranges<P> {
         self.list.is_empty()
     }
 
-    /// Prepares [`nth`](Self::nth); only for ranges whose count fits a u64.
+    /// Prepares [`nth`](Self::nth). The count must fit a u64.
     pub fn index(&mut self) {
         self.before.clear();
         let mut sum = 0;
@@ -131,7 +131,8 @@ impl<P: Position> Ranges<P> {
         }
     }
 
-    /// The `index`-th position; `index` must be below the count, and [`index`](Self::index) done.
+    /// The `index`-th position. `index` must be below the count, and [`index`](Self::index) must
+    /// have been called.
     pub fn nth(&self, index: u64) -> P {
         let range = self.before.partition_point(|&before| before <= index) - 1;
         self.list[range].0.plus(index - self.before[range])
@@ -152,8 +153,8 @@ impl AddressSet {
         self.v4.list.iter().all(v4) && self.v6.list.iter().all(v6)
     }
 
-    /// These addresses less `other`'s. An IPv6 address without a zone means that address in every
-    /// zone.
+    /// These addresses without `other`. An IPv6 address without a zone stands for that address in
+    /// every zone.
     pub fn without(&self, other: &Self) -> Self {
         let mut zones: Vec<u32> = self.v6.list.iter().map(|(first, _)| first.0).collect();
         zones.dedup();
@@ -189,8 +190,8 @@ impl AddressSet {
     }
 }
 
-/// The ranges while they are collected: pieces in any order, overlapping or not. They are merged
-/// now and then, so that an address named a million times takes no more room than once.
+/// Ranges being collected, in any order, overlapping or not. They are merged now and then, so that
+/// an address named a million times takes no more room than one named once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces {
     v4: Vec<(u32, u32)>,
@@ -198,14 +199,13 @@ pub(super) struct Pieces {
     merged_len: usize,
 }
 
-/// The IPv4 addresses in IPv6's clothes, `::ffff:0:0/96` (RFC 4291 2.5.5.2): other hosts than they
-/// seem.
+/// The IPv4-mapped IPv6 addresses, `::ffff:0:0/96` (RFC 4291 2.5.5.2): they stand for IPv4 hosts.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
-/// Pieces below this many are not worth merging early.
+/// Fewer pieces than this are not worth merging early.
 const FEW_PIECES: usize = 1 << 16;
 
 impl Pieces {
-    /// The block of `prefix` bits around `address`; `scope_id` is for IPv6 only, 0 for none.
+    /// Adds the block of `prefix` bits around `address`. `scope_id` is for IPv6 only; 0 is none.
     pub fn add_block(&mut self, address: IpAddr, prefix: u8, scope_id: u32) {
         match address {
             IpAddr::V4(address) => {
@@ -241,12 +241,12 @@ impl Pieces {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// Forgets one family, and says how many pieces there were of it.
+    /// Drops the IPv4 pieces and returns how many there were.
     pub fn drop_v4(&mut self) -> usize {
         std::mem::take(&mut self.v4).len()
     }
 
-    /// The same for the other.
+    /// Drops the IPv6 pieces and returns how many there were.
     pub fn drop_v6(&mut self) -> usize {
         std::mem::take(&mut self.v6).len()
     }

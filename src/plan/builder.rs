@@ -11,7 +11,7 @@ use super::collector::{Collector, Resolver};
 use super::groups::Groups;
 use super::{Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
-/// Which addresses count.
+/// Which address families are scanned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
     /// IPv4 and IPv6.
@@ -79,7 +79,7 @@ impl PlanBuilder {
         }
     }
 
-    /// Adds a target. One named twice is scanned once.
+    /// Adds a target. An address named twice is scanned once.
     pub fn target(mut self, target: Target) -> Self {
         match target {
             Target::V4Block { address, prefix } => {
@@ -100,62 +100,61 @@ impl PlanBuilder {
         targets.into_iter().fold(self, Self::target)
     }
 
-    /// Leaves a target's addresses out; all the addresses, where it is a name.
+    /// Excludes a target's addresses: all of them, where it is a name.
     pub fn exclude(mut self, target: Target) -> Self {
         self.excluded.push(target);
         self
     }
 
-    /// The ports to probe on every address. Without this: the 1,000 top ports, and for a URL its
-    /// own.
+    /// The ports to probe on every address. The default is the 1,000 top ports, and for a URL its
+    /// own port.
     pub fn ports(mut self, ports: PortSet) -> Self {
         self.ports = Some(ports);
         self
     }
 
-    /// Ports to leave out everywhere.
+    /// Ports to exclude on every address.
     pub fn exclude_ports(mut self, ports: PortSet) -> Self {
         self.excluded_ports = ports;
         self
     }
 
-    /// The names of services, for the port of a URL that has none.
+    /// The names of services, which give a URL without a port its port.
     pub fn services(mut self, services: Services) -> Self {
         self.services = services;
         self
     }
 
-    /// Only addresses of this family.
+    /// Scans only addresses of this family.
     pub fn family(mut self, family: Family) -> Self {
         self.family = family;
         self
     }
 
-    /// All addresses of a name, not only the first.
+    /// Scans all addresses of a name, not only the first.
     pub fn resolve_all(mut self, all: bool) -> Self {
         self.resolve_all = all;
         self
     }
 
-    /// The order of probing; without this, random with seed 0.
+    /// The order of probing. The default is random with seed 0.
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// Only this part of the plan. Parts belong together if everything else is the same, the
-    /// order's seed included.
+    /// Scans only this part of the plan. Parts belong together if everything else is the same,
+    /// including the order's seed.
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = shard;
         self
     }
 
-    /// Makes the plan, looking names up with `resolve`.
+    /// Builds the plan, looking names up with `resolve`.
     ///
     /// # Errors
     /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64
-    /// counts. A target name that is not known is a [warning](Plan::warnings), unless nothing else
-    /// is left.
+    /// counts. An unknown target name is a [warning](Plan::warnings), unless nothing else is left.
     pub fn build(mut self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
         if self.targets.is_empty() && self.addresses.is_empty() {
             return Err(PlanError::NoTargets);
@@ -187,7 +186,7 @@ impl PlanBuilder {
     }
 
     /// The targets' addresses: those to be probed on the main list of ports, and those of URLs by
-    /// the port that each URL brings along.
+    /// the port that each URL implies.
     fn included(
         &mut self,
         collector: &mut Collector,
@@ -203,7 +202,7 @@ impl PlanBuilder {
         Ok((main, by_url_port))
     }
 
-    /// The port that a URL brings along, unless ports are given.
+    /// The port that a URL implies, unless ports are given.
     fn url_port(&self, target: &Target) -> Option<u16> {
         let (None, Target::Url { scheme, port, .. }) = (&self.ports, target) else {
             return None;
@@ -216,7 +215,7 @@ impl PlanBuilder {
         let mut excluded = Pieces::default();
         for target in &self.excluded {
             collector.add(target, &mut excluded)?;
-            // What cannot be looked up cannot be left out.
+            // An address that is not known cannot be excluded.
             if let Some(Warning::Unresolved { target, error }) = collector.warnings.pop() {
                 return Err(PlanError::UnknownExclude {
                     name: target,
@@ -227,7 +226,7 @@ impl PlanBuilder {
         Ok(excluded.merged())
     }
 
-    /// The addresses with their ports, URLs' first. No address is probed twice on a port.
+    /// The addresses with their ports, URLs first. No address is probed twice on a port.
     fn lists(
         &self,
         main: Pieces,

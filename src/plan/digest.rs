@@ -1,10 +1,10 @@
-//! A number that stands for what it was made of: two plans, or two texts, with the same number are
-//! the same. It knows numbers only.
+//! A number that identifies a plan or a text: equal contents have equal numbers, and accidental
+//! differences show. It knows numbers only.
 
 use super::mix;
 
-/// Collects 64 bits that tell accidental differences apart, the same on every machine. Whoever
-/// wants to can make two that agree.
+/// A 64-bit digest, the same on every machine. It detects accidental differences, not forgeries:
+/// anybody can construct two contents with the same digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
@@ -14,7 +14,7 @@ impl Digest {
         self.0 = mix(self.0.rotate_left(17) ^ mix(number.wrapping_add(0x9E37_79B9_7F4A_7C15)));
     }
 
-    /// Adds bytes, and how many they are.
+    /// Adds bytes and their number.
     pub fn add_bytes(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -24,7 +24,7 @@ impl Digest {
         self.add(bytes.len() as u64);
     }
 
-    /// The number.
+    /// The digest.
     pub fn value(self) -> u64 {
         self.0
     }

@@ -1,12 +1,12 @@
-//! Why a plan cannot be made, and what was left out of one. These texts speak of values; which
-//! option to type is the caller's to say.
+//! Why a plan cannot be built, and what was left out of one. The messages speak of values; which
+//! option to type is for the caller to say.
 
 use std::fmt;
 use std::io;
 
 use super::{Family, TargetError};
 
-/// Why a plan could not be made.
+/// Why a plan could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A target was not understood.
@@ -34,10 +34,10 @@ pub enum PlanError {
     TooLarge {
         /// How many addresses, or `more than 2^127`.
         addresses: String,
-        /// How many ports each.
+        /// How many ports each has.
         ports: usize,
     },
-    /// A name that has to be known, because it is excluded, is not.
+    /// An excluded name could not be looked up.
     #[error(
         "the excluded name {name:?} could not be looked up ({error}); give its address, or leave it out"
     )]
@@ -49,7 +49,7 @@ pub enum PlanError {
     },
 }
 
-/// Something that was left out of a plan, which the user should hear of.
+/// Something that was left out of a plan, which the user should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// A name could not be looked up.

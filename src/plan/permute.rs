@@ -1,13 +1,13 @@
-//! A seeded bijection over `0..len`: the order in which a plan is walked, without storing it.
-//! It knows numbers only, nothing of addresses or ports.
+//! A seeded bijection over `0..len`: the order of a plan, without storing it. It knows numbers
+//! only, no addresses and no ports.
 
 /// A permutation of `0..len` that takes no memory: the i-th element is computed from `i` and the
 /// seed.
 ///
-/// A Feistel network over the smallest even-or-odd number of bits that holds `len`, with values
-/// past the end walked on until they fall inside (Black and Rogaway, "Ciphers with Arbitrary Finite
-/// Domains", 2002). Fewer than two walks are needed on average, because the domain is less than
-/// twice `len`. It scatters well; it is not meant to be secret.
+/// A Feistel network over the smallest number of bits, even or odd, that holds `len`. Values past
+/// the end are shuffled again until they fall inside (cycle walking; Black and Rogaway, "Ciphers
+/// with Arbitrary Finite Domains", 2002). On average that takes fewer than two steps, because the
+/// domain is less than twice `len`. It scatters well; it is not meant to be secret.
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     len: u64,
@@ -16,12 +16,12 @@ pub struct Permutation {
     keys: [u64; ROUNDS],
 }
 
-/// Six half-rounds: with four, neighbours in a small domain still showed in the tests' count of
+/// Six half-rounds. With four, neighbours in a small domain still showed in the tests' count of
 /// ascending steps.
 const ROUNDS: usize = 6;
 
 impl Permutation {
-    /// The permutation of `0..len` that `seed` picks. `len` may be anything from 0 to `u64::MAX`.
+    /// The permutation of `0..len` that `seed` selects. `len` may be anything from 0 to `u64::MAX`.
     pub fn new(len: u64, seed: u64) -> Self {
         let bits = (u64::BITS - len.saturating_sub(1).leading_zeros()).max(2);
         let mut state = seed;
@@ -37,7 +37,7 @@ impl Permutation {
         }
     }
 
-    /// Where `index` goes. `index` must be below `len`: the walk ends only inside the domain.
+    /// The image of `index`, which must be below `len`: the walk ends only inside the domain.
     pub fn apply(&self, index: u64) -> u64 {
         debug_assert!(
             index < self.len,

@@ -1,5 +1,5 @@
-//! Which ports: nmap's `-p` grammar and the ranked list behind `--top-ports`.
-//! It knows numbers and service names, nothing of addresses.
+//! Which ports: nmap's grammar for them, and the ranked list of top ports. It knows numbers and
+//! service names, no addresses.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ use super::top_ports::TOP_PORTS;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSet {
-    /// Neither touching nor overlapping: all ports are one run of some bytes, where a list of them
-    /// would be 128 KiB.
+    /// Sorted, neither touching nor overlapping. All ports together are one run of a few bytes; a
+    /// list of them would take 128 KiB.
     runs: Box<[Run]>,
     len: u32,
 }
 
-/// Ports that follow each other.
+/// Consecutive ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     first: u16,
@@ -31,10 +31,10 @@ struct Run {
     before: u32,
 }
 
-/// Why a port list was not understood. Each says what to write instead.
+/// Why a port list was not understood. Each message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
-    /// Nothing between two commas, or nothing at all.
+    /// Two commas with nothing between them, or no text at all.
     #[error(
         "port list {0:?} has an empty entry; write numbers, ranges or names with commas between, such as 22,80,8000-8100"
     )]
@@ -42,7 +42,7 @@ pub enum PortError {
     /// A number beyond 65535.
     #[error("port {0} does not exist; ports go from 0 to 65535")]
     TooLarge(String),
-    /// The range's end lies before its start.
+    /// The range's end is below its start.
     #[error("port range {first}-{last} is backwards; write {last}-{first}")]
     Backwards {
         /// The range's left side.
@@ -58,7 +58,7 @@ pub enum PortError {
         "{0:?} is no port; write a number, a range such as 1-1024 (or - for all), or a service name"
     )]
     NotAPort(String),
-    /// Brackets that do not pair up.
+    /// Unbalanced brackets.
     #[error(
         "brackets in {0:?} do not pair up; [1-1024] takes the ports of that range that have a service name"
     )]
@@ -75,8 +75,8 @@ pub enum PortError {
 
 impl PortSet {
     /// Parses nmap's port grammar: `22`, `1000-2000`, `-100` (1-100), `60000-` (to 65535), `-`
-    /// (1-65535), service names with `*` and `?`, `[…]` for only the ports that have a service
-    /// name, and `T:` before any of it. Port 0 is in the set only when it is written.
+    /// (1-65535), service names with `*` and `?`, `[…]` for only those ports that have a service
+    /// name, and `T:` before any of these. Port 0 is included only when it is written.
     ///
     /// # Errors
     /// [`PortError`] with the offending part.
@@ -152,8 +152,8 @@ impl PortSet {
         Ok((first..=last).collect())
     }
 
-    /// The `count` ports most often found open, 1 to 1000, without those in `except`: the next in
-    /// rank take their place.
+    /// The `count` ports most often found open, 1 to 1000. The next in rank replace those in
+    /// `except`.
     ///
     /// # Errors
     /// [`PortError::TopPorts`] when `count` is 0 or above 1000.
@@ -169,7 +169,7 @@ impl PortSet {
             .collect())
     }
 
-    /// No port at all.
+    /// The empty set.
     pub fn none() -> Self {
         PortSet {
             runs: Box::new([]),
@@ -177,7 +177,7 @@ impl PortSet {
         }
     }
 
-    /// These ports less those of `except`.
+    /// These ports without those in `except`.
     pub fn without(&self, except: &PortSet) -> Self {
         self.iter().filter(|&port| !except.contains(port)).collect()
     }
@@ -187,12 +187,12 @@ impl PortSet {
         self.len as usize
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether `port` is one of them.
+    /// Whether `port` is in the set.
     pub fn contains(&self, port: u16) -> bool {
         let after = self.runs.partition_point(|run| run.first <= port);
         after > 0 && port <= self.runs[after - 1].last

@@ -1,18 +1,18 @@
-//! Names of TCP services: the system's database with a small table of our own behind it.
-//! It parses text that it is given and opens no file.
+//! Names of TCP services: the system's database, and behind it a small built-in table. It parses
+//! the text it is given and opens no file.
 
 use std::collections::BTreeMap;
 
-/// Which TCP port has which service name.
+/// The service names of TCP ports.
 ///
-/// The text form is the one of services(5): `name port/protocol [alias …] [# comment]`.
+/// The text format is that of services(5): `name port/protocol [alias …] [# comment]`.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     by_port: BTreeMap<u16, Box<str>>,
     aliases: Vec<(Box<str>, u16)>,
 }
 
-/// Behind the system's database, which may be missing (containers) or know only a few names.
+/// Used where the system's database is missing (in containers) or knows only a few names.
 const BUILT_IN: &str = "
 ftp 21/tcp
 ssh 22/tcp
@@ -88,8 +88,8 @@ impl Services {
         Self::with_system("")
     }
 
-    /// The names of a services(5) text, with the built-in table for ports that it does not name.
-    /// Lines that do not parse are passed over, as the C library does.
+    /// The names in a services(5) text; the built-in table names the remaining ports. Lines that do
+    /// not parse are skipped, as the C library does.
     pub fn with_system(text: &str) -> Self {
         let mut services = Services::default();
         for line in text.lines().chain(BUILT_IN.lines()) {
@@ -111,7 +111,7 @@ impl Services {
             return;
         };
         let Ok(port) = port.parse() else { return };
-        // A name is printed as it stands: one that could drive a terminal is not a name.
+        // Names are printed unchanged, so one that could control a terminal is rejected.
         if !name.chars().all(|c| c.is_ascii_graphic()) {
             return;
         }
@@ -125,8 +125,8 @@ impl Services {
         self.by_port.get(&port).map(AsRef::as_ref)
     }
 
-    /// The ports whose name or alias matches `mask` (`*` any run of characters, `?` any one), case
-    /// ignored.
+    /// The ports whose name or alias matches `mask` (`*` for any run of characters, `?` for any
+    /// one), ignoring case.
     pub fn matching<'a>(&'a self, mask: &'a str) -> impl Iterator<Item = u16> + 'a {
         let mask = mask.to_ascii_lowercase();
         self.aliases
@@ -136,7 +136,7 @@ impl Services {
     }
 }
 
-/// Whether `text` matches `mask`. One star is remembered at a time, so a hostile mask costs at most
+/// Whether `text` matches `mask`. Only the last star is remembered, so a hostile mask costs at most
 /// the product of both lengths.
 fn glob(mask: &[u8], text: &[u8]) -> bool {
     let mut m = 0;

@@ -1,11 +1,11 @@
-//! Which part of a plan is whose, where several machines share it. It knows numbers only: endpoints
+//! Which part of a plan a machine scans, where several share it. It knows numbers only: endpoints
 //! counted from 0 through the whole plan.
 
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// One of `of` parts of a plan. Of any run of `of` endpoints each part has one, so the parts are
-/// disjoint, together they are the plan, and no two differ by more than one endpoint.
+/// One of `of` parts of a plan. Any run of `of` consecutive endpoints has one of each part, so the
+/// parts are disjoint, cover the plan, and differ by at most one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     number: u32,
@@ -19,7 +19,7 @@ impl Shard {
         of: NonZeroU32::MIN,
     };
 
-    /// The part with this number, counted from 1; none where there are fewer.
+    /// The part with this number, counted from 1; `None` if there is no such part.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         let of = NonZeroU32::new(of)?;
         (1..=of.get())
@@ -27,7 +27,7 @@ impl Shard {
             .then_some(Shard { number, of })
     }
 
-    /// Which part it is, counted from 1.
+    /// The part's number, counted from 1.
     pub fn number(self) -> u32 {
         self.number
     }
@@ -37,12 +37,12 @@ impl Shard {
         self.of.get()
     }
 
-    /// Whether it is all there is.
+    /// Whether this is the whole plan.
     pub fn is_whole(self) -> bool {
         self.of == NonZeroU32::MIN
     }
 
-    /// How many of a plan's endpoints it has.
+    /// How many of a plan's endpoints this part has.
     pub fn share(self, endpoints: u64) -> u64 {
         self.count(0, endpoints)
     }
@@ -51,13 +51,13 @@ impl Shard {
         self.of.get().into()
     }
 
-    /// How many endpoints after the first `before` its next one comes.
+    /// The distance from endpoint number `before` to this part's next endpoint.
     pub(super) fn first(self, before: u64) -> u64 {
         let step = self.step();
         (u64::from(self.number) - 1 + (step - before % step)) % step
     }
 
-    /// How many it has of the `len` endpoints that come after the first `before`.
+    /// How many of the `len` endpoints after the first `before` belong to this part.
     pub(super) fn count(self, before: u64, len: u64) -> u64 {
         len.saturating_sub(self.first(before)).div_ceil(self.step())
     }

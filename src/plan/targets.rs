@@ -1,5 +1,5 @@
 //! The grammar of targets. It parses and prints; it resolves nothing, opens nothing, and knows no
-//! port but the one in a URL.
+//! port except the one in a URL.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub enum Target {
     /// An IPv4 address or block: `192.0.2.7`, `192.0.2.0/24`.
     V4Block {
-        /// Any address of the block.
+        /// Any address in the block.
         address: Ipv4Addr,
-        /// 0 to 32 leading bits that stay.
+        /// The number of leading bits that are fixed, 0 to 32.
         prefix: u8,
     },
     /// nmap's octet ranges: `10.0-1.1,3.*`.
@@ -19,14 +19,14 @@ pub enum Target {
     /// An IPv6 address or block, with a zone where the address is link-local: `2001:db8::/120`,
     /// `fe80::1%eth0`.
     V6Block {
-        /// Any address of the block.
+        /// Any address in the block.
         address: Ipv6Addr,
-        /// 0 to 128 leading bits that stay.
+        /// The number of leading bits that are fixed, 0 to 128.
         prefix: u8,
         /// The interface that the address is reached through, by name or number.
         zone: Option<String>,
     },
-    /// A host name, or the block of that size around its address: `example.org`, `example.org/28`.
+    /// A host name, or the block around its address: `example.org`, `example.org/28`.
     Name {
         /// The name.
         name: String,
@@ -35,7 +35,7 @@ pub enum Target {
     },
     /// A URL, of which only the host and the port matter.
     Url {
-        /// `http` in `http://host/`: decides the port where none is written.
+        /// `http` in `http://host/`. It decides the port where none is written.
         scheme: String,
         /// The host: an address or a name.
         host: Box<Target>,
@@ -44,7 +44,7 @@ pub enum Target {
     },
 }
 
-/// Why a target was not understood. Each says what to write instead.
+/// Why a target was not understood. Each message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Nothing was written.
@@ -55,37 +55,37 @@ pub enum TargetError {
     Prefix {
         /// The target.
         text: String,
-        /// What stands behind the slash.
+        /// The text after the slash.
         prefix: String,
         /// `IPv4` or `IPv6`.
         family: &'static str,
         /// 32 or 128.
         longest: u8,
     },
-    /// Not four octets.
+    /// Not a valid IPv4 address or octet pattern.
     #[error(
         "{0:?} is no IPv4 address; write four parts of 0-255, such as 10.0.0.1, 10.0.0.1-20 or 10.0.*.1, with spaces between targets"
     )]
     NotV4(String),
-    /// An octet range that runs down.
+    /// An octet range that counts down.
     #[error("octet range {part} in {text:?} is backwards; write {turned}")]
     Backwards {
         /// The target.
         text: String,
         /// The range.
         part: String,
-        /// The range the right way round.
+        /// The same range, ascending.
         turned: String,
     },
     /// Not an IPv6 address.
     #[error("{0:?} is no IPv6 address; write it like 2001:db8::1, 2001:db8::/120 or fe80::1%eth0")]
     NotV6(String),
-    /// A port behind a host.
+    /// A host followed by a port.
     #[error("{host}:{port} is not a target: give {host} as the target, and {port} as a port")]
     HostPort {
-        /// What stands before the colon.
+        /// The text before the colon.
         host: String,
-        /// What stands behind it.
+        /// The text after the colon.
         port: String,
     },
     /// Not a host name.
@@ -103,7 +103,7 @@ pub enum TargetError {
     TooScattered(String),
 }
 
-/// The most separate ranges one octet pattern may fall into: 8 MiB of memory.
+/// The most separate ranges that one octet pattern may fall into: 8 MiB of memory.
 pub const MAX_PIECES: usize = 1 << 20;
 
 impl Target {
@@ -161,7 +161,7 @@ impl Target {
             *octet = OctetSet::parse(text, parts.next().unwrap_or_default())?;
         }
         match (parts.next(), prefix) {
-            // `10.0.0.7-7` is an address in another spelling.
+            // `10.0.0.7-7` is another way to write an address.
             (None, None) if octets.iter().all(|octet| octet.single().is_some()) => {
                 let address = octets
                     .map(|octet| octet.single().unwrap_or_default())
@@ -192,7 +192,7 @@ impl Target {
             return Err(not_v6());
         }
         let prefix = prefix.map_or(Ok(128), |p| parse_prefix(text, p, 128))?;
-        // An IPv4 address in IPv6 clothes is the same host: scanned, and counted, as IPv4.
+        // An IPv4-mapped IPv6 address is the IPv4 host: it is scanned and counted as IPv4.
         match address.to_ipv4_mapped() {
             Some(address) if prefix >= 96 && zone.is_none() => Ok(Target::V4Block {
                 address,
@@ -259,8 +259,8 @@ fn parse_prefix(text: &str, prefix: &str, longest: u8) -> Result<u8, TargetError
         })
 }
 
-/// What may be asked of a resolver without surprises (RFC 1123, and the underscore that real names
-/// have).
+/// Whether a resolver may be asked for this without surprises (RFC 1123, plus the underscore that
+/// real names use).
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -270,7 +270,7 @@ fn is_name(text: &str) -> bool {
             && !label.starts_with('-')
     };
     let text = text.strip_suffix('.').unwrap_or(text);
-    // A resolver takes 0x7f.1 for an address; no top-level domain is a number (RFC 3696 section 2).
+    // A resolver reads 0x7f.1 as an address. No top-level domain is a number (RFC 3696 section 2).
     let last = text.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|b| b.is_ascii_digit())
         || last.starts_with("0x")
@@ -329,7 +329,7 @@ impl OctetSet {
         let not_v4 = || TargetError::NotV4(text.into());
         let number = |digits: &str, if_empty: u8| match digits {
             "" => Ok(if_empty),
-            // Octal to some programs and decimal to others.
+            // Some programs read it as octal, others as decimal.
             _ if digits.len() > 1 && digits.starts_with('0') => Err(not_v4()),
             _ => digits.parse::<u8>().map_err(|_| not_v4()),
         };
@@ -397,7 +397,7 @@ pub(super) fn octet_ranges(octets: &[OctetSet; 4]) -> Option<Vec<(u32, u32)>> {
             }
             continue;
         }
-        // Each address prefix so far now takes each run of this octet.
+        // Combine every address prefix so far with every run of this octet.
         let prefixes: u64 = ranges
             .iter()
             .map(|&(first, last)| u64::from(last - first) + 1)

@@ -1,7 +1,7 @@
-//! The thousand TCP ports most often found open, the likeliest first. Data only; it knows nothing
-//! of targets or scans.
+//! The thousand TCP ports most often found open, the most likely first. Data only; it knows no
+//! targets and no scans.
 
-/// Ranked: the first N are the N most worth asking.
+/// Ranked: the first N are the N most worth probing.
 pub(super) const TOP_PORTS: [u16; 1000] = [
     80, 23, 443, 21, 22, 25, 3389, 110, 445, 139, 143, 53, 135, 3306, 8080, 1723, 111, 995, 993,
     5900, 1025, 587, 8888, 199, 1720, 465, 548, 113, 81, 6001, 10000, 514, 5060, 179, 1026, 2000,

@@ -1,6 +1,7 @@
-//! Findings kept back until their host is done with, for formats that tell host by host. What is
-//! kept is bounded: the hosts that a scan has under way at once (8,192), and [`ROWS_HELD`] findings
-//! in all; beyond that a host is told in parts. It knows findings, no sockets.
+//! Findings grouped by host, for formats that write host by host: they are held until their host is
+//! finished. What is held is bounded by the hosts that a scan has under way at once (8,192) and by
+//! [`ROWS_HELD`] findings in all; beyond that, a host is reported in parts. It knows findings, no
+//! sockets.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,25 +9,25 @@ use std::net::{IpAddr, SocketAddr};
 use super::StateSet;
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
-/// So many findings are kept back at most, for all hosts together, a banner counting as several: a
+/// The most findings held, for all hosts together; a banner counts as several. It is enough for a
 /// /24 with a thousand ports each, in 10 MiB.
 pub const ROWS_HELD: usize = 1 << 18;
 
-/// A port of a host, and what became of it.
+/// A port of a host, and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Row {
     /// The port.
     pub port: u16,
-    /// Why it has its state.
+    /// Why the port has its state.
     pub reason: Reason,
-    /// Who sent the ICMP error that decided.
+    /// The sender of the ICMP error that decided.
     #[cfg_attr(
         feature = "cli",
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub reason_ip: Option<IpAddr>,
-    /// What it said.
+    /// The banner.
     #[cfg_attr(
         feature = "cli",
         serde(default, skip_serializing_if = "Option::is_none")
@@ -35,7 +36,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// What a finding says of its port.
+    /// The row of a finding.
     pub fn of(finding: &Finding) -> Self {
         Row {
             port: finding.endpoint.port(),
@@ -45,7 +46,7 @@ impl Row {
         }
     }
 
-    /// How many rows without a banner take as much memory.
+    /// The memory that it takes, counted in rows without a banner.
     fn weight(&self) -> usize {
         1 + self
             .banner
@@ -58,23 +59,22 @@ impl Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct HostReport {
-    /// Its address, with its zone; the port is 0.
+    /// The host's address, with its zone; the port is 0.
     pub address: SocketAddr,
-    /// How many of its ports ended for which reason: all of them, once the host is done with.
+    /// How many ports have which reason: all of them, once the host is finished.
     pub counts: Vec<(Reason, u32)>,
-    /// The findings of the states that are listed, by port.
+    /// The findings of the listed states, by port.
     pub rows: Vec<Row>,
-    /// When the first and the last of its endpoints was decided.
+    /// When the first of its endpoints got its verdict.
     pub first: Time,
-    /// See `first`.
+    /// When the last one did.
     pub last: Time,
-    /// Whether more is to come: there were too many rows to wait for the others. Counts are in the
-    /// last part.
+    /// Whether more parts follow, because too many rows were held. The counts are in the last part.
     pub is_part: bool,
 }
 
 impl HostReport {
-    /// The first reason of those that only the host itself can give, if it gave one: then it is up.
+    /// The first reason that only the host itself can give, if it gave one. Then the host is up.
     pub fn answered_by(&self) -> Option<Reason> {
         let reasons = || {
             self.counts
@@ -125,13 +125,13 @@ impl HostReport {
     }
 }
 
-/// The address of an endpoint, as hosts are known by it.
+/// The address of an endpoint, with port 0, as hosts are known by.
 pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
     endpoint.set_port(0);
     endpoint
 }
 
-/// The hosts under way.
+/// The hosts under way and what was found on them.
 #[derive(Clone, Debug)]
 pub struct ByHost {
     show: StateSet,
@@ -140,7 +140,7 @@ pub struct ByHost {
 }
 
 impl ByHost {
-    /// Keeps the findings of these states one by one; the others are counted.
+    /// Holds the findings of these states one by one; the others are counted.
     pub fn new(show: StateSet) -> Self {
         ByHost {
             show,
@@ -149,19 +149,19 @@ impl ByHost {
         }
     }
 
-    /// Takes back what was kept when a scan was broken off.
+    /// Restores what was held when a scan was interrupted.
     pub fn restore(&mut self, hosts: &[HostReport]) {
         self.rows += hosts.iter().map(HostReport::weight).sum::<usize>();
         self.hosts
             .extend(hosts.iter().map(|host| (host.address, host.clone().into())));
     }
 
-    /// All that is kept, in no particular order.
+    /// Everything held, in no particular order.
     pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
         self.hosts.values().map(Box::as_ref)
     }
 
-    /// Keeps a finding. If there are too many now, returns a part of what was kept.
+    /// Adds a finding. If too many are held now, returns a part of them.
     pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
         let &Finding {
             endpoint,
@@ -188,7 +188,7 @@ impl ByHost {
         }
     }
 
-    /// The rows of the host that has the most.
+    /// The rows of the host with the most.
     fn part(&mut self) -> Option<HostReport> {
         let host = self.hosts.values_mut().max_by_key(|host| host.weight())?;
         self.rows -= host.weight();
@@ -203,7 +203,7 @@ impl ByHost {
         Some(part)
     }
 
-    /// What was kept of a host that is done with.
+    /// Removes and returns a finished host.
     pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
         let mut host = self
             .hosts

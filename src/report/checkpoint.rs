@@ -1,5 +1,5 @@
-//! A checkpoint as text: what it takes to go on, and a digest that tells whether it is all there.
-//! It knows the run only as what its caller wants kept of it, and no files.
+//! A checkpoint as text: everything needed to continue a scan, and a digest that shows whether it
+//! is intact. The caller decides what else is kept with it. It knows no files.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
@@ -15,10 +15,10 @@ use super::{Checkpoint, HostReport};
 use crate::plan::Digest;
 use crate::scan::Snapshot;
 
-/// What a checkpoint begins with, so that every program can tell it from other files.
+/// Every checkpoint begins with it, so that any program can tell it from other files.
 const FORMAT: &str = "portreeve-checkpoint";
 
-/// The first line: what is below, and whether it is whole.
+/// The first line: the format, and the digest of the second line.
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: String,
@@ -30,7 +30,7 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct Body<Run, UnderWay> {
     run: Run,
-    /// None when the scan came to its end.
+    /// `None` once the scan has ended.
     under_way: Option<UnderWay>,
 }
 
@@ -53,22 +53,22 @@ pub enum CheckpointError {
     /// Something is missing or different.
     #[error("it is damaged ({0}); scan from the beginning")]
     Damaged(String),
-    /// It cannot be read.
+    /// It could not be read.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// The first line is shorter, so that other files are not read to their end.
+/// A limit on the first line, so that other files are not read to their end.
 const LONGEST_HEADER_BYTES: u64 = 4_096;
 
-/// 25 times what a scan of 8,192 hosts at once has written (docs/OUTPUT.md): what is longer is no
-/// checkpoint, and is not read to its end.
+/// A limit on the second line: 25 times what a scan of 8,192 hosts at once has written
+/// (docs/OUTPUT.md). A longer file is no checkpoint and is not read to its end.
 const LONGEST_BODY_BYTES: u64 = 256 << 20;
 
-/// A checkpoint of a run, or with none that of one which came to its end.
+/// The text of a run's checkpoint; without `checkpoint`, of a run that has ended.
 ///
 /// # Errors
-/// A `run` that cannot be JSON.
+/// `run` cannot be written as JSON.
 pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_json::Result<String> {
     let under_way = checkpoint.map(|checkpoint| UnderWay {
         so_far: End::of(&checkpoint.summary, SystemTime::UNIX_EPOCH),
@@ -84,10 +84,10 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
     Ok(format!("{}\n{body}\n", serde_json::to_string(&header)?))
 }
 
-/// Whether this is a checkpoint or the beginning of one, as a process that is killed leaves it.
+/// Whether this is a checkpoint or the beginning of one, as a killed process leaves it.
 ///
 /// # Errors
-/// It cannot be read.
+/// It could not be read.
 pub fn may_be_one(from: impl Read) -> io::Result<bool> {
     let begin = format!("{{\"format\":\"{FORMAT}\"");
     let mut found = Vec::new();
@@ -95,10 +95,10 @@ pub fn may_be_one(from: impl Read) -> io::Result<bool> {
     Ok(begin.as_bytes().starts_with(&found))
 }
 
-/// What [`write()`] was given.
+/// Reads back what [`write()`] was given.
 ///
 /// # Errors
-/// [`CheckpointError`]: it is no checkpoint, not of this version, or damaged.
+/// [`CheckpointError`]: it is no checkpoint, or of another version, or damaged.
 pub fn read<Run: DeserializeOwned>(
     mut from: impl BufRead,
 ) -> Result<(Run, Option<Checkpoint>), CheckpointError> {

@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180): a line of names and a line for each finding that is listed.
+//! Comma-separated values (RFC 4180): a line of column names, and a line for each listed finding.
 //! It knows findings, no sockets.
 
 use std::io::{self, Write};
@@ -11,8 +11,8 @@ use super::{Begin, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
-/// The columns, in their order; what they hold is what docs/OUTPUT.md says of the JSON's fields of
-/// these names.
+/// The columns in their order. They mean what docs/OUTPUT.md says of the JSON fields of these
+/// names.
 const COLUMNS: [&str; 12] = [
     "ip",
     "host",
@@ -103,8 +103,8 @@ impl<W: Write> Sink for Csv<'_, W> {
     }
 }
 
-/// What a port said, not to be taken for a formula by what opens the file: then its first letter is
-/// written like the others that are not shown as they are.
+/// A banner that no spreadsheet takes for a formula: if it begins like one, its first letter is
+/// escaped like a control character.
 fn harmless(banner: &[u8]) -> String {
     let text = banner_text(banner);
     match text.as_bytes().first() {
@@ -113,7 +113,7 @@ fn harmless(banner: &[u8]) -> String {
     }
 }
 
-/// A value that would be taken for several, in quotes.
+/// Quotes a value that would be read as several.
 fn quoted(value: &str) -> std::borrow::Cow<'_, str> {
     if value.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", value.replace('"', "\"\"")).into()

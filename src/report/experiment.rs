@@ -1,6 +1,6 @@
-//! What came of an experiment: runs of one scan under different settings, as a table, CSV and JSON
-//! lines. The columns are one list, [`MEASURES`], which all of them and the picture follow;
-//! docs/OUTPUT.md describes it. It runs nothing.
+//! The results of an experiment: runs of one scan under different settings, as a table, CSV and
+//! JSON lines. All formats and the picture share one list of columns, [`MEASURES`]; docs/OUTPUT.md
+//! describes it. It runs nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,18 +9,18 @@ use std::io::{self, Write};
 use super::{Summary, grouped};
 use crate::scan::{Histogram, OwnError, State};
 
-/// What can be varied.
+/// A setting that can be varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Knob {
     /// Sockets at once.
     MaxFds,
     /// Attempts per second.
     MaxRate,
-    /// Time for an attempt, in microseconds.
+    /// The timeout of an attempt, in microseconds.
     Timeout,
-    /// Further attempts at a silent endpoint.
+    /// Retries at a silent endpoint.
     MaxRetries,
-    /// A new socket for each attempt: 1 or 0.
+    /// Whether each attempt gets a new socket: 1 or 0.
     FreshSockets,
 }
 
@@ -34,7 +34,7 @@ impl Knob {
         Knob::FreshSockets,
     ];
 
-    /// The option's name without its dashes.
+    /// The name in reports, which is also the command's option without its dashes.
     pub fn as_str(self) -> &'static str {
         match self {
             Knob::MaxFds => "max-fds",
@@ -46,12 +46,12 @@ impl Knob {
     }
 }
 
-/// A knob and the value that it has in some runs.
+/// A knob and its value in some runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
     /// Which knob.
     pub knob: Knob,
-    /// Its value, in the unit that [`Knob`] says; `None` for no limit.
+    /// Its value, in the unit given at [`Knob`]; `None` for no limit.
     pub value: Option<u64>,
 }
 
@@ -73,27 +73,27 @@ impl fmt::Display for Setting {
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The settings that were varied: one or two.
+    /// The varied settings, one or two.
     pub settings: Vec<Setting>,
-    /// Which repetition, from 1.
+    /// The number of the repetition, from 1.
     pub round: u32,
     /// What the scan counted.
     pub summary: Summary,
-    /// Processor time, in microseconds.
+    /// Processor time in user mode, in microseconds.
     pub user_us: u64,
-    /// The kernel's part of it.
+    /// Processor time in the kernel, in microseconds.
     pub system_us: u64,
-    /// The most memory that was resident, in bytes, looked at ten times a second; `None` where the
-    /// system does not tell.
+    /// The peak of resident memory, in bytes, sampled ten times a second; `None` where the system
+    /// does not report it.
     pub resident_bytes: Option<u64>,
-    /// A number that is the same for the same verdicts on the same endpoints, in whatever order.
+    /// A number that is equal for equal verdicts on equal endpoints, in whatever order they came.
     pub verdicts: u64,
 }
 
-/// A column: what it is called, and its value in a run.
+/// A column: its name, and its value in a run.
 pub type Measure = (&'static str, fn(&Run) -> Option<f64>);
 
-/// The columns of CSV and JSON, before those for each state and each error of our own side.
+/// The columns of CSV and JSON. Behind them, there is a column for each state and each local error.
 pub const MEASURES: [Measure; 20] = [
     ("elapsed_us", |run| Some(run.summary.elapsed.us as f64)),
     ("cpu_user_us", |run| Some(run.user_us as f64)),
@@ -147,7 +147,7 @@ fn quantile(times: &Histogram, quantile: f64) -> Option<f64> {
     times.quantile_us(quantile).map(|us| us as f64)
 }
 
-/// All columns of a run: [`MEASURES`], the states and the errors.
+/// All columns of a run: [`MEASURES`], the states and the local errors.
 fn columns(run: &Run) -> impl Iterator<Item = (&'static str, Option<f64>)> + '_ {
     let stats = &run.summary.stats;
     let states = State::ALL
@@ -167,19 +167,19 @@ fn columns(run: &Run) -> impl Iterator<Item = (&'static str, Option<f64>)> + '_ 
         .chain(errors)
 }
 
-/// The smallest, the middle and the largest value of some runs.
+/// The minimum, the median and the maximum of some runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The smallest.
+    /// The minimum.
     pub least: f64,
-    /// The one in the middle, or between the two there.
+    /// The median.
     pub median: f64,
-    /// The largest.
+    /// The maximum.
     pub most: f64,
 }
 
 impl Spread {
-    /// Of these values; `None` if there are none.
+    /// The spread of these values; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -194,12 +194,12 @@ impl Spread {
     }
 }
 
-/// The runs of an experiment, in the order in which they were made.
+/// The runs of an experiment, in the order they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Runs(pub Vec<Run>);
 
 impl Runs {
-    /// The settings that were tried, in order, each with its runs.
+    /// The settings in the order they were tried, each with its runs.
     pub fn cells(&self) -> Vec<(&[Setting], Vec<&Run>)> {
         let mut cells: Vec<(&[Setting], Vec<&Run>)> = Vec::new();
         for run in &self.0 {
@@ -214,18 +214,18 @@ impl Runs {
         cells
     }
 
-    /// Whether all runs came to the same verdicts.
+    /// Whether all runs reached the same verdicts.
     pub fn agree(&self) -> bool {
         self.0
             .windows(2)
             .all(|pair| pair[0].verdicts == pair[1].verdicts)
     }
 
-    /// Comma-separated values (RFC 4180): a line of names and a line for each run. A value that is
-    /// not known is empty.
+    /// Comma-separated values (RFC 4180): a line of names, and a line for each run. An unknown
+    /// value is empty.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// The writer's errors.
     pub fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
         let Some(first) = self.0.first() else {
             return Ok(());
@@ -258,10 +258,10 @@ impl Runs {
         Ok(())
     }
 
-    /// JSON lines: an object for each run, with the columns of the CSV by name.
+    /// JSON lines: an object for each run, with the CSV's columns by name.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// The writer's errors.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for run in &self.0 {
             let settings = run.settings.iter().map(|setting| {
@@ -289,11 +289,11 @@ impl Runs {
         Ok(())
     }
 
-    /// For people: a line for each setting with the medians of its runs, and whether the verdicts
-    /// were the same everywhere.
+    /// For people: a line for each setting with the medians of its runs, and whether all verdicts
+    /// agree.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// The writer's errors.
     pub fn write_text(&self, out: &mut impl Write, style: &TableStyle) -> io::Result<()> {
         let Some(first) = self.0.first() else {
             return writeln!(out, "no run came to its end");
@@ -309,8 +309,8 @@ impl Runs {
         out.write_all(text.as_bytes())
     }
 
-    /// What the runs found; settings under which they found something else are called out, for a
-    /// limit changed the answer.
+    /// What the runs found. Settings with other verdicts are called out, because there a limit has
+    /// changed the answer.
     fn verdicts(&self, color: bool) -> String {
         let mut kinds: BTreeMap<u64, Vec<&Run>> = BTreeMap::new();
         self.0
@@ -353,12 +353,12 @@ impl Runs {
     }
 }
 
-/// How a table is written.
+/// How a table looks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TableStyle {
     /// Whether differences are red.
     pub color: bool,
-    /// Whether a chart follows it.
+    /// Whether a chart follows the table.
     pub chart: bool,
 }
 
@@ -378,7 +378,7 @@ fn found(run: &Run) -> String {
     counts.join(", ")
 }
 
-/// The names of the table's columns, in two lines: what, and in which unit.
+/// The table's column names in two lines: the quantity and its unit.
 fn heads(run: &Run) -> Vec<String> {
     let knobs = run.settings.iter().map(|setting| setting.knob.as_str());
     let rest = [
@@ -432,7 +432,7 @@ fn row(settings: &[Setting], runs: &[&Run]) -> Vec<String> {
     row
 }
 
-/// The errors of our own side, of all the runs.
+/// The local errors of all the runs.
 fn errors(runs: &[&Run]) -> String {
     let all: Vec<(OwnError, u64)> = runs
         .iter()
@@ -458,7 +458,7 @@ fn errors(runs: &[&Run]) -> String {
     }
 }
 
-/// Rows in columns, numbers to the right. A head of two words takes two lines.
+/// Aligned columns, numbers to the right. A head of two words takes two lines.
 fn aligned(rows: &[Vec<String>]) -> String {
     let split = |head: &String| {
         head.split_once(' ')
@@ -488,10 +488,10 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Columns of a chart in the terminal.
+/// The width of a chart in the terminal, in columns.
 const BAR: usize = 40;
 
-/// Probes per second as bars.
+/// A bar chart of the probes per second.
 fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
     let medians: Vec<f64> = cells
         .iter()
@@ -515,7 +515,7 @@ fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
     text
 }
 
-/// Whole where it is whole, else to three places: more would be noise.
+/// An integer where it is one, else with three places: more would be noise.
 fn number(value: f64) -> serde_json::Value {
     if value.fract() == 0.0 {
         (value as u64).into()

@@ -1,5 +1,5 @@
-//! `--explain`: what a scan will do and how long that takes at best, in sentences, before it does
-//! it. It knows plans, settings and limits, and sends nothing.
+//! What a scan will do, and how long it takes at best, in sentences before it starts. It knows
+//! plans, settings and limits, and sends nothing.
 
 use super::format::{counted, grouped, milliseconds};
 use super::text::described;
@@ -7,28 +7,28 @@ use super::{BANNER_BYTES, Begin};
 use crate::plan::Plan;
 use crate::scan::{self, Rate, is_public};
 
-/// Of plans with more addresses so many are looked at, and stand for the others.
+/// The most addresses of a plan that are inspected. In larger plans they stand for the others.
 const LOOKED_AT: u64 = 1 << 20;
-/// Attempts a second that one processor makes on loopback (docs/PERFORMANCE.md), and that no other
-/// path takes while nothing answers.
+/// The most attempts per second that one processor makes on loopback (docs/PERFORMANCE.md). No
+/// other path takes as many while nothing answers.
 const MOST_PER_S: f64 = 100_000.0;
-/// So much of the list of ports is told.
+/// How much of the list of ports is shown, in letters.
 const PORTS_WIDE: usize = 60;
 
-/// What is told of, beside what every report begins with.
+/// What the explanation needs beside the beginning of every report.
 #[derive(Clone, Copy, Debug)]
 pub struct Ahead<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// What a report begins with.
     pub begin: &'a Begin<'a>,
-    /// The words for each open port, if any.
+    /// The notice for each open port, if any.
     pub notice: Option<&'a str>,
-    /// What is written, and where to.
+    /// The reports and their places, in words.
     pub reports: &'a str,
 }
 
-/// The sentences, a line each.
+/// The explanation, a sentence a line.
 pub fn explain(ahead: &Ahead) -> String {
     let lines = [
         what(ahead),
@@ -185,7 +185,7 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
     )
 }
 
-/// Which part of the endpoints has a public address.
+/// The share of the endpoints that have a public address.
 fn public_share(plan: &Plan) -> f64 {
     let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
     let (public, all) = hosts.fold((0u64, 0u64), |(public, all), host| {
@@ -213,7 +213,7 @@ fn lasting(seconds: f64) -> String {
         120..7_200 => format!("{} min {} s", whole / 60, whole % 60),
         7_200..172_800 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
         172_800..63_115_200 => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
-        // Of 365.25 days.
+        // A year of 365.25 days.
         _ => format!("{} years", grouped(whole / 31_557_600)),
     }
 }
@@ -225,7 +225,7 @@ mod tests {
     use crate::report::fixture;
     use crate::scan::Settings;
 
-    /// What is said of a scan of these, with these settings.
+    /// The explanation of a scan of these, with these settings.
     fn said(target: &str, ports: &str, change: impl FnOnce(&mut Settings)) -> String {
         let ports = PortSet::parse(ports, &fixture::services()).expect("ports");
         let plan = Plan::builder()

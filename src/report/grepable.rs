@@ -1,5 +1,5 @@
-//! nmap's grepable format: a line that a host is up and one with its ports, for grep and awk. It
-//! knows hosts and counters, no sockets.
+//! nmap's grepable format, for grep and awk: a line with a host's status, and one with its ports.
+//! It knows hosts and counters, no sockets.
 
 use std::io::Write;
 
@@ -65,7 +65,7 @@ fn ports(run: &Run, host: &HostReport) -> String {
     ports.join(", ")
 }
 
-/// The state of the ports that are not listed. nmap names it only where there is one.
+/// The state of the ports that are not listed. nmap names it only if there is exactly one.
 fn ignored_state(run: &Run, host: &HostReport) -> String {
     let ignored: Vec<State> = State::ALL
         .into_iter()
@@ -81,7 +81,8 @@ fn ignored_state(run: &Run, host: &HostReport) -> String {
     }
 }
 
-/// Text that ends no field and no list: what would is replaced, as nmap does it with slashes.
+/// Text that cannot end a field or a list: the letters that would are replaced, as nmap does with
+/// slashes.
 fn field(text: &str) -> String {
     let plain = |letter: char| match letter {
         '/' => '|',

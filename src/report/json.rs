@@ -1,5 +1,5 @@
-//! JSON lines: a start record, a record for each finding that is listed and for each host that is
-//! done with, an end record. It knows findings and counters, no sockets.
+//! JSON lines: a start record, a record for each listed finding and each finished host, and an end
+//! record. It knows findings and counters, no sockets.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -25,8 +25,8 @@ pub struct JsonLines<'a, W> {
 }
 
 impl<'a, W: Write> JsonLines<'a, W> {
-    /// A sink that writes to `out` and lists the states of `show`. `arguments` are kept in the
-    /// start record as they are.
+    /// A sink that writes to `out` and lists the states of `show`. The start record holds
+    /// `arguments` as they are.
     pub fn new(out: W, show: StateSet, services: &'a Services, arguments: Vec<String>) -> Self {
         let started_at = SystemTime::UNIX_EPOCH;
         JsonLines {
@@ -78,7 +78,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
     }
 
     fn wants_hosts(&self) -> Option<StateSet> {
-        // Counts only: the findings are told one by one already.
+        // Counts only: the findings are already written one by one.
         Some(StateSet::states([]))
     }
 

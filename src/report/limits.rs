@@ -1,5 +1,5 @@
-//! What this machine allows, limit by limit, with what to type to change each: text and JSON from
-//! one list of rows. It is told numbers and reads nothing.
+//! The limits of this machine, one by one, and what to type to change them: text and JSON from one
+//! list of rows. It gets numbers and reads nothing.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -7,25 +7,25 @@ use std::io::{self, Write};
 use super::grouped;
 use crate::scan::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 
-/// Limits of a machine as read at one moment. `None`: this system does not tell.
+/// The limits of a machine at one moment. `None` where the system does not report one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// What the cap on sockets follows from.
+    /// The limits that set the cap on sockets.
     pub limits: Limits,
-    /// RLIMIT_NOFILE as this process found it, soft and hard; `u64::MAX` for no limit.
+    /// RLIMIT_NOFILE as this process found it, soft and hard; `u64::MAX` is no limit.
     pub nofile: (u64, u64),
-    /// Open files of all processes, and how many there may be.
+    /// The open files of all processes, and the most there may be.
     pub files: Option<(u64, u64)>,
-    /// The first and the last port that the kernel takes for outgoing connections by itself.
+    /// The first and the last port that the kernel uses for outgoing connections.
     pub source_ports: Option<(u16, u16)>,
-    /// What TCP may hold in bytes: where the kernel begins to look, where it feels pressure, where
-    /// it refuses.
+    /// TCP's memory marks in bytes: where the kernel begins to look, where it feels pressure, and
+    /// where it refuses.
     pub tcp_mem_bytes: Option<[u64; 3]>,
-    /// What TCP holds now, in bytes.
+    /// The memory that TCP uses now, in bytes.
     pub tcp_used_bytes: Option<u64>,
-    /// Connections that this machine's firewall remembers, and how many it can.
+    /// The connections that this machine's firewall tracks, and the most it can.
     pub tracked: Option<(u64, u64)>,
-    /// How many descriptors one user may register in epoll.
+    /// The most descriptors that one user may register in epoll.
     pub epoll_watches: Option<u64>,
 }
 
@@ -33,22 +33,22 @@ pub struct Machine {
 #[derive(Debug)]
 struct Row {
     name: &'static str,
-    /// Numbers by name; `null` where this system does not tell, or where there is no limit.
+    /// Numbers by name; `null` where the system does not report one, or where there is no limit.
     values: Vec<(&'static str, Option<u64>)>,
-    /// How many sockets of a scan that allows, where the cap follows from it.
+    /// How many of a scan's sockets this limit allows, if the cap depends on it.
     sockets: Option<u64>,
     /// The same in words.
     words: Option<String>,
     change: &'static str,
 }
 
-/// Where the second column begins, and how wide the first is without the mark.
+/// Where the second column begins; the first is as wide, without the mark.
 const WIDTH: usize = 25;
 const COLUMN: usize = WIDTH - 2;
 const NOT_TOLD: &str = "not told by this system";
 
-/// Numbers so large stand for no limit (systemd sets fs.file-max to 2^63 - 1), and no JSON reader
-/// keeps them.
+/// From here on a number means no limit (systemd sets fs.file-max to 2^63 - 1). No JSON reader
+/// keeps such numbers exactly.
 const NO_LIMIT: u64 = 1 << 53;
 
 fn limited(number: u64) -> Option<u64> {
@@ -207,11 +207,11 @@ impl Machine {
         ]
     }
 
-    /// For people: what each limit is and leaves, the one that decides marked, and what to type to
-    /// change it.
+    /// For people: each limit, what it allows, and what to type to change it. The one that decides
+    /// is marked.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// The writer's errors.
     pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
         let (cap, set_by) = self.limits.cap();
         let sockets = if cap == 1 {
@@ -256,10 +256,10 @@ impl Machine {
         out.write_all(text.as_bytes())
     }
 
-    /// For programs: one object in one line, as docs/OUTPUT.md describes it.
+    /// For programs: one object in one line, described in docs/OUTPUT.md.
     ///
     /// # Errors
-    /// What writing fails with.
+    /// The writer's errors.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let (cap, set_by) = self.limits.cap();
         let row = |row: &Row| {
@@ -279,7 +279,7 @@ impl Machine {
     }
 }
 
-/// The row that shows this limit.
+/// The name of the row that shows this limit.
 fn name_of(set_by: SetBy) -> &'static str {
     match set_by {
         SetBy::Nofile => "descriptors",

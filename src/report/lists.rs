@@ -1,6 +1,6 @@
-//! What is open, a line each: as `address:port`, which httpx and nuclei read, or as masscan's list
-//! (`-oL`). Both are complete lines at any time, but only a list with its last line is one of a
-//! scan that came to its end. It knows findings, no sockets.
+//! Open ports, one a line: as `address:port`, which httpx and nuclei read, or as masscan's list.
+//! Both consist of whole lines at any time; only a masscan list that has its last line is of a scan
+//! that ended. It knows findings, no sockets.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use super::{Begin, Origin, Progress, Sink, Summary};
 use crate::plan::Services;
 use crate::scan::{Finding, State};
 
-/// Writes `address:port` lines to `W`; an IPv6 address stands in brackets.
+/// Writes `address:port` lines to `W`; IPv6 addresses are in brackets.
 #[derive(Debug)]
 pub struct OpenList<W>(WholeLines<W>);
 
@@ -40,9 +40,8 @@ impl<W: Write> Sink for OpenList<W> {
     }
 }
 
-/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the latter since 1970, and where
-/// the port has said something
-/// `banner tcp PORT ADDRESS SECONDS SERVICE TEXT`; `# end` is the last line.
+/// Writes masscan's list to `W`: `open tcp PORT ADDRESS SECONDS`, the seconds since 1970, and for a
+/// banner `banner tcp PORT ADDRESS SECONDS SERVICE TEXT`. The last line is `# end`.
 #[derive(Debug)]
 pub struct MasscanList<'a, W> {
     out: WholeLines<W>,
@@ -67,7 +66,7 @@ impl<W: Write> Sink for MasscanList<'_, W> {
         if begin.origin == Origin::Resumed {
             return Ok(());
         }
-        // The word by which readers know the format.
+        // Readers recognize the format by this word.
         self.out.add(|line| writeln!(line, "#masscan"))?;
         self.out.flush()
     }

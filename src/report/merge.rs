@@ -1,6 +1,6 @@
-//! The JSON lines of shards, joined into one scan that any sink can be told of. It reads what it is
-//! given and knows no files. What is listed in the inputs is kept in memory, sorted by address and
-//! port: some 100 bytes a finding.
+//! Joins the JSON lines of shards into one scan, which any sink can be told of. It reads its input
+//! and knows no files. The listed findings are kept in memory, sorted by address and port: some 100
+//! bytes each.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,30 +29,30 @@ pub enum MergeError {
         /// What the system said.
         error: io::Error,
     },
-    /// An input is not what portreeve writes.
+    /// An input was not written by portreeve.
     #[error("{name}, line {number}: {what}; give JSON lines that portreeve has written")]
     Line {
         /// The input's name.
         name: String,
-        /// The line, counted from 1.
+        /// The line number, from 1.
         number: usize,
         /// What is wrong with it.
         what: String,
     },
-    /// Two inputs are of different scans.
+    /// Two inputs belong to different scans.
     #[error(
         "{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and seed"
     )]
     Stranger {
         /// The input that does not fit.
         name: String,
-        /// The one before it.
+        /// The first input.
         first: String,
         /// What is different.
         what: String,
     },
-    /// An input's scan was broken off before it had told anything. The others can be joined without
-    /// it.
+    /// An input's scan was interrupted before it had written anything. The others can be joined
+    /// without it.
     #[error("{name} has not one whole line: its scan was broken off at once, or has not begun")]
     Untold {
         /// The input's name.
@@ -78,10 +78,10 @@ pub struct Part {
 }
 
 impl Part {
-    /// Reads an input to its end. A last line that is not whole is left out: its writer was killed.
+    /// Reads an input to its end. An incomplete last line is ignored: its writer was killed.
     ///
     /// # Errors
-    /// [`MergeError`]: it cannot be read, or is something else, or has nothing in it.
+    /// [`MergeError`]: the input cannot be read, is something else, or is empty.
     pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
         let wrong = |number: usize, what: String| MergeError::Line {
             name: printable(name),
@@ -130,7 +130,7 @@ impl Part {
         let mut part = part.ok_or_else(|| MergeError::Untold {
             name: printable(name),
         })?;
-        // Where a scan was broken off, and went on behind what it had written, the last one of an
+        // Where a scan was interrupted and continued in the same file, the last record of an
         // endpoint holds.
         part.findings
             .sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
@@ -175,7 +175,7 @@ impl Part {
                 self.end = Some(end);
                 return Ok(());
             }
-            // One that a later version writes.
+            // A kind that a later version writes.
             _ => return Ok(()),
         };
         if let Ok(name) = record.text("host") {
@@ -192,8 +192,8 @@ impl Part {
             .is_some_and(|end| end.exit == Exit::Complete)
     }
 
-    /// Takes what only another run of the same shard has listed, where neither came to its end. In
-    /// words, what is done about it.
+    /// Takes over the findings that only another run of the same shard has, where neither is
+    /// complete. Says in words what was done.
     fn unite(&mut self, other: Part) -> String {
         let shard = self.start.shard;
         let name = &self.name;
@@ -239,8 +239,8 @@ impl Part {
         what
     }
 
-    /// How far it came: of two runs of one shard the one that is complete is better, and then the
-    /// one that knows more.
+    /// How far it came. Of two runs of a shard, a complete one is better, and then the one that
+    /// knows more.
     fn rank(&self) -> (bool, u64) {
         let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
         let told = || {
@@ -253,7 +253,7 @@ impl Part {
         (self.is_complete(), known)
     }
 
-    /// When it ended, as far as is known.
+    /// When it ended, as far as that is known.
     fn ended_at(&self) -> SystemTime {
         let last = self
             .findings
@@ -265,7 +265,7 @@ impl Part {
             + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
     }
 
-    /// What was counted, or without an end, what was told.
+    /// What was counted; without an end record, what was listed.
     fn stats(&self) -> Stats {
         if let Some(end) = &self.end {
             return end.stats.clone();
@@ -277,7 +277,7 @@ impl Part {
         stats
     }
 
-    /// What is missing of it, in words.
+    /// What is missing from it, in words.
     fn lack(&self) -> Option<String> {
         let name = &self.name;
         let shard = self.start.shard;
@@ -301,7 +301,7 @@ impl Part {
     }
 }
 
-/// Shards that belong together.
+/// Shards of one scan.
 #[derive(Debug)]
 pub struct Joined {
     parts: Vec<Part>,
@@ -310,11 +310,11 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Joins inputs, in whatever order.
+    /// Joins inputs, in any order.
     ///
     /// # Errors
-    /// [`MergeError::Stranger`] or [`MergeError::Nothing`]. That something is missing is no error:
-    /// see [`lacks`](Self::lacks).
+    /// [`MergeError::Stranger`] or [`MergeError::Nothing`]. Missing shards are no error: see
+    /// [`lacks`](Self::lacks).
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Result<Self, MergeError> {
         let mut lacks = Vec::new();
         let mut best: BTreeMap<Shard, Part> = BTreeMap::new();
@@ -369,10 +369,10 @@ impl Joined {
             .unwrap_or(StateSet::states([]))
     }
 
-    /// Tells a sink of it, host by host.
+    /// Reports the scan to a sink, host by host.
     ///
     /// # Errors
-    /// The sink's.
+    /// The sink's errors.
     pub fn tell(mut self, sink: &mut dyn Sink) -> io::Result<Summary> {
         let started_at = self
             .parts
@@ -418,7 +418,7 @@ impl Joined {
         Ok(summary)
     }
 
-    /// Every host with its findings by port, and with its counts.
+    /// Every host with its findings by port and its counts.
     fn hosts(
         &mut self,
         started_at: SystemTime,
@@ -440,7 +440,7 @@ impl Joined {
                 .duration_since(started_at)
                 .unwrap_or_default()
                 .as_micros() as u64;
-            // Of two records of one host, from before and after a scan was broken off, the last
+            // Of two records of one host, from before and after an interruption, the last one
             // holds.
             let reports: HashMap<SocketAddr, HostReport> = part
                 .hosts
@@ -479,7 +479,7 @@ impl Joined {
         hosts
     }
 
-    /// The sum, but for the hosts.
+    /// The summary, without the hosts.
     fn summary(&self, started_at: SystemTime) -> Summary {
         let mut stats = Stats::new(self.whole.endpoints, 0);
         let ends = || self.parts.iter().filter_map(|part| part.end.as_ref());
@@ -551,7 +551,7 @@ fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {
     })
 }
 
-/// Shards of which there is nothing: `shards 3-5, 9 of 16 are missing`.
+/// The shards that are missing: `shards 3-5, 9 of 16 are missing`.
 fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
     let of = parts[0].start.shard.of();
     let mut runs: Vec<String> = Vec::new();
@@ -610,7 +610,7 @@ mod tests {
         Part::read("a.jsonl", text.as_bytes())
     }
 
-    /// What is told when these inputs are joined.
+    /// What is written when these inputs are joined.
     fn joined(texts: &[&str]) -> Result<(String, Summary), MergeError> {
         let mut out = Vec::new();
         let services = fixture::services();

@@ -1,12 +1,12 @@
-//! What a scan is doing, in Prometheus's text format, for who asks while it runs. The names are a
-//! contract, told in docs/OUTPUT.md. It knows counters, no sockets: the engine serves the page.
+//! The counters of a running scan in Prometheus's text format. The names are a contract, see
+//! docs/OUTPUT.md. It knows counters, no sockets: the engine serves the page.
 
 use std::fmt::Write as _;
 
 use super::Progress;
 use crate::scan::State;
 
-/// The quantiles of round-trip times that are told.
+/// The quantiles of round-trip times that are exported.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 
 /// Writes the counters in Prometheus's text format, version 0.0.4.

@@ -1,6 +1,6 @@
-//! An experiment as a picture: throughput, processor time, kernel memory and errors over the value
-//! that was varied, medians with their spread. One SVG file that needs nothing else and follows the
-//! reader's choice of light or dark. It runs nothing.
+//! An experiment as a picture: throughput, processor time, kernel memory and errors over the varied
+//! value, as medians with their spread. It is one self-contained SVG file that follows the reader's
+//! choice of light or dark. It runs nothing.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use plotters::prelude::*;
 use super::experiment::{MEASURES, Run, Runs, Setting, Spread, named};
 
 const SIZE: (u32, u32) = (960, 720);
-/// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008); more series
-/// than these share them.
+/// Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008). Further
+/// series repeat them.
 const SERIES: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -22,7 +22,7 @@ const SERIES: [RGBColor; 6] = [
 ];
 const INK: RGBColor = RGBColor(34, 34, 34);
 const GRID: RGBColor = RGBColor(221, 221, 221);
-/// What the picture is shown with: the two colours above are others in the dark.
+/// The picture's style sheet. It changes the two colours above in dark mode.
 const STYLE: &str = "<style>
 svg { background: #ffffff; font-family: sans-serif; }
 @media (prefers-color-scheme: dark) {
@@ -34,7 +34,7 @@ text { fill: #dddddd; }
 </style>
 ";
 
-/// Heights in pixels: of labels, and of the line that names the series.
+/// Heights in pixels, of labels and of the legend.
 const LABEL: u32 = 15;
 const LEGEND: u32 = 28;
 
@@ -42,7 +42,7 @@ const LEGEND: u32 = 28;
 struct Panel {
     title: &'static str,
     measure: &'static str,
-    /// What its unit is in the measure's.
+    /// The factor from the measure's unit to the panel's.
     scale: f64,
 }
 
@@ -72,11 +72,11 @@ const PANELS: [Panel; 4] = [
 /// The runs as an SVG file.
 ///
 /// # Errors
-/// If nothing was run, or what the drawing library says.
+/// Nothing was run, or the drawing library failed.
 pub fn svg(runs: &Runs) -> io::Result<String> {
     let mut text = String::new();
     draw(runs, &mut text).map_err(|error| io::Error::other(error.to_string()))?;
-    // Behind the opening tag.
+    // The style goes after the opening tag.
     match text.split_once(">\n") {
         Some((tag, rest)) => Ok(format!("{tag}>\n{STYLE}{rest}")),
         None => Err(io::Error::other("the picture is empty")),
@@ -104,7 +104,7 @@ fn draw(runs: &Runs, text: &mut String) -> Result<(), Box<dyn std::error::Error>
     Ok(())
 }
 
-/// The values of the first or the second knob, in the order in which they were given.
+/// The values of the first or the second knob, in the order they were given.
 fn values(runs: &Runs, which: usize) -> Vec<Setting> {
     let mut values: Vec<Setting> = Vec::new();
     for setting in runs.0.iter().filter_map(|run| run.settings.get(which)) {
@@ -115,7 +115,7 @@ fn values(runs: &Runs, which: usize) -> Vec<Setting> {
     values
 }
 
-/// Which colour is which value of the second knob, in one line.
+/// The legend: which colour is which value of the second knob, in one line.
 fn draw_legend(series: &[Setting], area: &Area) -> Result<(), Box<dyn std::error::Error>> {
     let names: Vec<String> = series.iter().map(|&setting| named(&[setting])).collect();
     let widths: Vec<i32> = names
@@ -167,7 +167,7 @@ fn draw_panel(
         .filter_map(of)
         .map(|value| value * panel.scale)
         .fold(0.0, f64::max);
-    // Where nothing happened an axis from 0 to a small share of 1 would look like much.
+    // Where nothing happened, an axis up to a small fraction would suggest otherwise.
     let top = if highest > 0.0 { highest * 1.1 } else { 4.0 };
     let last = xs.len() as i32 - 1;
     let mut chart = ChartBuilder::on(area)

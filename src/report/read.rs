@@ -1,6 +1,6 @@
-//! The JSON records read back into values: to go on with a scan, and to join shards. Whoever wrote
-//! them may have been somebody else, so nothing is taken for granted. Field by field, for derived
-//! code would be a third of a megabyte, resident in every scan.
+//! Reads the JSON records back into values, to continue a scan and to join shards. A stranger may
+//! have written them, so every field is checked. It goes field by field: derived code would add a
+//! third of a megabyte to the resident memory of every scan.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -99,7 +99,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What one of `all` is called so.
+/// The one of `all` that has this name.
 fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<T> {
     all.iter()
         .copied()
@@ -123,10 +123,10 @@ fn wall_clock(text: &str) -> Result<SystemTime> {
         .map_err(|_| format!("{text:?} is no time"))
 }
 
-/// What a start record says.
+/// The contents of a start record.
 #[derive(Debug)]
 pub(super) struct Started {
-    /// The plan that this is a part of, without the names.
+    /// The whole plan of which this may be a shard, without the names.
     pub whole: Outline,
     pub shard: Shard,
     pub show: StateSet,
@@ -245,7 +245,7 @@ pub(super) fn finding(record: Fields, started_at: SystemTime) -> Result<Finding>
     })
 }
 
-/// The counts of a host; its rows are in the findings.
+/// The counts of a host. Its rows are in the findings.
 pub(super) fn host(record: Fields, started_at: SystemTime) -> Result<HostReport> {
     let mut host = HostReport::unheard(
         record.endpoint(0)?,
@@ -267,7 +267,7 @@ fn notices(record: Fields) -> Result<Notices> {
     })
 }
 
-/// Bytes from two digits each, no more than a banner has.
+/// A banner's bytes, from two hexadecimal digits each.
 fn bytes(hex: &str) -> Result<Box<[u8]>> {
     let byte = |digits: &[u8]| {
         std::str::from_utf8(digits)
@@ -284,7 +284,8 @@ fn bytes(hex: &str) -> Result<Box<[u8]>> {
         .ok_or_else(|| format!("{hex:.80?} are no bytes of a banner"))
 }
 
-/// What was counted, without what is not added up: how late the loop was, and where its time went.
+/// The contents of an end record, except what cannot be added up: how late the loop was, and where
+/// its time went.
 pub(super) fn end(record: Fields) -> Result<Summary> {
     let planned = record.number("planned")?;
     let cap = record.number("cap")?;
@@ -318,7 +319,7 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
         (&mut stats.hosts_all_open, "hosts_all_open"),
         (&mut stats.self_connects, "self_connects"),
     ] {
-        // No scan counts further, and sums of two are still numbers.
+        // No scan counts this far, and sums of two still fit.
         *count = record.number(name).and_then(|count| {
             if count < 1 << 53 {
                 Ok(count)

@@ -1,5 +1,5 @@
-//! The JSON records: the fields are described one by one in docs/OUTPUT.md; what is here is a
-//! contract. It knows findings and counters, no sockets.
+//! The JSON records. docs/OUTPUT.md describes their fields; both are a contract. It knows findings
+//! and counters, no sockets.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,8 +13,7 @@ use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, St
 use crate::plan::{Names, Order, Services};
 use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
-/// The version of the records' meaning. New fields do not change it; a field that changes or goes
-/// does.
+/// The version of the records. New fields do not change it; changed or removed fields do.
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -176,7 +175,7 @@ pub(super) struct End<'a> {
     timestamp: String,
 }
 
-/// Microseconds that so many of a hundred times did not exceed.
+/// The microseconds that 50, 90 and 99 of a hundred times did not exceed.
 #[derive(Serialize)]
 pub(super) struct Quantiles {
     p50: u64,
@@ -195,7 +194,7 @@ impl Quantiles {
     }
 }
 
-/// How often it was said who is scanning.
+/// How many notices were sent.
 #[derive(Serialize)]
 struct NoticesOf {
     connections: u64,
@@ -253,7 +252,7 @@ impl LocalOf {
     }
 }
 
-/// What a phase of the loop has cost.
+/// The cost of a phase of the loop.
 #[derive(Serialize)]
 struct Cost {
     calls: u64,
@@ -448,7 +447,7 @@ impl End<'_> {
     }
 }
 
-/// Errors of our own side by name.
+/// The local errors by name.
 pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
     stats
         .own_errors()
@@ -456,7 +455,7 @@ pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
         .collect()
 }
 
-/// To six places: more would be noise.
+/// Rounds to six places: more would be noise.
 pub(super) fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }

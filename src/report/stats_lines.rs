@@ -1,6 +1,6 @@
-//! What a scan is doing, each second: a JSON line for who watches it from outside. The fields are
-//! described one by one in docs/OUTPUT.md; what is written here is a contract. It knows counters
-//! and how fast they grow, no sockets.
+//! The state of a running scan as a JSON line each second, for whoever watches it from outside.
+//! docs/OUTPUT.md describes the fields; they are a contract. It knows counters and how fast they
+//! grow, no sockets.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,9 +11,9 @@ use super::record::{Quantiles, own_errors, rounded};
 use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 
-/// Writes a JSON line to `W` each second, and one at the end. A line that `W` cannot take at once
-/// ([`WouldBlock`](io::ErrorKind::WouldBlock)) is dropped and counted: a slow reader costs lines
-/// and no time.
+/// Writes a JSON line to `W` each second, and one at the end. A line that `W` does not accept at
+/// once ([`WouldBlock`](io::ErrorKind::WouldBlock)) is dropped and counted, so a slow reader costs
+/// lines but no time.
 #[derive(Debug)]
 pub struct StatsLines<W> {
     out: W,
@@ -23,7 +23,7 @@ pub struct StatsLines<W> {
     dropped: u64,
 }
 
-/// What rates are worked out from.
+/// The counts that rates are computed from.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     attempts: u64,
@@ -60,7 +60,7 @@ struct Line {
 const EVERY_US: u64 = 1_000_000;
 
 impl<W: Write> StatsLines<W> {
-    /// A sink that writes to `out`, each line with one call.
+    /// A sink that writes each line to `out` with one call.
     pub fn new(out: W) -> Self {
         StatsLines {
             out,
@@ -144,7 +144,7 @@ mod tests {
         golden("stats.jsonl", &String::from_utf8(lines).unwrap());
     }
 
-    /// A pipe that is full for its first line.
+    /// A pipe that is full for the first line.
     #[derive(Default)]
     struct Slow(Vec<u8>, bool);
 

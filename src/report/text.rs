@@ -1,6 +1,5 @@
-//! The report for people: open ports as they are found, then a table per host, then the sum.
-//! It knows findings and counters, no sockets; whether there is a terminal, and in which colours,
-//! it is told.
+//! The report for people: open ports as they are found, then a table for each host, then the
+//! summary. It knows findings and counters, no sockets. Its caller says whether to use colours.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,13 +22,13 @@ use crate::scan::{
 pub struct Style {
     /// Which findings are listed one by one.
     pub show: StateSet,
-    /// Hosts without a listed finding are left out, and so is what the listed ones have besides.
+    /// Leave out hosts without a listed finding, and the counts of what is not listed.
     pub listed_only: bool,
-    /// Tell the plan and the limits first.
+    /// Begin with the plan and the limits.
     pub verbose: bool,
-    /// Only a line for each listed finding.
+    /// Write only a line for each listed finding.
     pub quiet: bool,
-    /// Colours for a terminal.
+    /// Use a terminal's colours.
     pub color: bool,
 }
 
@@ -50,13 +49,14 @@ pub struct Text<'a, W> {
     told: u64,
 }
 
-/// Memory is bounded however large the plan: counts are kept per host up to this many addresses …
+/// Memory is bounded, however large the plan. Counts are kept for each host up to this many
+/// addresses.
 const HOSTS_COUNTED: u64 = 4_096;
-/// … rows for the tables up to this many (about 5 MB), each of which was told when it was found …
+/// The most rows kept for the tables (about 5 MB). Each was already written when it was found.
 const MAX_ROWS: usize = 100_000;
-/// … of what a port said each has so many letters (with a banner each, 20 MB) …
+/// The most letters of a banner that a row keeps (20 MB if every row has one).
 const BANNER_WIDE: usize = 72;
-/// … and hosts without anything listed get a line of their own where there are no more than these.
+/// Hosts without a listed finding get a line of their own up to this many addresses.
 const HOSTS_NAMED: u64 = FEW_ADDRESSES;
 
 #[derive(Debug, Default)]
@@ -215,7 +215,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
     }
 
-    /// What was learned of the network, and how sure that makes the answers.
+    /// What was learned about the network, and how certain that makes the answers.
     fn learned(&self, text: &mut String, summary: &Summary) {
         let stats = &summary.stats;
         let quantile = |quantile| stats.rtt.quantile_us(quantile).map(milliseconds);
@@ -266,7 +266,7 @@ impl<'a, W: Write> Text<'a, W> {
         }
     }
 
-    /// What listens here, beside what was found.
+    /// What listens on this machine, compared with what was found.
     fn local(&self, text: &mut String, LocalCheck { ports, untold }: &LocalCheck) {
         if ports.is_empty() {
             let _ = writeln!(
@@ -492,7 +492,7 @@ pub fn described(plan: &Outline) -> String {
     format!("{endpoints} on {addresses} {order}{shard}")
 }
 
-/// The plan and the limits, for `-v`.
+/// The plan and the limits, which a verbose report begins with.
 fn preamble(begin: &Begin) -> String {
     let mut text = String::new();
     let plan = begin.plan;
@@ -579,8 +579,7 @@ fn explain(text: &mut String, limits: &Limits, set_by: SetBy) {
     line(SetBy::TcpMemory, share(limits.tcp_available_bytes));
 }
 
-/// The first line of what a port said, if it is not too long for a table: other formats have all of
-/// it.
+/// The first line of a banner, shortened to fit a table. Other formats have all of it.
 fn shortened(banner: &[u8]) -> String {
     let lines = banner.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let mut line = lines
@@ -627,7 +626,7 @@ fn mebibytes(bytes: u64) -> String {
 impl<W: Write> Sink for Text<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.addresses = begin.plan.addresses;
-        // Of what was found before, or elsewhere, nobody tells one by one.
+        // Earlier findings, or those of other files, do not all come one by one.
         self.counts_hosts =
             self.addresses <= HOSTS_COUNTED && !self.style.quiet && begin.origin == Origin::Scan;
         self.names = begin.plan.names.clone();
@@ -699,7 +698,7 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 }
 
-/// How many open ports were missed, and how that is known; nothing where everything was answered.
+/// How many open ports were missed, and how that is known; empty where everything was answered.
 fn missed(stats: &Stats) -> String {
     let silent = stats.with_reason(Reason::NoResponse) + stats.with_reason(Reason::SilentHost);
     match stats.missed_at_most() {

@@ -13,7 +13,7 @@ use super::{Exit, HostReport, StateSet, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
-/// The version of nmap's XML that is written.
+/// The version of nmap's XML.
 const XML_VERSION: &str = "1.05";
 
 /// Writes nmap's XML to `W`.
@@ -25,7 +25,7 @@ pub struct Elements;
 
 impl<'a, W: Write> Xml<'a, W> {
     /// A sink that writes to `out` and lists the states of `show`; the others are counted.
-    /// `scanner` is the program that it names: nmap's DTD knows nmap only.
+    /// `scanner` is the program that the report names; nmap's DTD allows nmap only.
     pub fn new(
         out: W,
         show: StateSet,
@@ -48,7 +48,7 @@ impl Format for Elements {
             .replace("--", "-&#45;")
             .replace("--", "-&#45;");
         let version = env!("CARGO_PKG_VERSION");
-        // Readers look for the first element at the beginning of a line.
+        // Readers expect the first element at the beginning of a line.
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE nmaprun>\n<!-- {comment} -->\n\
              <nmaprun scanner=\"{scanner}\" args=\"{arguments}\" start=\"{start}\" startstr=\"{time}\" version=\"{version}\" \
@@ -174,8 +174,8 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-/// Text as it may stand in an attribute. What XML cannot have at all (control characters, in
-/// whatever spelling) is told as Rust would write it, `\u{1b}`.
+/// Text for an attribute. What XML cannot have in any form (control characters) is written as in
+/// Rust, `\u{1b}`.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in printable(text).chars() {

@@ -1,4 +1,4 @@
-//! What an experiment runs, and where its results go: from flags to values.
+//! An experiment to be made: from flags to values. It opens nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ use super::plan::{PlanRequest, order, services};
 use crate::cli::args::{ExperimentArgs, ScanArgs};
 use crate::cli::exit::Failure;
 
-/// What is varied unless flags say otherwise.
+/// The numbers of sockets to try by default.
 const DEFAULT_FDS: [u64; 5] = [32, 64, 128, 256, 512];
 
-/// What an experiment is to do.
+/// An experiment to be made.
 pub struct ExperimentRequest {
     pub ground: Ground,
     pub options: Options,
-    /// One knob with its values, or two for a grid.
+    /// One knob with its values, or two of them for a grid.
     pub sweeps: Vec<Vec<Setting>>,
-    /// How often each setting is run.
+    /// How often each setting runs.
     pub rounds: u32,
-    /// The descriptor limit to lower this process to.
+    /// The descriptor limit to lower this process to, if any.
     pub assume_nofile: Option<u64>,
     /// Descriptors to take away from each run.
     pub occupied_fds: u32,
@@ -30,11 +30,11 @@ pub struct ExperimentRequest {
     pub svg: Option<PathBuf>,
 }
 
-/// What is scanned.
+/// What to scan.
 pub enum Ground {
-    /// A target of our own making on this machine, in this order.
+    /// A testbed on this machine, in this order.
     Own(Order),
-    /// What flags name.
+    /// The targets that flags name.
     Given(Box<PlanRequest>),
 }
 
@@ -66,7 +66,7 @@ impl ExperimentRequest {
         })
     }
 
-    /// The files that it reads.
+    /// The files that are read.
     pub fn reads(&self) -> Vec<&Path> {
         match &self.ground {
             Ground::Own(_) => Vec::new(),

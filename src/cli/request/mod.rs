@@ -1,6 +1,6 @@
-//! The one seam from flags to values: after this, nothing knows what was typed. Only forms and
-//! combinations are checked here. Targets are read and looked up when the plan is built, and files
-//! are opened when they are needed.
+//! The one seam from flags to values: nothing behind it knows what was typed. It checks forms and
+//! combinations only. Targets are read and looked up when the plan is built, and files are opened
+//! when they are needed.
 
 mod experiment;
 mod options;
@@ -34,7 +34,8 @@ pub enum Request {
 }
 
 impl Request {
-    /// Makes a request of what was typed; `arguments` is that as it was, for the reports.
+    /// Makes a request from the parsed command line. `arguments` are the words as typed, for the
+    /// reports.
     pub fn new(mut typed: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
         Ok(match typed.args.command.take() {
             None => Request::Scan(ScanRequest::new(typed, arguments)?.into()),
@@ -50,24 +51,24 @@ impl Request {
     }
 }
 
-/// What a scan is to do.
+/// A scan to be made.
 pub struct ScanRequest {
     pub plan: PlanRequest,
     pub options: Options,
     pub services: Services,
     pub outputs: OutputRequest,
     pub action: Action,
-    /// Say in sentences what will be done.
+    /// Explain in sentences what will be done.
     pub explain: bool,
-    /// The command line together with all other settings, which a checkpoint keeps.
+    /// The command line with all settings, for the checkpoint.
     pub words: Vec<OsString>,
 }
 
-/// What becomes of a plan.
+/// What to do with the plan.
 pub enum Action {
-    /// It is scanned; the file keeps what it takes to go on.
+    /// Scan it, and keep checkpoints in this file, if there is one.
     Scan { checkpoint: Option<PathBuf> },
-    /// It is only shown; with `list`, every endpoint of it.
+    /// Only show it; with `list`, every endpoint of it.
     DryRun { list: bool },
 }
 
@@ -108,7 +109,7 @@ impl ScanRequest {
     }
 }
 
-/// What is to be joined, and where it goes.
+/// Reports to be joined.
 pub struct MergeRequest {
     pub files: Vec<PathBuf>,
     pub outputs: OutputRequest,

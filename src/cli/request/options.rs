@@ -1,4 +1,4 @@
-//! How it is scanned: from flags to the engine's options.
+//! How to scan: from flags to the engine's options. It opens nothing.
 
 use portreeve::engine::Options;
 use portreeve::scan::{Rate, Settings, Timeouts};

@@ -1,4 +1,4 @@
-//! What is written, and where to: from flags to formats and their places. It opens nothing.
+//! What to write, and where: from flags to formats and their places. It opens nothing.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     fn name(self) -> &'static str {
         match self {
             Format::JsonLines => "JSON lines",
@@ -36,19 +36,20 @@ impl Format {
 
 /// The reports that a run writes, and how they look.
 pub struct OutputRequest {
-    /// Each report's format and place; `-` is standard output. Where none goes there, text does.
+    /// The format and the place of each report; `-` is standard output. If none goes there, the
+    /// text report does.
     pub reports: Vec<(Format, PathBuf)>,
-    /// The states that are listed one by one, if flags name any.
+    /// The states to list one by one, if any were named.
     pub show: Option<StateSet>,
-    /// Nothing but what is listed.
+    /// Leave out everything that is not listed.
     pub listed_only: bool,
     pub verbose: bool,
     pub quiet: bool,
-    /// What nmap's XML names as the scanner.
+    /// The program that nmap's XML names.
     pub xml_scanner: String,
-    /// Where a line goes each second.
+    /// Where to write statistics each second.
     pub stats: Option<PathBuf>,
-    /// The command line without the program's name, for the reports' heads.
+    /// The command line without the program's name, for the heads of reports.
     pub arguments: Vec<String>,
 }
 
@@ -70,7 +71,7 @@ impl OutputRequest {
         }
     }
 
-    /// What is written, and where to, in words.
+    /// The reports and their places, in words.
     pub fn described(&self) -> String {
         let mut parts = Vec::new();
         if !self.reports.iter().any(|(_, path)| is_stdout(path)) {

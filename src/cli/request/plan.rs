@@ -1,5 +1,5 @@
-//! What is scanned: from flags to a plan. What was typed is parsed at once; files of targets are
-//! read, and names looked up, when the plan is built.
+//! What to scan: from flags to a plan. Typed targets are parsed at once; files of targets are read,
+//! and names looked up, when the plan is built.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -17,17 +17,17 @@ use crate::cli::shard::{self, Wanted};
 
 /// Where the system keeps the names of services.
 const SERVICES_FILE: &str = "/etc/services";
-/// The longest line in a file of targets; a file with a longer one is no list of targets.
+/// The longest line in a file of targets. A file with a longer line is no list of targets.
 const LONGEST_LINE_BYTES: u64 = 64 * 1024;
 
-/// The names of ports. A system without the file has the built-in ones.
+/// The names of ports. A system without that file has the built-in ones.
 pub fn services() -> Services {
     Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default())
 }
 
 /// A plan to be built.
 pub struct PlanRequest {
-    /// What was typed.
+    /// The typed targets and ports.
     builder: PlanBuilder,
     target_files: Vec<PathBuf>,
     excluded_files: Vec<PathBuf>,
@@ -64,7 +64,7 @@ impl PlanRequest {
         })
     }
 
-    /// The files that it reads.
+    /// The files that are read.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.target_files
             .iter()
@@ -76,7 +76,7 @@ impl PlanRequest {
         self.files().any(is_stdin)
     }
 
-    /// Which part of the plan is asked for, if any is.
+    /// The requested part of the plan, if any.
     pub fn shard(&self) -> Result<Option<Shard>, Failure> {
         let find = |wanted| {
             shard::find(wanted, |name| std::env::var(name).ok())
@@ -85,8 +85,8 @@ impl PlanRequest {
         self.shard.map(find).transpose()
     }
 
-    /// Reads the files of targets, and looks names up with `resolve`. `drawn` are the seed and the
-    /// shard of an earlier run, whose plan this is to be.
+    /// Reads the files of targets, looks names up with `resolve`, and builds the plan. `drawn` are
+    /// the seed and the shard of an earlier run, to get its plan again.
     pub fn build(
         &self,
         drawn: Option<(Option<u64>, Shard)>,
@@ -101,7 +101,7 @@ impl PlanRequest {
         }
         let (seed, shard) = match drawn {
             Some((seed, shard)) => (seed, shard),
-            // Shards belong together only if they have the same seed, so it is not drawn.
+            // Shards belong together only if their seed is the same, so it is not random.
             None => match self.shard()? {
                 Some(shard) => (self.seed.or(Some(0)), shard),
                 None => (self.seed, Shard::WHOLE),
@@ -112,9 +112,9 @@ impl PlanRequest {
     }
 }
 
-/// The order of probing. Without a seed it is drawn.
+/// The order of probing, with a random seed if none is given.
 pub fn order(is_sequential: bool, seed: Option<u64>) -> Order {
-    // 48 bits are enough, and a number that every JSON reader keeps.
+    // 48 bits are enough, and every JSON reader can keep such a number.
     let draw = || RandomState::new().hash_one(0) >> 16;
     if is_sequential {
         Order::Sequential
@@ -161,8 +161,8 @@ fn with_targets(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder
     Ok(builder)
 }
 
-/// Targets with commas between. An octet list (`10.0.0.1,3`) has commas of its own, so the whole is
-/// tried first.
+/// Targets separated by commas. An octet list (`10.0.0.1,3`) contains commas itself, so the whole
+/// text is tried first.
 fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
     match Target::parse(text) {
         Err(_) if text.contains(',') => text.split(',').map(Target::parse).collect(),
@@ -174,7 +174,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Adds the targets in a file, or on standard input for `-`.
+/// Adds the targets in a file, or from standard input for `-`.
 fn add_targets_of_file(
     mut builder: PlanBuilder,
     path: &Path,
