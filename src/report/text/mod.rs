@@ -1,0 +1,268 @@
+//! The report for people: open ports as they are found, then a table for each host, then the
+//! summary. It knows findings and counters, no sockets. Its caller says whether to use colours.
+
+mod preamble;
+mod summary;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use super::by_host::without_port;
+use super::escape::banner_text;
+use super::format::{counted, grouped};
+use super::messages::FEW_ADDRESSES;
+use super::whole_lines::WholeLines;
+use super::{Begin, Origin, Progress, Sink, StateSet, Summary};
+use crate::plan::{Names, Order, Outline, Services};
+use crate::scan::{Finding, State};
+use preamble::preamble;
+use tables::{Host, Row};
+
+/// How a text report looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Which findings are listed one by one.
+    pub show: StateSet,
+    /// Leave out hosts without a listed finding, and the counts of what is not listed.
+    pub listed_only: bool,
+    /// Begin with the plan and the limits.
+    pub verbose: bool,
+    /// Write only a line for each listed finding.
+    pub quiet: bool,
+    /// Use a terminal's colours.
+    pub color: bool,
+}
+
+impl Style {
+    fn painted(self, state: State) -> String {
+        let code = match state {
+            State::Open => "32",
+            State::Closed => "2",
+            State::Filtered => "33",
+            State::Unscanned => "31",
+        };
+        self.paint(state.as_str(), code)
+    }
+
+    fn paint(self, text: &str, code: &str) -> String {
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.into()
+        }
+    }
+}
+
+/// Writes text to `W`.
+#[derive(Debug)]
+pub struct Text<'a, W> {
+    out: WholeLines<W>,
+    style: Style,
+    services: &'a Services,
+    names: Names,
+    /// By address, with port 0.
+    hosts: BTreeMap<SocketAddr, Host>,
+    /// Findings listed, including those beyond what the tables keep.
+    rows: usize,
+    /// Whether ports are counted for each host.
+    counts_hosts: bool,
+    addresses: u64,
+    /// The plan's warnings.
+    warnings: Vec<String>,
+    origin: Origin,
+    /// Findings received, listed or not.
+    told: u64,
+}
+
+/// Memory is bounded, however large the plan. Counts are kept for each host up to this many
+/// addresses.
+const HOSTS_COUNTED: u64 = 4_096;
+/// The most rows kept for the tables (about 5 MB). Each was already written when it was found.
+const MAX_ROWS: usize = 100_000;
+/// The most letters of a banner that a row keeps (20 MB if every row has one).
+const BANNER_WIDE: usize = 72;
+/// Hosts without a listed finding get a line of their own up to this many addresses.
+const HOSTS_NAMED: u64 = FEW_ADDRESSES;
+
+impl<'a, W: Write> Text<'a, W> {
+    /// A sink that writes to `out`.
+    pub fn new(out: W, style: Style, services: &'a Services) -> Self {
+        Text {
+            out: WholeLines::new(out),
+            style,
+            services,
+            names: Names::default(),
+            hosts: BTreeMap::new(),
+            rows: 0,
+            counts_hosts: false,
+            addresses: 0,
+            warnings: Vec::new(),
+            origin: Origin::Scan,
+            told: 0,
+        }
+    }
+}
+
+impl<W: Write> Sink for Text<'_, W> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        self.addresses = begin.plan.addresses;
+        // Earlier findings, or those of other files, do not all come one by one.
+        self.counts_hosts =
+            self.addresses <= HOSTS_COUNTED && !self.style.quiet && begin.origin == Origin::Scan;
+        self.names = begin.plan.names.clone();
+        self.warnings = begin.plan.warnings.clone();
+        self.origin = begin.origin;
+        if self.style.verbose && !self.style.quiet {
+            self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
+        }
+        self.out.flush()
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let &Finding {
+            endpoint,
+            reason,
+            reason_ip,
+            rtt_us,
+            ..
+        } = finding;
+        self.told += 1;
+        let listed = self.style.show.lists(reason.state());
+        let key = without_port(endpoint);
+        if self.counts_hosts {
+            self.hosts.entry(key).or_default().count(reason);
+        }
+        if !listed {
+            return Ok(());
+        }
+        let service = self.services.name(endpoint.port()).unwrap_or_default();
+        let banner = finding.banner.as_deref().map_or(String::new(), shortened);
+        let live = format!(
+            "{} {endpoint} {service}",
+            self.style.painted(reason.state())
+        );
+        let live = format!("{}  {banner}", live.trim_end());
+        self.rows += 1;
+        if self.rows <= MAX_ROWS && !self.style.quiet {
+            self.hosts.entry(key).or_default().rows.push(Row {
+                port: endpoint.port(),
+                reason,
+                reason_ip,
+                rtt_us,
+                banner,
+            });
+        }
+        self.out.add(|out| writeln!(out, "{}", live.trim_end()))
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        if !self.style.quiet {
+            for host in self.hosts.values_mut() {
+                host.rows.sort_unstable_by_key(|row| row.port);
+            }
+            let mut text = String::new();
+            self.tables(&mut text);
+            self.summary(&mut text, summary);
+            self.out.add(|out| out.write_all(text.as_bytes()))?;
+        }
+        self.out.flush()
+    }
+}
+
+/// `65,535 endpoints on 1 address in random order (--seed 7)`.
+pub fn described(plan: &Outline) -> String {
+    let order = match plan.order {
+        Order::Random { seed } => format!("in random order (--seed {seed})"),
+        Order::Sequential => "in order".into(),
+    };
+    let shard = if plan.shard.is_whole() {
+        String::new()
+    } else {
+        format!(
+            ", shard {} of {} endpoints",
+            plan.shard,
+            grouped(plan.endpoints_of_all)
+        )
+    };
+    let endpoints = counted(plan.endpoints, "endpoint", "endpoints");
+    let addresses = counted(plan.addresses, "address", "addresses");
+    format!("{endpoints} on {addresses} {order}{shard}")
+}
+
+/// The first line of a banner, shortened to fit a table. Other formats have all of it.
+fn shortened(banner: &[u8]) -> String {
+    let lines = banner.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut line = lines
+        .clone()
+        .find(|line| !line.is_empty())
+        .map_or(String::new(), banner_text);
+    let is_all = lines.filter(|line| !line.is_empty()).count() <= 1;
+    let end = line.char_indices().nth(BANNER_WIDE).map(|(end, _)| end);
+    if let Some(end) = end {
+        line.truncate(end);
+    }
+    if end.is_some() || !is_all {
+        line + " …"
+    } else {
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn check(golden: &str, style: Style) {
+        let services = fixture::services();
+        let mut out = Vec::new();
+        fixture::play(&mut Text::new(&mut out, style, &services));
+        fixture::golden(golden, &String::from_utf8(out).expect("UTF-8"));
+    }
+
+    /// What a scan without any options writes.
+    fn plain() -> Style {
+        Style {
+            show: StateSet::states([State::Open]),
+            listed_only: false,
+            verbose: false,
+            quiet: false,
+            color: false,
+        }
+    }
+
+    #[test]
+    fn the_report_is_tidy() {
+        check("open.txt", plain());
+        check(
+            "all_verbose.txt",
+            Style {
+                show: StateSet::states(State::ALL),
+                verbose: true,
+                ..plain()
+            },
+        );
+        check(
+            "quiet_color.txt",
+            Style {
+                show: StateSet::states([State::Open, State::Filtered]),
+                quiet: true,
+                color: true,
+                ..plain()
+            },
+        );
+        check(
+            "listed_only.txt",
+            Style {
+                listed_only: true,
+                ..plain()
+            },
+        );
+    }
+}

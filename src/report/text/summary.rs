@@ -1,0 +1,362 @@
+//! The end of a text report: what was counted, what was learned of the network, and what went wrong
+//! on this machine.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use super::{HOSTS_NAMED, MAX_ROWS, Style, Text};
+use crate::report::escape::printable;
+use crate::report::format::{counted, grouped, ip_text, milliseconds};
+use crate::report::{Exit, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary};
+use crate::scan::{Reason, State, Stats};
+
+impl<W: Write> Text<'_, W> {
+    /// The lines behind the tables.
+    pub(super) fn summary(&self, text: &mut String, summary: &Summary) {
+        let stats = &summary.stats;
+        if let Some(local) = &summary.local {
+            own_ports(text, self.style, local);
+        }
+        self.never_begun(text, stats);
+        counts(text, self.style, stats);
+        self.listed_hosts(text);
+        scan(text, self.style, summary);
+        network(text, stats);
+        if self.style.verbose {
+            resources(text, summary);
+        }
+        notices(text, summary.notices);
+        profile(text, summary.profile.as_ref());
+        own_side(text, stats);
+        self.left_out(text);
+        if stats.with_reason(Reason::OutOfDescriptors) > 0 {
+            let _ = writeln!(
+                text,
+                "raise the descriptor limit (ulimit -n 1024) or close what else holds descriptors, and scan again"
+            );
+        }
+        if let Some(error) = &summary.local_error {
+            let _ = writeln!(text, "the system's last unusual error: {error}");
+        }
+    }
+
+    /// Endpoints that no finding was reported of. Silent hosts are counted further down.
+    fn never_begun(&self, text: &mut String, stats: &Stats) {
+        let nobodys = stats.with_reason(Reason::SilentHost) + stats.with_reason(Reason::NoNeighbor);
+        let untold = (stats.planned - self.told).saturating_sub(nobodys);
+        if untold > 0 && self.counts_hosts {
+            let _ = writeln!(
+                text,
+                "\n{} never begun, and in no host's counts above",
+                counted(untold, "endpoint was", "endpoints were")
+            );
+        }
+    }
+
+    /// How many hosts the tables list, where they do not name them all.
+    fn listed_hosts(&self, text: &mut String) {
+        let is_complete = self.rows <= MAX_ROWS && self.origin != Origin::Resumed;
+        let listed = self
+            .hosts
+            .values()
+            .filter(|host| !host.rows.is_empty())
+            .count() as u64;
+        let others = self.addresses.saturating_sub(listed);
+        if self.addresses > HOSTS_NAMED && others > 0 && is_complete {
+            let _ = writeln!(
+                text,
+                "{} addresses have something listed, {} have not.",
+                grouped(listed),
+                grouped(others)
+            );
+        }
+    }
+
+    /// The plan's warnings: in full if they are what is missing from joined reports.
+    fn left_out(&self, text: &mut String) {
+        let left_out = self.warnings.len() as u64;
+        if self.origin == Origin::Joined {
+            text.extend(self.warnings.iter().map(|warning| format!("{warning}\n")));
+        } else if left_out > 0 {
+            let targets = counted(left_out, "target was", "targets were");
+            let _ = writeln!(
+                text,
+                "{targets} left out: not known by name, or not of the family asked for"
+            );
+        }
+    }
+}
+
+/// This machine's own ports, compared with what listens there.
+fn own_ports(text: &mut String, style: Style, LocalCheck { ports, untold }: &LocalCheck) {
+    if ports.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nThis machine's own ports: none was found open, and nothing listens on those that were scanned"
+        );
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\nThis machine's own ports, and what listens there by the kernel's list:"
+    );
+    for port in ports {
+        let _ = writeln!(
+            text,
+            "{}  {} ({})  {}",
+            port.endpoint,
+            style.painted(port.reason.state()),
+            port.reason.as_str(),
+            listener(style, port)
+        );
+    }
+    if *untold > 0 {
+        let _ = writeln!(text, "and {} more", grouped(*untold));
+    }
+}
+
+fn listener(style: Style, port: &LocalPort) -> String {
+    let owner = match &port.owner {
+        Some(owner) => printable(owner),
+        None => "a socket whose owner cannot be seen".into(),
+    };
+    match (port.reason.state(), port.listens) {
+        (State::Open, true) => owner,
+        (State::Open, false) => style.paint(
+            "nothing listens: a redirection, a proxy or another network namespace answers",
+            "31",
+        ),
+        (..) => style.paint(
+            &format!("{owner} listens, and cannot be reached: a firewall?"),
+            "31",
+        ),
+    }
+}
+
+/// The endpoints by state, and the states by reason.
+fn counts(text: &mut String, style: Style, stats: &Stats) {
+    let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
+    let sum = State::ALL.map(count).join(" + ");
+    let _ = writeln!(text, "\n{} planned = {sum}", grouped(stats.planned));
+    for state in [State::Closed, State::Filtered, State::Unscanned] {
+        let reasons: Vec<String> = stats
+            .reasons(state)
+            .map(|(reason, count)| format!("{} {}", grouped(count), reason.as_str()))
+            .collect();
+        if !reasons.is_empty() {
+            let _ = writeln!(text, "{}: {}", style.painted(state), reasons.join(", "));
+        }
+    }
+}
+
+/// How the scan ended, how fast it was, and how many sockets it held.
+fn scan(text: &mut String, style: Style, summary: &Summary) {
+    let exit = match summary.exit {
+        Exit::Complete => "Complete".into(),
+        Exit::Incomplete => style.paint("Incomplete", "31"),
+        Exit::Interrupted => style.paint("Interrupted", "31"),
+        Exit::ReportFailed => style.paint("Stopped, for a report could not be written,", "31"),
+    };
+    let _ = writeln!(
+        text,
+        "{exit} in {}, {} probes/s; {} retries; at most {} held of {} allowed ({})",
+        milliseconds(summary.elapsed.us),
+        grouped(summary.probes_per_s() as u64),
+        grouped(summary.stats.retries),
+        counted(summary.peak_sockets.into(), "descriptor", "descriptors"),
+        grouped(summary.cap.into()),
+        summary.cap_set_by.as_str(),
+    );
+}
+
+/// What was learned about the network, and how certain that makes the answers.
+fn network(text: &mut String, stats: &Stats) {
+    round_trips(text, stats);
+    *text += &missed(stats);
+    if stats.hosts_absent > 0 {
+        let addresses = counted(stats.hosts_absent, "address is", "addresses are");
+        let _ = writeln!(
+            text,
+            "{addresses} on this machine's own links without anybody answering there (no-neighbor)"
+        );
+    }
+    if stats.hosts_silent > 0 {
+        let hosts = counted(stats.hosts_silent, "host", "hosts");
+        let _ = writeln!(
+            text,
+            "{hosts} answered nothing on dozens of ports and were left out as silent-host; -Pn scans all their ports"
+        );
+    }
+    all_open(text, stats);
+    if stats.outages > 0 {
+        let times = counted(stats.outages.into(), "time", "times");
+        let _ = writeln!(
+            text,
+            "The network went away {times}, {} in all; what was under way then was tried again",
+            milliseconds(stats.outage_us)
+        );
+    }
+}
+
+fn round_trips(text: &mut String, stats: &Stats) {
+    let quantile = |quantile| stats.rtt.quantile_us(quantile).map(milliseconds);
+    let (Some(half), Some(most)) = (quantile(0.5), quantile(0.99)) else {
+        return;
+    };
+    let tried = stats.attempts - stats.retries;
+    let each = (stats.attempts + stats.voided) as f64 / tried.max(1) as f64;
+    let loss = percent(stats.loss());
+    let _ = writeln!(
+        text,
+        "Round trips: half within {half}, 99 % within {most}; {loss} lost; {each:.2} attempts a probe"
+    );
+}
+
+/// Hosts whose open ports prove nothing.
+fn all_open(text: &mut String, stats: &Stats) {
+    if stats.hosts_all_open == 0 {
+        return;
+    }
+    let named: Vec<String> = stats.all_open.iter().map(|&host| ip_text(host)).collect();
+    let more = if stats.hosts_all_open > named.len() as u64 {
+        " and others"
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        text,
+        "Open on nearly every port, and open again when asked twice: {}{more}. Something answers in their place (a SYN proxy, a tarpit); these open ports prove nothing",
+        named.join(", ")
+    );
+}
+
+/// How many open ports were missed, and how that is known; empty where everything was answered.
+fn missed(stats: &Stats) -> String {
+    let silent = stats.with_reason(Reason::NoResponse) + stats.with_reason(Reason::SilentHost);
+    match stats.missed_at_most() {
+        Some(at_most) if silent > 0 => {
+            let expected = stats.missed.expected;
+            let at_most = grouped(at_most);
+            let why = "by what was lost, and how often silent ports were asked";
+            format!(
+                "Open ports missed: about {expected:.1}, at most {at_most} in 95 of 100 scans, {why}\n"
+            )
+        }
+        None if stats.in_state(State::Filtered) > 0 => {
+            "No port answered by itself, so how many open ones were missed cannot be said\n".into()
+        }
+        _ => String::new(),
+    }
+}
+
+/// What the scan has used.
+fn resources(text: &mut String, summary: &Summary) {
+    let growth = summary
+        .tcp_memory_growth_bytes
+        .map_or("not told by this system".into(), mebibytes);
+    let estimate = mebibytes(summary.socket_memory_bytes());
+    let _ = writeln!(
+        text,
+        "kernel memory of the sockets: about {estimate}; growth of TCP's own account: {growth}"
+    );
+    let opened = grouped(summary.sockets_opened);
+    let _ = writeln!(
+        text,
+        "{} attempts on {opened} sockets, in {} turns of the loop",
+        grouped(summary.stats.attempts),
+        grouped(summary.turns)
+    );
+}
+
+fn notices(text: &mut String, notices: Notices) {
+    let Notices {
+        connections,
+        datagrams,
+        failed,
+    } = notices;
+    if connections + datagrams + failed == 0 {
+        return;
+    }
+    let connections = counted(connections, "connection", "connections");
+    let datagrams = counted(datagrams, "datagram", "datagrams");
+    let failed = if failed > 0 {
+        format!("; {} could not be sent", grouped(failed))
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "Notices: sent on {connections} and in {datagrams}{failed}"
+    );
+}
+
+fn profile(text: &mut String, profile: Option<&Profile>) {
+    for (phase, cost) in Phase::ALL.iter().zip(profile.into_iter().flatten()) {
+        let calls = counted(cost.calls, "call", "calls");
+        let _ = writeln!(
+            text,
+            "loop: {:6} {:9.1} ms in {calls}",
+            phase.as_str(),
+            cost.ns as f64 / 1e6
+        );
+    }
+}
+
+/// What went wrong on this machine, and was made good.
+fn own_side(text: &mut String, stats: &Stats) {
+    if stats.self_connects > 0 {
+        let met = counted(stats.self_connects, "socket", "sockets");
+        let _ = writeln!(
+            text,
+            "{met} may have met one of our own; probed again from another source port"
+        );
+    }
+    let own: Vec<String> = stats
+        .own_errors()
+        .map(|(error, count)| format!("{} {}", grouped(count), error.as_str()))
+        .collect();
+    if !own.is_empty() {
+        let lowest = grouped(stats.lowest_cap.into());
+        let _ = writeln!(
+            text,
+            "on our own side: {}; the probes went back, and as few as {lowest} sockets were used at once",
+            own.join(", ")
+        );
+    }
+}
+
+/// `0.02 %`.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent == 0.0 || percent >= 1.0 {
+        format!("{percent:.0} %")
+    } else {
+        format!("{percent:.2} %")
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_is_estimated_where_there_was_silence() {
+        let mut stats = Stats::new(12, 1);
+        stats.settle(Reason::AdminProhibited, 1);
+        assert!(missed(&stats).starts_with("No port answered"));
+        stats.settle(Reason::ConnRefused, 1);
+        assert_eq!(missed(&stats), "", "everything was answered");
+        stats.settle(Reason::NoResponse, 1);
+        stats.missed.expected = 0.26;
+        stats.missed.high = 0.5;
+        assert!(
+            missed(&stats).starts_with("Open ports missed: about 0.3, at most 4 in 95"),
+            "{}",
+            missed(&stats)
+        );
+    }
+}
