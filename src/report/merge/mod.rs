@@ -1,22 +1,19 @@
-//! Joins the JSON lines of shards into one scan, which any sink can be told of. It reads its input
-//! and knows no files. The listed findings are kept in memory, sorted by address and port: some 100
-//! bytes each.
+//! Joins the JSON lines of shards into one scan, which any sink can be told of. The listed findings
+//! are kept in memory, sorted by address and port: some 100 bytes each. It knows no files.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, BufRead, Read};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+mod part;
 
-use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use super::by_host::{Row, without_port};
-use super::escape::printable;
 use super::format::counted;
-use super::read::{self, Fields, Started};
 use super::{Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary};
 use crate::plan::{Outline, Shard};
-use crate::scan::{Finding, Reason, State, Stats, Time};
+use crate::scan::{Finding, Reason, Stats, Time};
+pub use part::Part;
 
 /// Why inputs cannot be joined.
 #[derive(Debug, thiserror::Error)]
@@ -61,244 +58,6 @@ pub enum MergeError {
     /// No input at all.
     #[error("there is nothing to join; give the JSON lines of the shards")]
     Nothing,
-}
-
-/// The longest line of an input: a command line of 2 MiB, as Linux allows, and as much again.
-const LONGEST_LINE_BYTES: u64 = 4 << 20;
-
-/// One input: a shard, or a whole scan.
-#[derive(Debug)]
-pub struct Part {
-    name: String,
-    start: Started,
-    findings: Vec<Finding>,
-    hosts: Vec<HostReport>,
-    names: HashMap<IpAddr, Box<str>>,
-    end: Option<Summary>,
-}
-
-impl Part {
-    /// Reads an input to its end. An incomplete last line is ignored: its writer was killed.
-    ///
-    /// # Errors
-    /// [`MergeError`]: the input cannot be read, is something else, or is empty.
-    pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
-        let wrong = |number: usize, what: String| MergeError::Line {
-            name: printable(name),
-            number,
-            what: printable(&what),
-        };
-        let mut part: Option<Part> = None;
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let length = from
-                .by_ref()
-                .take(LONGEST_LINE_BYTES)
-                .read_until(b'\n', &mut line);
-            let length = length.map_err(|error| MergeError::Read {
-                name: printable(name),
-                error,
-            })?;
-            if length == 0 {
-                break;
-            }
-            let is_whole = line.last() == Some(&b'\n');
-            if !is_whole && length as u64 == LONGEST_LINE_BYTES {
-                return Err(wrong(number, "it is longer than 4 MiB".into()));
-            }
-            let record = match serde_json::from_slice::<Value>(&line) {
-                Err(_) if !is_whole && line[0] == b'{' => break,
-                record => record.map_err(|error| wrong(number, error.to_string()))?,
-            };
-            let record = Fields(&record);
-            match (record.text("type"), &mut part) {
-                (Ok("start"), None) => {
-                    part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?)
-                }
-                (Ok("start"), Some(_)) => {
-                    return Err(wrong(number, "a second scan begins here".into()));
-                }
-                (_, None) => {
-                    return Err(wrong(number, "there is no start record before it".into()));
-                }
-                (kind, Some(part)) => kind
-                    .and_then(|kind| part.take(kind, record))
-                    .map_err(|what| wrong(number, what))?,
-            }
-        }
-        let mut part = part.ok_or_else(|| MergeError::Untold {
-            name: printable(name),
-        })?;
-        // Where a scan was interrupted and continued in the same file, the last record of an
-        // endpoint holds.
-        part.findings
-            .sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
-        part.findings.dedup_by_key(|finding| finding.endpoint);
-        Ok(part)
-    }
-
-    fn begin(name: &str, record: Fields) -> Result<Self, String> {
-        let name = printable(name);
-        let start = read::start(record)?;
-        Ok(Part {
-            name,
-            start,
-            findings: Vec::new(),
-            hosts: Vec::new(),
-            names: HashMap::new(),
-            end: None,
-        })
-    }
-
-    fn planned(&self) -> u64 {
-        self.start.shard.share(self.start.whole.endpoints)
-    }
-
-    fn take(&mut self, kind: &str, record: Fields) -> Result<(), String> {
-        let address = match kind {
-            "finding" => {
-                let finding = read::finding(record, self.start.started_at)?;
-                self.findings.push(finding);
-                self.findings[self.findings.len() - 1].endpoint
-            }
-            "host" => {
-                let host = read::host(record, self.start.started_at)?;
-                self.hosts.push(host);
-                self.hosts[self.hosts.len() - 1].address
-            }
-            "end" => {
-                let end = read::end(record)?;
-                if end.stats.planned != self.planned() || end.stats.settled() != end.stats.planned {
-                    return Err("its counts do not add up".into());
-                }
-                self.end = Some(end);
-                return Ok(());
-            }
-            // A kind that a later version writes.
-            _ => return Ok(()),
-        };
-        if let Ok(name) = record.text("host") {
-            self.names
-                .entry(address.ip())
-                .or_insert_with(|| name.into());
-        }
-        Ok(())
-    }
-
-    fn is_complete(&self) -> bool {
-        self.end
-            .as_ref()
-            .is_some_and(|end| end.exit == Exit::Complete)
-    }
-
-    /// Takes over the findings that only another run of the same shard has, where neither is
-    /// complete. Says in words what was done.
-    fn unite(&mut self, other: Part) -> String {
-        let shard = self.start.shard;
-        let name = &self.name;
-        let other_name = &other.name;
-        if self.is_complete() {
-            return format!("shard {shard} is there twice: {name} is used, {other_name} is not");
-        }
-        let known: HashSet<SocketAddr> = self
-            .findings
-            .iter()
-            .map(|finding| finding.endpoint)
-            .collect();
-        let more = other.findings.iter().filter(|finding| {
-            finding.state() != State::Unscanned && !known.contains(&finding.endpoint)
-        });
-        let mut more: Vec<Finding> = more.cloned().collect();
-        let mut hosts: HashMap<SocketAddr, &mut HostReport> = self
-            .hosts
-            .iter_mut()
-            .map(|host| (host.address, host))
-            .collect();
-        for finding in &mut more {
-            let found_at = other.start.started_at + Duration::from_micros(finding.at.us);
-            finding.at = Time::from_us(
-                found_at
-                    .duration_since(self.start.started_at)
-                    .unwrap_or_default()
-                    .as_micros() as u64,
-            );
-            if let Some(end) = &mut self.end {
-                end.stats.settle_unscanned(finding.reason);
-            }
-            if let Some(host) = hosts.get_mut(&without_port(finding.endpoint)) {
-                host.count(finding.reason, 1);
-            }
-        }
-        let count = counted(more.len() as u64, "finding", "findings");
-        let what = format!(
-            "shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists"
-        );
-        self.findings.extend(more);
-        self.names.extend(other.names);
-        what
-    }
-
-    /// How far it came. Of two runs of a shard, a complete one is better, and then the one that
-    /// knows more.
-    fn rank(&self) -> (bool, u64) {
-        let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
-        let told = || {
-            self.findings
-                .iter()
-                .filter(|finding| finding.state() != State::Unscanned)
-                .count() as u64
-        };
-        let known = self.end.as_ref().map_or_else(told, settled);
-        (self.is_complete(), known)
-    }
-
-    /// When it ended, as far as that is known.
-    fn ended_at(&self) -> SystemTime {
-        let last = self
-            .findings
-            .iter()
-            .map(|finding| finding.at)
-            .max()
-            .unwrap_or_default();
-        self.start.started_at
-            + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
-    }
-
-    /// What was counted; without an end record, what was listed.
-    fn stats(&self) -> Stats {
-        if let Some(end) = &self.end {
-            return end.stats.clone();
-        }
-        let mut stats = Stats::new(self.planned(), 0);
-        self.findings
-            .iter()
-            .for_each(|finding| stats.settle(finding.reason, 1));
-        stats
-    }
-
-    /// What is missing from it, in words.
-    fn lack(&self) -> Option<String> {
-        let name = &self.name;
-        let shard = self.start.shard;
-        match &self.end {
-            None => Some(format!(
-                "{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known"
-            )),
-            Some(end) if end.exit != Exit::Complete => {
-                let unscanned = counted(
-                    end.stats.in_state(State::Unscanned),
-                    "endpoint",
-                    "endpoints",
-                );
-                Some(format!(
-                    "{name} (shard {shard}) is {}: {unscanned} unscanned",
-                    end.exit.as_str()
-                ))
-            }
-            Some(_) => None,
-        }
-    }
 }
 
 /// Shards of one scan.
@@ -384,97 +143,37 @@ impl Joined {
         let hosts = self.hosts(started_at);
         summary.stats.hosts_answering = hosts
             .values()
-            .filter(|(_, host)| host.answered_by().is_some())
+            .filter(|host| host.report.answered_by().is_some())
             .count() as u64;
-        let &Started {
-            settings,
-            limits,
-            cap: (cap, cap_set_by),
-            ..
-        } = &self.parts[0].start;
+        let first = &self.parts[0].start;
+        let (cap, cap_set_by) = first.cap;
         sink.begin(&Begin {
             started_at,
             plan: &self.whole,
-            settings,
-            limits,
+            settings: first.settings,
+            limits: first.limits,
             cap,
             cap_set_by,
             origin: Origin::Joined,
         })?;
-        let wants_hosts = sink.wants_hosts();
-        for (findings, mut host) in hosts.into_values() {
-            findings
-                .iter()
-                .try_for_each(|finding| sink.finding(finding))?;
-            let Some(show) = wants_hosts else { continue };
-            host.rows = findings
-                .iter()
-                .filter(|finding| show.lists(finding.state()))
-                .map(Row::of)
-                .collect();
-            sink.host(&host)?;
+        let wanted = sink.wants_hosts();
+        for host in hosts.into_values() {
+            host.tell(sink, wanted)?;
         }
         sink.end(&summary)?;
         Ok(summary)
     }
 
     /// Every host with its findings by port and its counts.
-    fn hosts(
-        &mut self,
-        started_at: SystemTime,
-    ) -> BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> {
-        let mut hosts: BTreeMap<SocketAddr, (Vec<Finding>, HostReport)> = BTreeMap::new();
-        let of = |address: SocketAddr, at: Time| {
-            (
-                Vec::new(),
-                HostReport {
-                    last: at,
-                    ..HostReport::unheard(address, at)
-                },
-            )
-        };
+    fn hosts(&mut self, started_at: SystemTime) -> BTreeMap<SocketAddr, Host> {
+        let mut hosts = BTreeMap::new();
         for part in &mut self.parts {
-            let later = part
-                .start
-                .started_at
-                .duration_since(started_at)
-                .unwrap_or_default()
-                .as_micros() as u64;
-            // Of two records of one host, from before and after an interruption, the last one
-            // holds.
-            let reports: HashMap<SocketAddr, HostReport> = part
-                .hosts
-                .drain(..)
-                .map(|host| (host.address, host))
-                .collect();
-            for report in reports.values() {
-                let first = report.first.plus_us(later);
-                let last = report.last.plus_us(later);
-                let (_, host) = hosts
-                    .entry(report.address)
-                    .or_insert_with(|| of(report.address, first));
-                report
-                    .counts
-                    .iter()
-                    .for_each(|&(reason, count)| host.count(reason, count));
-                host.first = host.first.min(first);
-                host.last = host.last.max(last);
-            }
-            for mut finding in part.findings.drain(..) {
-                finding.at = finding.at.plus_us(later);
-                let address = without_port(finding.endpoint);
-                let (findings, host) = hosts
-                    .entry(address)
-                    .or_insert_with(|| of(address, finding.at));
-                if !reports.contains_key(&address) {
-                    host.count(finding.reason, 1);
-                }
-                findings.push(finding);
-            }
+            add_hosts(&mut hosts, part, started_at);
         }
-        for (findings, host) in hosts.values_mut() {
-            findings.sort_unstable_by_key(|finding| finding.endpoint.port());
-            host.finish();
+        for host in hosts.values_mut() {
+            host.findings
+                .sort_unstable_by_key(|finding| finding.endpoint.port());
+            host.report.finish();
         }
         hosts
     }
@@ -523,6 +222,76 @@ impl Joined {
             notices: ends().fold(Notices::default(), |sum, end| sum.plus(end.notices)),
             stats,
         }
+    }
+}
+
+/// A host of the joined scan.
+struct Host {
+    findings: Vec<Finding>,
+    /// Its counts; rows are added when a sink wants them.
+    report: HostReport,
+}
+
+impl Host {
+    fn new(address: SocketAddr, at: Time) -> Self {
+        Host {
+            findings: Vec::new(),
+            report: HostReport::unheard(address, at),
+        }
+    }
+
+    /// Adds the counts of a report, whose scan began so much later than the first.
+    fn count(&mut self, report: &HostReport, later_us: u64) {
+        for &(reason, count) in &report.counts {
+            self.report.count(reason, count);
+        }
+        self.report.first = self.report.first.min(report.first.plus_us(later_us));
+        self.report.last = self.report.last.max(report.last.plus_us(later_us));
+    }
+
+    /// Reports the findings, and the host itself with those findings that are `wanted`.
+    fn tell(mut self, sink: &mut dyn Sink, wanted: Option<StateSet>) -> io::Result<()> {
+        for finding in &self.findings {
+            sink.finding(finding)?;
+        }
+        let Some(show) = wanted else { return Ok(()) };
+        self.report.rows = self
+            .findings
+            .iter()
+            .filter(|finding| show.lists(finding.state()))
+            .map(Row::of)
+            .collect();
+        sink.host(&self.report)
+    }
+}
+
+/// Moves a part's findings and counts to their hosts.
+fn add_hosts(hosts: &mut BTreeMap<SocketAddr, Host>, part: &mut Part, started_at: SystemTime) {
+    let later = part.start.started_at.duration_since(started_at);
+    let later_us = later.unwrap_or_default().as_micros() as u64;
+    // Of two records of one host, from before and after an interruption, the last one holds.
+    let reports: HashMap<SocketAddr, HostReport> = part
+        .hosts
+        .drain(..)
+        .map(|host| (host.address, host))
+        .collect();
+    for report in reports.values() {
+        let first = report.first.plus_us(later_us);
+        hosts
+            .entry(report.address)
+            .or_insert_with(|| Host::new(report.address, first))
+            .count(report, later_us);
+    }
+    for mut finding in part.findings.drain(..) {
+        finding.at = finding.at.plus_us(later_us);
+        let address = without_port(finding.endpoint);
+        let host = hosts
+            .entry(address)
+            .or_insert_with(|| Host::new(address, finding.at));
+        if !reports.contains_key(&address) {
+            host.report.count(finding.reason, 1);
+        }
+        host.findings.push(finding);
     }
 }
 
@@ -589,10 +358,13 @@ fn missing(parts: &[Part], endpoints: u64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead;
+
     use super::*;
     use crate::report::json::JsonLines;
     use crate::report::xml::Xml;
     use crate::report::{fixture, text};
+    use crate::scan::State;
 
     fn written() -> String {
         let mut out = Vec::new();

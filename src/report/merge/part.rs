@@ -1,0 +1,259 @@
+//! One input of a merge: the JSON lines of a shard, read and checked. It reads what it is given and
+//! knows no files.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::MergeError;
+use crate::report::by_host::without_port;
+use crate::report::escape::printable;
+use crate::report::format::counted;
+use crate::report::read::{self, Fields, Started};
+use crate::report::{Exit, HostReport, Summary};
+use crate::scan::{Finding, State, Stats, Time};
+
+/// The longest line of an input: a command line of 2 MiB, as Linux allows, and as much again.
+const LONGEST_LINE_BYTES: u64 = 4 << 20;
+
+/// One input: a shard, or a whole scan.
+#[derive(Debug)]
+pub struct Part {
+    pub(super) name: String,
+    pub(super) start: Started,
+    pub(super) findings: Vec<Finding>,
+    /// The counts of hosts.
+    pub(super) hosts: Vec<HostReport>,
+    /// The names of hosts, by address.
+    pub(super) names: HashMap<IpAddr, Box<str>>,
+    /// The end record, unless the scan was killed.
+    pub(super) end: Option<Summary>,
+}
+
+impl Part {
+    /// Reads an input to its end. An incomplete last line is ignored: its writer was killed.
+    ///
+    /// # Errors
+    /// [`MergeError`]: the input cannot be read, is something else, or is empty.
+    pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
+        let wrong = |number: usize, what: String| MergeError::Line {
+            name: printable(name),
+            number,
+            what: printable(&what),
+        };
+        let mut part: Option<Part> = None;
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let length = from
+                .by_ref()
+                .take(LONGEST_LINE_BYTES)
+                .read_until(b'\n', &mut line);
+            let length = length.map_err(|error| MergeError::Read {
+                name: printable(name),
+                error,
+            })?;
+            if length == 0 {
+                break;
+            }
+            let is_whole = line.last() == Some(&b'\n');
+            if !is_whole && length as u64 == LONGEST_LINE_BYTES {
+                return Err(wrong(number, "it is longer than 4 MiB".into()));
+            }
+            let record = match serde_json::from_slice::<Value>(&line) {
+                Err(_) if !is_whole && line[0] == b'{' => break,
+                record => record.map_err(|error| wrong(number, error.to_string()))?,
+            };
+            let record = Fields(&record);
+            match (record.text("type"), &mut part) {
+                (Ok("start"), None) => {
+                    part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?)
+                }
+                (Ok("start"), Some(_)) => {
+                    return Err(wrong(number, "a second scan begins here".into()));
+                }
+                (_, None) => {
+                    return Err(wrong(number, "there is no start record before it".into()));
+                }
+                (kind, Some(part)) => kind
+                    .and_then(|kind| part.take(kind, record))
+                    .map_err(|what| wrong(number, what))?,
+            }
+        }
+        let mut part = part.ok_or_else(|| MergeError::Untold {
+            name: printable(name),
+        })?;
+        // Where a scan was interrupted and continued in the same file, the last record of an
+        // endpoint holds.
+        part.findings
+            .sort_unstable_by_key(|finding| (finding.endpoint, Reverse(finding.at)));
+        part.findings.dedup_by_key(|finding| finding.endpoint);
+        Ok(part)
+    }
+
+    fn begin(name: &str, record: Fields) -> Result<Self, String> {
+        let name = printable(name);
+        let start = read::start(record)?;
+        Ok(Part {
+            name,
+            start,
+            findings: Vec::new(),
+            hosts: Vec::new(),
+            names: HashMap::new(),
+            end: None,
+        })
+    }
+
+    pub(super) fn planned(&self) -> u64 {
+        self.start.shard.share(self.start.whole.endpoints)
+    }
+
+    fn take(&mut self, kind: &str, record: Fields) -> Result<(), String> {
+        let address = match kind {
+            "finding" => {
+                let finding = read::finding(record, self.start.started_at)?;
+                self.findings.push(finding);
+                self.findings[self.findings.len() - 1].endpoint
+            }
+            "host" => {
+                let host = read::host(record, self.start.started_at)?;
+                self.hosts.push(host);
+                self.hosts[self.hosts.len() - 1].address
+            }
+            "end" => {
+                let end = read::end(record)?;
+                if end.stats.planned != self.planned() || end.stats.settled() != end.stats.planned {
+                    return Err("its counts do not add up".into());
+                }
+                self.end = Some(end);
+                return Ok(());
+            }
+            // A kind that a later version writes.
+            _ => return Ok(()),
+        };
+        if let Ok(name) = record.text("host") {
+            self.names
+                .entry(address.ip())
+                .or_insert_with(|| name.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.exit == Exit::Complete)
+    }
+
+    /// Takes over the findings that only another run of the same shard has, where neither is
+    /// complete. Says in words what was done.
+    pub(super) fn unite(&mut self, other: Part) -> String {
+        let shard = self.start.shard;
+        let name = &self.name;
+        let other_name = &other.name;
+        if self.is_complete() {
+            return format!("shard {shard} is there twice: {name} is used, {other_name} is not");
+        }
+        let known: HashSet<SocketAddr> = self
+            .findings
+            .iter()
+            .map(|finding| finding.endpoint)
+            .collect();
+        let more = other.findings.iter().filter(|finding| {
+            finding.state() != State::Unscanned && !known.contains(&finding.endpoint)
+        });
+        let mut more: Vec<Finding> = more.cloned().collect();
+        let mut hosts: HashMap<SocketAddr, &mut HostReport> = self
+            .hosts
+            .iter_mut()
+            .map(|host| (host.address, host))
+            .collect();
+        for finding in &mut more {
+            let found_at = other.start.started_at + Duration::from_micros(finding.at.us);
+            finding.at = Time::from_us(
+                found_at
+                    .duration_since(self.start.started_at)
+                    .unwrap_or_default()
+                    .as_micros() as u64,
+            );
+            if let Some(end) = &mut self.end {
+                end.stats.settle_unscanned(finding.reason);
+            }
+            if let Some(host) = hosts.get_mut(&without_port(finding.endpoint)) {
+                host.count(finding.reason, 1);
+            }
+        }
+        let count = counted(more.len() as u64, "finding", "findings");
+        let what = format!(
+            "shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists"
+        );
+        self.findings.extend(more);
+        self.names.extend(other.names);
+        what
+    }
+
+    /// How far it came. Of two runs of a shard, a complete one is better, and then the one that
+    /// knows more.
+    pub(super) fn rank(&self) -> (bool, u64) {
+        let settled = |end: &Summary| end.stats.planned - end.stats.in_state(State::Unscanned);
+        let told = || {
+            self.findings
+                .iter()
+                .filter(|finding| finding.state() != State::Unscanned)
+                .count() as u64
+        };
+        let known = self.end.as_ref().map_or_else(told, settled);
+        (self.is_complete(), known)
+    }
+
+    /// When it ended, as far as that is known.
+    pub(super) fn ended_at(&self) -> SystemTime {
+        let last = self
+            .findings
+            .iter()
+            .map(|finding| finding.at)
+            .max()
+            .unwrap_or_default();
+        self.start.started_at
+            + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
+    }
+
+    /// What was counted; without an end record, what was listed.
+    pub(super) fn stats(&self) -> Stats {
+        if let Some(end) = &self.end {
+            return end.stats.clone();
+        }
+        let mut stats = Stats::new(self.planned(), 0);
+        self.findings
+            .iter()
+            .for_each(|finding| stats.settle(finding.reason, 1));
+        stats
+    }
+
+    /// What is missing from it, in words.
+    pub(super) fn lack(&self) -> Option<String> {
+        let name = &self.name;
+        let shard = self.start.shard;
+        match &self.end {
+            None => Some(format!(
+                "{name} (shard {shard}) has no end: its scan was broken off, and how far it came is not known"
+            )),
+            Some(end) if end.exit != Exit::Complete => {
+                let unscanned = counted(
+                    end.stats.in_state(State::Unscanned),
+                    "endpoint",
+                    "endpoints",
+                );
+                Some(format!(
+                    "{name} (shard {shard}) is {}: {unscanned} unscanned",
+                    end.exit.as_str()
+                ))
+            }
+            Some(_) => None,
+        }
+    }
+}
