@@ -18,7 +18,7 @@ use super::exit::{Code, Failure};
 use super::keys::Keys;
 use super::opening::{self, Destination};
 use super::outputs::Outputs;
-use super::request::{Action, OutputRequest, ScanRequest, is_stdout};
+use super::request::{Action, Drawn, OutputRequest, ScanRequest, is_stdout};
 use super::signals::Signals;
 use super::throttle::Throttle;
 use super::{advice, progress, settings, signals, tell};
@@ -158,7 +158,10 @@ fn plan(
         lookups.push((name.to_owned(), found.clone()));
         Ok(found)
     };
-    let drawn = unfinished.map(|unfinished| (unfinished.run.seed, unfinished.run.shard()));
+    let drawn = unfinished.map(|Unfinished { run, .. }| Drawn {
+        seed: run.seed,
+        shard: run.shard(),
+    });
     let plan = request.plan.build(drawn, &mut resolve)?;
     Ok((plan, lookups))
 }

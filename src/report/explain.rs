@@ -5,7 +5,7 @@ use super::format::{counted, grouped, milliseconds};
 use super::text::described;
 use super::{BANNER_BYTES, Begin};
 use crate::plan::Plan;
-use crate::scan::{self, Rate, is_public};
+use crate::scan::{self, Rate, Settings, is_public};
 
 /// The most addresses of a plan that are inspected. In larger plans they stand for the others.
 const LOOKED_AT: u64 = 1 << 20;
@@ -143,46 +143,56 @@ fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
 }
 
 fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
-    let all = begin.plan.endpoints as f64;
-    let settings = begin.settings;
-    let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
-    let limited = settings.rate.map_or(0.0, |rate| {
-        let share = if rate.public_only {
-            public_share(plan)
-        } else {
-            1.0
-        };
-        share * packets / f64::from(rate.per_s.get())
-    });
-    let each_s = limited.max(1.0 / MOST_PER_S);
-    let why = match settings.rate {
-        Some(rate) if limited * MOST_PER_S > 1.0 => per_second(rate),
+    let limited_s = limited_s(plan, &begin.settings);
+    let each_s = limited_s.max(1.0 / MOST_PER_S);
+    let why = match begin.settings.rate {
+        Some(rate) if limited_s * MOST_PER_S > 1.0 => per_second(rate),
         _ => "the most that one processor makes".into(),
     };
-    let asked = match leaves_out(begin) {
-        true => {
-            begin.plan.addresses as f64
-                * (begin
-                    .plan
-                    .ports_per_address
-                    .min(scan::SILENT_PORTS.0 as usize) as f64)
-        }
-        false => all,
-    };
-    let unknown_s = scan::SILENT_US as f64 / 1e6;
-    let (tries, wait_s) = match (settings.max_retries, settings.timeouts.fixed_us) {
-        (0, fixed) => (1u32, fixed.map_or(unknown_s / 2.0, |us| us as f64 / 1e6)),
-        (_, fixed) => (2, fixed.map_or(unknown_s, |us| us as f64 / 5e5)),
-    };
-    let silent_s = (asked * f64::from(tries) * each_s)
-        .max((asked / f64::from(begin.cap.max(1))).ceil() * wait_s);
+    let answered_s = begin.plan.endpoints as f64 * each_s;
+    let asked = asked(begin);
+    let (tries, wait_s) = tries(&begin.settings);
+    let rounds = (asked / f64::from(begin.cap.max(1))).ceil();
+    let silent_s = (asked * f64::from(tries) * each_s).max(rounds * wait_s);
     format!(
         "Time: {} probes, at best {} ({why}) if everything answers at once; {} or more if nothing does ({} at each port that is asked).",
         grouped(begin.plan.endpoints),
-        lasting(all * each_s),
+        lasting(answered_s),
         lasting(silent_s),
         counted(tries.into(), "attempt", "attempts")
     )
+}
+
+/// Seconds that the rate limit costs each probe, on average.
+fn limited_s(plan: &Plan, settings: &Settings) -> f64 {
+    let Some(rate) = settings.rate else {
+        return 0.0;
+    };
+    let share = if rate.public_only {
+        public_share(plan)
+    } else {
+        1.0
+    };
+    let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
+    share * packets / f64::from(rate.per_s.get())
+}
+
+/// Endpoints that are probed if nothing answers.
+fn asked(begin: &Begin) -> f64 {
+    if !leaves_out(begin) {
+        return begin.plan.endpoints as f64;
+    }
+    let ports = begin.plan.ports_per_address;
+    begin.plan.addresses as f64 * ports.min(scan::SILENT_PORTS.0 as usize) as f64
+}
+
+/// Attempts at a silent port at least, and seconds that they wait in all.
+fn tries(settings: &Settings) -> (u32, f64) {
+    let unknown_s = scan::SILENT_US as f64 / 1e6;
+    match (settings.max_retries, settings.timeouts.fixed_us) {
+        (0, fixed) => (1, fixed.map_or(unknown_s / 2.0, |us| us as f64 / 1e6)),
+        (_, fixed) => (2, fixed.map_or(unknown_s, |us| us as f64 / 5e5)),
+    }
 }
 
 /// The share of the endpoints that have a public address.
@@ -223,7 +233,6 @@ mod tests {
     use super::*;
     use crate::plan::{PortSet, Target};
     use crate::report::fixture;
-    use crate::scan::Settings;
 
     /// The explanation of a scan of these, with these settings.
     fn said(target: &str, ports: &str, change: impl FnOnce(&mut Settings)) -> String {

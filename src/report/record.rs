@@ -25,7 +25,8 @@ pub(super) enum Record<'a> {
     End(Box<End<'a>>),
 }
 
-type Counts = BTreeMap<&'static str, u64>;
+/// Counts by name.
+pub(super) type Counts = BTreeMap<&'static str, u64>;
 
 #[derive(Serialize)]
 pub(super) struct Start<'a> {
@@ -417,10 +418,7 @@ impl End<'_> {
             outages: stats.outages,
             outage_us: stats.outage_us,
             self_connects: stats.self_connects,
-            own_errors: stats
-                .own_errors()
-                .map(|(error, count)| (error.as_str(), count))
-                .collect(),
+            own_errors: own_errors(stats),
             local_error: summary.local_error.as_deref(),
             notices: NoticesOf::of(summary.notices),
             local: summary
@@ -448,7 +446,7 @@ impl End<'_> {
 }
 
 /// The local errors by name.
-pub(super) fn own_errors(stats: &Stats) -> BTreeMap<&'static str, u64> {
+pub(super) fn own_errors(stats: &Stats) -> Counts {
     stats
         .own_errors()
         .map(|(error, count)| (error.as_str(), count))

@@ -2,12 +2,11 @@
 //! docs/OUTPUT.md describes the fields; they are a contract. It knows counters and how fast they
 //! grow, no sockets.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::record::{Quantiles, own_errors, rounded};
+use super::record::{Counts, Quantiles, own_errors, rounded};
 use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 
@@ -52,7 +51,7 @@ struct Line {
     rtt_us: Option<Quantiles>,
     loss: f64,
     outages: u32,
-    own_errors: BTreeMap<&'static str, u64>,
+    own_errors: Counts,
     dropped_lines: u64,
     is_last: bool,
 }

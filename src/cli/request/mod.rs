@@ -16,7 +16,7 @@ use portreeve::scan::State;
 
 pub use experiment::{ExperimentRequest, Ground};
 pub use outputs::{Format, OutputRequest, STDOUT, is_stdout};
-pub use plan::{PlanRequest, services};
+pub use plan::{Drawn, PlanRequest, services};
 
 use super::args::{Command, MergeArgs};
 use super::exit::Failure;

@@ -25,6 +25,12 @@ pub fn services() -> Services {
     Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default())
 }
 
+/// What an earlier run has drawn or found, to get its plan again.
+pub struct Drawn {
+    pub seed: Option<u64>,
+    pub shard: Shard,
+}
+
 /// A plan to be built.
 pub struct PlanRequest {
     /// The typed targets and ports.
@@ -85,13 +91,9 @@ impl PlanRequest {
         self.shard.map(find).transpose()
     }
 
-    /// Reads the files of targets, looks names up with `resolve`, and builds the plan. `drawn` are
-    /// the seed and the shard of an earlier run, to get its plan again.
-    pub fn build(
-        &self,
-        drawn: Option<(Option<u64>, Shard)>,
-        resolve: &mut Resolver,
-    ) -> Result<Plan, Failure> {
+    /// Reads the files of targets, looks names up with `resolve`, and builds the plan: a new one, or
+    /// that of an earlier run.
+    pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
         let mut builder = self.builder.clone();
         for file in &self.target_files {
             builder = add_targets_of_file(builder, file, PlanBuilder::target)?;
@@ -100,7 +102,7 @@ impl PlanRequest {
             builder = add_targets_of_file(builder, file, PlanBuilder::exclude)?;
         }
         let (seed, shard) = match drawn {
-            Some((seed, shard)) => (seed, shard),
+            Some(Drawn { seed, shard }) => (seed, shard),
             // Shards belong together only if their seed is the same, so it is not random.
             None => match self.shard()? {
                 Some(shard) => (self.seed.or(Some(0)), shard),
