@@ -101,8 +101,6 @@ pub struct Scanner {
 
     /// The run that goes on here.
     resumed: Option<Checkpoint>,
-    /// What was told of hosts that are under way, for sinks that want it whole.
-    by_host: Option<ByHost>,
     local: Option<Local>,
 }
 
@@ -170,7 +168,6 @@ impl Scanner {
             tcp_memory: TcpMemory::begin(),
             stopwatch: None,
             traced: Traced::new(&scan),
-            by_host: None,
             local: local.map_err(Error::Listeners)?,
             scan,
             options,
@@ -222,6 +219,7 @@ impl Scanner {
     /// [`Error::Report`] when the sink fails, [`Error::Poll`] when the system's event queue does.
     pub fn run(&mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
         self.start();
+        let sink = &mut ByHost::new(sink);
         let mut failed = self.tell_beginning(sink).map_err(Error::Report).err();
         // A slow beginning must not take the first attempts' time.
         self.clock.read();

@@ -89,28 +89,26 @@ impl Scanner {
         }
     }
 
-    fn checkpoint(&self) -> Option<Checkpoint> {
-        let hosts = self.by_host.iter().flat_map(ByHost::hosts);
+    fn checkpoint(&self, sink: &ByHost) -> Option<Checkpoint> {
         Some(Checkpoint {
             snapshot: self.scan.snapshot()?,
             summary: self.summary(),
-            hosts: hosts.cloned().collect(),
+            hosts: sink.hosts(),
         })
     }
 
     /// Tells that the scan begins, and prepares what its sink wants.
-    pub(super) fn tell_beginning(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    pub(super) fn tell_beginning(&mut self, sink: &mut ByHost) -> io::Result<()> {
         let outline = self.scan.plan().outline();
         let told = sink.begin(&self.beginning(&outline));
-        self.by_host = sink.wants_hosts().map(ByHost::new);
-        if let (Some(hosts), Some(from)) = (&mut self.by_host, &self.resumed) {
-            hosts.restore(&from.hosts);
+        if let Some(from) = &self.resumed {
+            sink.restore(&from.hosts);
         }
         told
     }
 
     /// Tells what was found, up to a turn's worth, and now and then how far the scan is.
-    pub(super) fn tell(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    pub(super) fn tell(&mut self, sink: &mut ByHost) -> io::Result<()> {
         for count in 1.. {
             let Some(news) = self.scan.poll_event() else {
                 break;
@@ -128,11 +126,11 @@ impl Scanner {
         Ok(())
     }
 
-    fn tell_progress(&self, sink: &mut dyn Sink) -> io::Result<()> {
+    fn tell_progress(&self, sink: &mut ByHost) -> io::Result<()> {
         let progress = self.progress();
         sink.progress(&progress)?;
         if sink.wants_checkpoint(&progress)
-            && let Some(checkpoint) = self.checkpoint()
+            && let Some(checkpoint) = self.checkpoint(sink)
         {
             sink.checkpoint(&checkpoint)?;
         }
@@ -140,18 +138,18 @@ impl Scanner {
     }
 
     /// Tells everything known before a stop, and what it takes to go on after it.
-    pub(super) fn tell_before_stop(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    pub(super) fn tell_before_stop(&mut self, sink: &mut ByHost) -> io::Result<()> {
         while let Some(news) = self.scan.poll_event() {
             self.tell_event(news, sink)?;
         }
         sink.progress(&self.progress())?;
-        self.checkpoint()
+        self.checkpoint(sink)
             .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
     }
 
     /// Tells a sink that has failed what it would have been told: one of several reports goes on
     /// with those that work.
-    pub(super) fn tell_regardless(&mut self, sink: &mut dyn Sink) {
+    pub(super) fn tell_regardless(&mut self, sink: &mut ByHost) {
         while let Some(news) = self.scan.poll_event() {
             let _ = self.tell_event(news, sink);
         }
@@ -160,7 +158,7 @@ impl Scanner {
     /// Tells that the scan has ended, `failed` or not.
     pub(super) fn tell_end(
         &mut self,
-        sink: &mut dyn Sink,
+        sink: &mut ByHost,
         failed: Option<Error>,
     ) -> Result<Summary, Error> {
         self.counters.report_failed = matches!(failed, Some(Error::Report(_)));
@@ -174,22 +172,16 @@ impl Scanner {
             .map_or(Ok(summary), Err)
     }
 
-    fn tell_event(&mut self, news: Event, sink: &mut dyn Sink) -> io::Result<()> {
+    fn tell_event(&mut self, news: Event, sink: &mut ByHost) -> io::Result<()> {
         match news {
             Event::Finding(finding) => {
                 let finding = self.complete(finding);
                 if let Some(local) = &mut self.local {
                     local.finding(&finding);
                 }
-                sink.finding(&finding)?;
-                let part = self.by_host.as_mut().and_then(|hosts| hosts.add(&finding));
-                part.map_or(Ok(()), |part| sink.host(&part))
+                sink.finding(&finding)
             }
-            Event::HostDone(done) => {
-                let at = self.clock.elapsed();
-                let host = self.by_host.as_mut().map(|hosts| hosts.take(&done, at));
-                host.map_or(Ok(()), |host| sink.host(&host))
-            }
+            Event::HostDone(done) => sink.host_done(&done, self.clock.elapsed()),
         }
     }
 

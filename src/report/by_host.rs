@@ -4,9 +4,10 @@
 //! sockets.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::StateSet;
+use super::{Begin, Checkpoint, Progress, Sink, StateSet, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
@@ -131,18 +132,88 @@ pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
     endpoint
 }
 
+/// A sink's adapter: passes everything on to the sink, and groups findings by host if it wants
+/// hosts.
+pub struct ByHost<'s> {
+    sink: &'s mut dyn Sink,
+    hosts: Option<Hosts>,
+}
+
+impl<'s> ByHost<'s> {
+    /// Begins without any host.
+    pub fn new(sink: &'s mut dyn Sink) -> Self {
+        ByHost { sink, hosts: None }
+    }
+
+    /// Restores the hosts of a [checkpoint](Checkpoint). Call it after [`begin`](Sink::begin).
+    pub fn restore(&mut self, hosts: &[HostReport]) {
+        if let Some(kept) = &mut self.hosts {
+            kept.restore(hosts);
+        }
+    }
+
+    /// The hosts that are not finished, for a checkpoint; in no particular order.
+    pub fn hosts(&self) -> Vec<HostReport> {
+        let kept = self.hosts.iter().flat_map(Hosts::iter);
+        kept.cloned().collect()
+    }
+
+    /// A host is finished: reports what was found on it. `at` is the time of the scan.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn host_done(&mut self, done: &HostDone, at: Time) -> io::Result<()> {
+        match &mut self.hosts {
+            Some(hosts) => self.sink.host(&hosts.take(done, at)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Sink for ByHost<'_> {
+    fn begin(&mut self, begin: &Begin) -> io::Result<()> {
+        let begun = self.sink.begin(begin);
+        self.hosts = self.sink.wants_hosts().map(Hosts::new);
+        begun
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.sink.finding(finding)?;
+        match self.hosts.as_mut().and_then(|hosts| hosts.add(finding)) {
+            Some(part) => self.sink.host(&part),
+            None => Ok(()),
+        }
+    }
+
+    fn wants_checkpoint(&self, progress: &Progress) -> bool {
+        self.sink.wants_checkpoint(progress)
+    }
+
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        self.sink.checkpoint(checkpoint)
+    }
+
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        self.sink.progress(progress)
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        self.sink.end(summary)
+    }
+}
+
 /// The hosts under way and what was found on them.
 #[derive(Clone, Debug)]
-pub struct ByHost {
+pub(super) struct Hosts {
     show: StateSet,
     hosts: HashMap<SocketAddr, Box<HostReport>>,
     rows: usize,
 }
 
-impl ByHost {
+impl Hosts {
     /// Holds the findings of these states one by one; the others are counted.
     pub fn new(show: StateSet) -> Self {
-        ByHost {
+        Hosts {
             show,
             hosts: HashMap::new(),
             rows: 0,
@@ -157,7 +228,7 @@ impl ByHost {
     }
 
     /// Everything held, in no particular order.
-    pub fn hosts(&self) -> impl Iterator<Item = &HostReport> {
+    pub fn iter(&self) -> impl Iterator<Item = &HostReport> {
         self.hosts.values().map(Box::as_ref)
     }
 
@@ -203,7 +274,7 @@ impl ByHost {
         Some(part)
     }
 
-    /// Removes and returns a finished host.
+    /// Removes and returns a finished host. A host without a finding was decided `at` this time.
     pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
         let mut host = self
             .hosts
@@ -239,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_host_is_told_when_it_is_done_and_adds_up() {
-        let mut hosts = ByHost::new(StateSet::states([State::Open]));
+        let mut hosts = Hosts::new(StateSet::states([State::Open]));
         for (endpoint, reason) in [
             ("192.0.2.1:9", Reason::SynAck),
             ("192.0.2.2:1", Reason::NoResponse),
@@ -279,14 +350,14 @@ mod tests {
             Time::default(),
         );
         assert_eq!(
-            (silent.answered_by(), hosts.hosts().count(), hosts.rows),
+            (silent.answered_by(), hosts.iter().count(), hosts.rows),
             (None, 0, 0)
         );
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut hosts = ByHost::new(StateSet::states(State::ALL));
+        let mut hosts = Hosts::new(StateSet::states(State::ALL));
         let mut told = 0;
         for host in 1..=6 {
             for port in 1..=60_000 {

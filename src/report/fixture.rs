@@ -94,10 +94,11 @@ pub fn play(sink: &mut dyn Sink) {
         .into_iter()
         .collect();
     let begin = begin(&outline);
+    let mut sink = ByHost::new(sink);
     sink.begin(&begin).expect("begin");
     let mut scan = Scan::new(plan, begin.settings, begin.cap);
     settle(&mut scan);
-    tell(&mut scan, sink);
+    tell(&mut scan, &mut sink);
     sink.progress(&Progress {
         stats: scan.stats(),
         elapsed: at(30),
@@ -156,23 +157,16 @@ fn outcomes() -> [Outcome; 11] {
     ]
 }
 
-fn tell(scan: &mut Scan, sink: &mut dyn Sink) {
-    let mut hosts = sink.wants_hosts().map(ByHost::new);
+fn tell(scan: &mut Scan, sink: &mut ByHost) {
     while let Some(event) = scan.poll_event() {
         match event {
-            Event::Finding(finding) => {
-                let finding = Finding {
-                    banner: banner(&finding),
-                    ..finding
-                };
-                sink.finding(&finding).expect("finding");
-                hosts.as_mut().map(|hosts| hosts.add(&finding));
-            }
-            Event::HostDone(done) => {
-                let host = hosts.as_mut().map(|hosts| hosts.take(&done, at(30)));
-                host.map_or(Ok(()), |host| sink.host(&host)).expect("host");
-            }
+            Event::Finding(finding) => sink.finding(&Finding {
+                banner: banner(&finding),
+                ..finding
+            }),
+            Event::HostDone(done) => sink.host_done(&done, at(30)),
         }
+        .expect("told");
     }
 }
 
