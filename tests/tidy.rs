@@ -1,5 +1,5 @@
 //! The shape of the source: which folder may know which, where clocks, sockets and unsafe code may
-//! be.
+//! be, and what every file begins with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,37 +30,45 @@ const ENGINE_ONLY: [&str; 11] = [
     "unsafe",
 ];
 
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The Rust files below a folder of this package.
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("src/ can be read") {
+        for entry in fs::read_dir(folder).expect("the folder can be read") {
             let path = entry.expect("an entry").path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("target") {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
-                let module = path
-                    .strip_prefix(&root)
-                    .expect("below src/")
-                    .components()
-                    .next()
-                    .expect("a name");
-                let module = module
-                    .as_os_str()
-                    .to_string_lossy()
-                    .trim_end_matches(".rs")
-                    .to_owned();
-                found.push((
-                    module,
-                    path.clone(),
-                    fs::read_to_string(&path).expect("UTF-8"),
-                ));
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                found.push((path, text));
             }
         }
     }
+    found
+}
+
+/// The files below `src/`, each with the first folder or file on its way there.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module = |path: &Path| {
+        let below = path.strip_prefix(&root).expect("below src/");
+        let first = below.components().next().expect("a name").as_os_str();
+        first.to_string_lossy().trim_end_matches(".rs").to_owned()
+    };
+    let found: Vec<_> = files("src")
+        .into_iter()
+        .map(|(path, text)| (module(&path), path, text))
+        .collect();
     assert!(found.len() > 20, "the sources are where they were");
     found
+}
+
+/// All Rust files, those of tests, benches and examples included.
+fn all_files() -> impl Iterator<Item = (PathBuf, String)> {
+    ["src", "tests", "benches", "examples"]
+        .into_iter()
+        .flat_map(files)
 }
 
 /// The code without comments and without its tests, which stand at the end of each file.
@@ -116,7 +124,7 @@ fn clocks_sockets_and_unsafe_code_are_in_the_engine() {
 
 #[test]
 fn every_file_says_first_what_it_is_for() {
-    for (_, path, text) in sources() {
+    for (path, text) in all_files() {
         assert!(
             text.starts_with("//! "),
             "{} begins without a word on what it does",
@@ -145,7 +153,7 @@ fn every_unsafe_block_says_why_it_is_sound() {
 /// Code is rustfmt's business; what it does not touch are comments.
 #[test]
 fn comments_fit_into_a_hundred_columns() {
-    for (_, path, text) in sources() {
+    for (path, text) in all_files() {
         let mut comments = text
             .lines()
             .filter(|line| line.trim_start().starts_with("//"));

@@ -1,8 +1,8 @@
 //! Whole scans of simulated networks ("towns"): in virtual time, where hundreds of seeds take
 //! seconds, and the five that scanners are compared on with real sockets, too.
 //!
-//! `tests/towns.txt` is the table of them all. A change of pacing shows as a difference there, to be
-//! looked at; `PORTREEVE_BLESS=1 cargo test --test towns` accepts it.
+//! `tests/towns.txt` is the table of them all. A change of pacing shows as a difference there, to
+//! be looked at; `PORTREEVE_BLESS=1 cargo test --test towns` accepts it.
 
 mod support;
 

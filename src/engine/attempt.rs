@@ -1,5 +1,5 @@
 //! One attempt, from its socket to its outcome: begun, given up or settled, then perhaps listened
-//! to. What the outcome means for the endpoint is decided in [`scan`](crate::scan).
+//! to. [`scan`](crate::scan) decides what the outcome means for the endpoint.
 
 use std::io;
 
@@ -25,7 +25,7 @@ impl Scanner {
             return;
         };
         self.sockets.release(connect.slot);
-        if self.needs_what_idle_hold(outcome) {
+        if self.idle_sockets_may_be_why(outcome) {
             self.sockets.release_idle(&self.scan);
         }
         self.conclude(connect.slot, outcome, Some(error));
@@ -49,8 +49,8 @@ impl Scanner {
         socket.map_or(Ok(()), |socket| socket.connect(endpoint))
     }
 
-    /// Whether an attempt may have failed because of the sockets that are kept.
-    fn needs_what_idle_hold(&self, outcome: Outcome) -> bool {
+    /// Whether idle sockets may be why an attempt could not begin.
+    fn idle_sockets_may_be_why(&self, outcome: Outcome) -> bool {
         match outcome {
             // They hold memory and descriptors, but no source port.
             Outcome::TransientLocal(error) => error.reason() != Reason::NoSourcePort,

@@ -1,5 +1,5 @@
 //! Handles on a running scan, for other threads and signal handlers: one stops it, one changes its
-//! rate. They only leave a wish behind, which the loop looks for ten times a second.
+//! rate. They only store the request; the loop looks for it at least ten times a second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

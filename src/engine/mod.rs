@@ -90,7 +90,7 @@ pub struct Scanner {
 
     clock: Clock,
     turn: Turn,
-    /// When to see next to what is seen to ten times a second.
+    /// When the next [look](Self::look) is due.
     next_look: Time,
     is_progress_due: bool,
 
@@ -99,7 +99,7 @@ pub struct Scanner {
     stopwatch: Option<Stopwatch>,
     traced: Traced,
 
-    /// The run that goes on here.
+    /// The run that this one continues.
     resumed: Option<Checkpoint>,
     local: Option<Local>,
 }
@@ -109,7 +109,7 @@ pub struct Scanner {
 struct Turn {
     opened: u32,
     expired: u32,
-    /// Something could be done at once, so the wait is none.
+    /// There is more to do at once, so the loop does not wait.
     more_to_do: bool,
     /// Answers may still wait in the kernel.
     more_to_settle: bool,
@@ -124,7 +124,7 @@ impl Scanner {
         Self::prepare(plan, options, None)
     }
 
-    /// The same, for a scan that goes on where another one was. Counters and times go on, too.
+    /// The same, for a scan that continues an earlier one, with its counters and times.
     ///
     /// # Errors
     /// As above, and [`Error::OtherPlan`].
@@ -183,7 +183,7 @@ impl Scanner {
         self.scan.plan()
     }
 
-    /// How it is scanned, as the scanner was told.
+    /// The options, as they were given.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -198,7 +198,7 @@ impl Scanner {
         self.stop.clone()
     }
 
-    /// Has this handle stop the scan, which may stop others, too.
+    /// Makes this handle stop the scan. It may stop others, too.
     pub fn stop_with(&mut self, handle: &StopHandle) {
         self.stop = handle.clone();
     }
@@ -208,7 +208,7 @@ impl Scanner {
         self.rate.clone()
     }
 
-    /// Where metrics are served.
+    /// Where metrics are served, if they are.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.server.as_ref()?.address().ok()
     }
@@ -304,7 +304,7 @@ impl Scanner {
         }
     }
 
-    /// Sees to what is seen to ten times a second.
+    /// Ten times a second: takes up a new rate, measures TCP's memory, looks after the server.
     fn look(&mut self) {
         if let Some(rate) = self.rate.take() {
             self.scan.set_rate(rate, self.clock.now);
@@ -405,7 +405,7 @@ impl Scanner {
         }
     }
 
-    /// Panics where the scan would sleep for ever, or its books do not balance with the sockets.
+    /// Panics if the scan would sleep for ever, or if its counts do not match the sockets.
     fn check_before_wait(&self) {
         if !self.turn.more_to_do && !self.turn.more_to_settle {
             self.scan.check_before_wait(self.clock.now);

@@ -1,5 +1,5 @@
-//! The system's event queue (epoll, kqueue), and whom its events are for. It waits; it does not
-//! know what its sockets are about.
+//! The system's event queue (epoll, kqueue), and which part of the engine each event is for. It
+//! only waits; it does not know what its sockets do.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::scan::Slot;
 /// A call that does not wait is hardly ever interrupted, and never this often in a row.
 const INTERRUPTED_MOST: u32 = 100;
 
-/// Whom an event is for. Every token of the poll is made from an owner, and read back here.
+/// The part of the engine that an event is for. Only here are tokens made from owners, and owners
+/// from tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The attempt in this slot.
@@ -23,7 +24,7 @@ pub(super) enum Owner {
     Links,
 }
 
-/// Slots stay below this, each of them being a descriptor (an `i32`).
+/// Slots stay below this: there are no more of them than descriptors, which are `i32`.
 const METRICS_LISTENER: usize = 1 << 31;
 const LINKS: usize = METRICS_LISTENER + 1;
 /// Connections to the server have tokens from here on.
@@ -92,7 +93,7 @@ impl Queue {
         self.batch.is_empty()
     }
 
-    /// Takes the batch, to be [returned](Self::put_back) when it is settled.
+    /// Takes the batch. [Put it back](Self::put_back) when it is settled.
     pub fn take_batch(&mut self) -> Events {
         std::mem::replace(&mut self.batch, Events::with_capacity(0))
     }

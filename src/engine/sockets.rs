@@ -1,6 +1,6 @@
-//! The sockets of a scan, each at the slot of its attempt, and how many there are. Sockets that can
-//! be reused stay open between two attempts. It decides which sockets to keep and to close; which
-//! slots are in flight, and how many may be, is the scan's.
+//! The sockets of a scan, each in the slot of its attempt, and their counts. Sockets that can be
+//! reused stay open between two attempts. The scan decides which slots are in flight, and how many
+//! sockets there may be.
 
 use std::io;
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ impl Sockets {
         }
     }
 
-    /// Panics where the scan's books do not balance with the sockets that are open.
+    /// Panics unless the scan's counts match the sockets that are open.
     pub fn check(&self, scan: &Scan, cap: u32) {
         let open = self.by_slot.iter().flatten().count();
         let in_flight = (0..self.by_slot.len() as Slot)

@@ -91,8 +91,8 @@ impl PlanRequest {
         self.shard.map(find).transpose()
     }
 
-    /// Reads the files of targets, looks names up with `resolve`, and builds the plan: a new one, or
-    /// that of an earlier run.
+    /// Reads the files of targets, looks names up with `resolve`, and builds the plan: a new one,
+    /// or that of an earlier run.
     pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
         let mut builder = self.builder.clone();
         for file in &self.target_files {
