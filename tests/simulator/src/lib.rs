@@ -5,6 +5,7 @@
 pub mod drawn;
 pub mod namespace;
 pub mod network;
+pub mod peer;
 pub mod scenario;
 pub mod score;
 pub mod tun;

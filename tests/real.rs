@@ -1,0 +1,103 @@
+//! Real kernels on both sides: two network namespaces joined by veth devices, with real listeners.
+//! What simulations cannot show: neighbour tables, firewalls, queues of connections.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+
+use serde_json::Value;
+use simulator::namespace::{in_namespace, skip};
+use simulator::peer::Peer;
+use support::command::{portreeve, run};
+
+/// A peer on our own link, or the test is skipped.
+fn peer(own: &[&str], theirs: &[&str]) -> Peer {
+    Peer::joined(own, theirs).unwrap_or_else(|error| skip(&format!("no second machine: {error}")))
+}
+
+/// Listens on these ports of all the peer's addresses, and accepts what comes.
+fn serve(peer: &Peer, ports: &'static [u16]) {
+    peer.run(move || {
+        for &port in ports {
+            let listener = TcpListener::bind(("::", port)).expect("a free port");
+            std::thread::spawn(move || listener.incoming().for_each(drop));
+        }
+    });
+}
+
+/// What a scan told: the open endpoints, and its end record. It must have ended well.
+fn scanned(arguments: &str) -> (BTreeSet<String>, Value) {
+    let ran = run(portreeve(&format!("{arguments} --json -q")));
+    assert_eq!(
+        ran.code,
+        Some(0),
+        "{arguments}: {}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    let records = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let (mut open, mut end) = (BTreeSet::new(), Value::Null);
+    for record in records {
+        let record: Value = record;
+        if record["state"] == "open" {
+            open.insert(format!(
+                "{} {}",
+                record["ip"].as_str().expect("text"),
+                record["port"]
+            ));
+        }
+        if record["type"] == "end" {
+            end = record;
+        }
+    }
+    let states = ["open", "closed", "filtered", "unscanned"];
+    let sum: u64 = states
+        .map(|state| end[state].as_u64().expect("a count"))
+        .iter()
+        .sum();
+    assert_eq!(Some(sum), end["planned"].as_u64(), "{end}");
+    (open, end)
+}
+
+fn endpoints(addresses: &[&str], ports: &[u16]) -> BTreeSet<String> {
+    let of = |address: &&str| {
+        ports
+            .iter()
+            .map(|port| format!("{address} {port}"))
+            .collect::<Vec<_>>()
+    };
+    addresses.iter().flat_map(of).collect()
+}
+
+/// Twice as many addresses as the kernel's neighbour table holds, four of them in use.
+#[test]
+fn a_lan_larger_than_the_neighbour_table_is_scanned_whole() {
+    in_namespace(
+        "a_lan_larger_than_the_neighbour_table_is_scanned_whole",
+        || {
+            let hosts = ["10.77.0.7", "10.77.3.200", "10.77.5.34", "10.77.7.250"];
+            let hosts6 = ["fd77::7", "fd77::200", "fd77::3ff", "fd77::7fe"];
+            let with = |prefix: &str, hosts: &[&str]| -> Vec<String> {
+                hosts
+                    .iter()
+                    .map(|host| format!("{host}/{prefix}"))
+                    .collect()
+            };
+            let theirs = [with("21", &hosts), with("64", &hosts6)].concat();
+            let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+            let peer = peer(&["10.77.0.1/21", "fd77::1/64"], &theirs);
+            serve(&peer, &[22, 80]);
+            for (target, hosts) in [("10.77.0.0/21", hosts), ("fd77::/117", hosts6)] {
+                let (open, end) = scanned(&format!("{target} -p 22,80"));
+                assert_eq!(open, endpoints(&hosts, &[22, 80]), "{end}");
+                assert_eq!(end["filtered"], 0, "{end}");
+                let absent = end["hosts_absent"].as_u64().expect("a count");
+                assert!((2_041..=2_043).contains(&absent), "{end}");
+            }
+        },
+    );
+}
