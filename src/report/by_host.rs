@@ -308,6 +308,70 @@ mod tests {
         }
     }
 
+    /// A sink that writes down what it is told.
+    #[cfg(feature = "cli")]
+    #[derive(Default)]
+    struct Heard {
+        wants: Option<StateSet>,
+        lines: Vec<String>,
+    }
+
+    #[cfg(feature = "cli")]
+    impl Sink for Heard {
+        fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+            self.lines.push(finding.endpoint.to_string());
+            Ok(())
+        }
+
+        fn wants_hosts(&self) -> Option<StateSet> {
+            self.wants
+        }
+
+        fn host(&mut self, host: &HostReport) -> io::Result<()> {
+            let line = format!("{} {}", host.address.ip(), host.rows.len());
+            self.lines.push(line);
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "cli")]
+    fn findings_pass_at_once_and_hosts_when_they_are_wanted_and_done() {
+        use crate::plan::{Plan, Target};
+        use crate::report::fixture::begin;
+
+        let plan = Plan::builder()
+            .target(Target::parse("192.0.2.1").unwrap())
+            .build(&mut |_| Ok(Vec::new()))
+            .unwrap();
+        let outline = plan.outline();
+        let done = HostDone {
+            address: "192.0.2.1:0".parse().unwrap(),
+            ports: 2,
+            rest: Reason::Interrupted,
+        };
+        for (wants, lines) in [
+            (None, &["192.0.2.1:9"][..]),
+            (
+                Some(StateSet::states([State::Open])),
+                &["192.0.2.1:9", "192.0.2.1 1"],
+            ),
+        ] {
+            let mut heard = Heard {
+                wants,
+                ..Heard::default()
+            };
+            let mut sink = ByHost::new(&mut heard);
+            sink.begin(&begin(&outline)).unwrap();
+            let open = finding("192.0.2.1:9", Reason::SynAck, 1);
+            sink.finding(&open).unwrap();
+            assert_eq!(sink.hosts().len(), usize::from(wants.is_some()));
+            sink.host_done(&done, Time::default()).unwrap();
+            assert_eq!(sink.hosts().len(), 0);
+            assert_eq!(heard.lines, lines);
+        }
+    }
+
     #[test]
     fn a_host_is_told_when_it_is_done_and_adds_up() {
         let mut hosts = Hosts::new(StateSet::states([State::Open]));
