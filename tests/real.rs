@@ -4,11 +4,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
+use std::time::Duration;
 
 use serde_json::Value;
 use simulator::namespace::{in_namespace, skip};
 use simulator::peer::Peer;
+use simulator::tun::{Reply, TunNetwork};
 use support::command::{portreeve, run};
 
 /// A peer on our own link, or the test is skipped.
@@ -100,4 +102,42 @@ fn a_lan_larger_than_the_neighbour_table_is_scanned_whole() {
             }
         },
     );
+}
+
+/// Sixty hosts that answer at once, and in the same /24 two that take 0.6 s: one refuses what is
+/// not open, the other drops it.
+#[test]
+fn a_host_farther_than_its_neighbours_is_found() {
+    in_namespace("a_host_farther_than_its_neighbours_is_found", || {
+        let _network = TunNetwork::with_delays(|to, port| {
+            let IpAddr::V4(v4) = to else {
+                return (Reply::Silence, Duration::ZERO);
+            };
+            let is_open = [22, 80, 443, 777].contains(&port);
+            match v4.octets()[3] {
+                1..=60 if is_open => (Reply::Accept, Duration::ZERO),
+                1..=60 => (Reply::Refuse, Duration::ZERO),
+                100 if is_open => (Reply::Accept, Duration::from_millis(600)),
+                100 => (Reply::Refuse, Duration::from_millis(600)),
+                200 if is_open => (Reply::Accept, Duration::from_millis(600)),
+                _ => (Reply::Silence, Duration::ZERO),
+            }
+        });
+        let near = (1..=60).map(|last| format!("10.9.1.{last}"));
+        let hosts: Vec<String> = near
+            .chain([100, 200].map(|last| format!("10.9.1.{last}")))
+            .collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        for (arguments, ports) in [
+            ("10.9.1.0/24 -p 22,80,443", &[22, 80, 443][..]),
+            ("10.9.1.0/24 -p 1-1000", &[22, 80, 443, 777]),
+            (
+                "10.9.1.190-200 10.9.1.1-60 10.9.1.100 -Pn -p 1-1000",
+                &[22, 80, 443, 777],
+            ),
+        ] {
+            let (open, end) = scanned(arguments);
+            assert_eq!(open, endpoints(&hosts, ports), "{arguments}: {end}");
+        }
+    });
 }

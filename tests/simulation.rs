@@ -199,6 +199,7 @@ fn simulate(seed: u64) {
         tell_unscanned: world.random.bool(),
         banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),
         sends_datagrams: world.random.bool(),
+        canaries: world.random.u8(0..10),
         controller: Controller::ALL[world.random.usize(0..Controller::ALL.len())],
     };
     let cap = world.random.u32(1..200);

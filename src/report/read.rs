@@ -13,8 +13,8 @@ use super::record::SCHEMA;
 use super::{BANNER_BYTES, Exit, HostReport, Notices, StateSet, Summary, printable};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
 use crate::scan::{
-    Controller, Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State,
-    Stats, Time, Timeouts,
+    Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats,
+    Time, Timeouts,
 };
 
 type Result<T> = std::result::Result<T, String>;
@@ -213,7 +213,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             tell_unscanned: false,
             banner_wait_us: record.maybe("banner_wait_us")?,
             sends_datagrams: record.flag("sends_datagrams"),
-            controller: Controller::default(),
+            ..Settings::default()
         },
         limits: Limits {
             nofile: limits.maybe("nofile")?.unwrap_or(u64::MAX),

@@ -410,7 +410,10 @@ impl Scan {
             now,
         );
         probe.expected = expected;
-        host.begins(expected.chance(), is_canary);
+        match probe.purpose {
+            Purpose::Canary => host.canaries.begin(probe.rank.into(), now),
+            _ => host.begins(expected.chance()),
+        }
         let is_first_limit = self.path.on_interval(shares.of_many, wait_all, None, now);
         let path = self.path.view(wait_all, now);
         let prior = probe.prior();
@@ -426,8 +429,13 @@ impl Scan {
         } else {
             attempt
         };
-        let attempt_us = self.rtts.attempt_us(host.plan.address, host.rtt, which);
-        let attempt_us = if is_asked { ASK_US } else { attempt_us };
+        let mut attempt_us = self.rtts.attempt_us(host.plan.address, host.rtt, which);
+        if host.is_stranger_at(probe.rank.into(), attempt == 1) {
+            attempt_us = self.rtts.patient_us(attempt_us);
+        }
+        if is_asked {
+            attempt_us = ASK_US;
+        }
         let timeout_us = self.outages.begin(attempt_us, now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);

@@ -202,9 +202,12 @@ impl Scan {
             Purpose::SecondLook => return,
             Purpose::Verdict => {}
         }
-        self.observe_loss(id, rank.into(), seen, was_flooded);
+        self.observe_loss(id, rank.into(), seen, was_flooded, now);
         if is_first_of_all {
             self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
+        }
+        if is_first_of_host {
+            self.forget_haste(slot);
         }
         let host = self.hosts.get(id);
         let has_many_waiting = host.taken_up() >= MANY_WAITING || now.us < EARLY_US;
@@ -218,6 +221,22 @@ impl Scan {
         self.hear(id, rank.into(), now);
         if self.stopped.is_none() && self.hosts.get(id).becomes_suspicious() {
             self.look_again(id);
+        }
+    }
+
+    /// A host is farther than its network made believe: silence before this answer says nothing.
+    fn forget_haste(&mut self, answered: Slot) {
+        let id = self.probes[answered as usize].host;
+        let host = self.hosts.get_mut(id);
+        let least_us = self.rtts.least_us(host.rtt);
+        let own = self.probes.iter_mut().filter(|(slot, probe)| {
+            let is_other = probe.host == id && *slot != answered as usize;
+            let is_hasty = u64::from(probe.timeout_us) < least_us;
+            is_other && is_hasty && probe.attempts > 0 && probe.purpose == Purpose::Verdict
+        });
+        for (_, probe) in own {
+            probe.forget_silence();
+            host.forgets_silence();
         }
     }
 
@@ -264,7 +283,14 @@ impl Scan {
 
     /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the
     /// network's.
-    fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
+    fn observe_loss(
+        &mut self,
+        id: HostId,
+        rank: u32,
+        seen: &Observation,
+        was_flooded: bool,
+        now: Time,
+    ) {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
             self.expectations.answered(&seen.expected, &mut host.sample);
@@ -272,7 +298,8 @@ impl Scan {
         self.stats.lost += u64::from(seen.silent) + u64::from(seen.syn_sent_again);
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
         let is_last = seen.silent >= u16::from(self.settings.max_retries);
-        host.answer(seen.silent, is_late, is_last, seen.is_open, rank);
+        host.answer(seen.silent, is_late, is_last, seen.is_open);
+        host.canaries.answered(rank, seen.is_open, now);
         self.shared_loss.answered(&host.loss, is_late, is_last);
     }
 
@@ -310,8 +337,10 @@ impl Scan {
         if !self.hosts.heard(id, Some(rank)) {
             return;
         }
-        if self.hosts.get(id).silent_attempts >= self.attempts_needed(id) || self.stopped.is_some()
-        {
+        let host = self.hosts.get(id);
+        let is_hasty = host.was_hasty(self.rtts.least_us(host.rtt));
+        let has_enough = !is_hasty && host.silent_attempts >= self.attempts_needed(id);
+        if has_enough || self.stopped.is_some() {
             self.tell_held(id, self.held_reason(id), now);
         } else {
             self.reopen_held(id);
@@ -330,11 +359,16 @@ impl Scan {
     /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
     pub(super) fn reopen_held(&mut self, id: HostId) {
         let host = self.hosts.get_mut(id);
-        let (held, attempts) = (std::mem::take(&mut host.held), host.silent_attempts);
-        host.reopened(held.len() as u32);
+        let held = std::mem::take(&mut host.held);
+        let is_hasty = host.was_hasty(self.rtts.least_us(host.rtt));
+        let attempts = host.silent_attempts;
+        host.reopened(held.len() as u32, is_hasty);
         self.stats.held -= held.len() as u64;
         for rank in held {
             let slot = self.reopen(id, rank.into(), attempts);
+            if is_hasty {
+                self.probes[slot as usize].forget_silence();
+            }
             self.hosts.ask_again(id);
             self.hosts.wait(id, slot);
         }
@@ -419,6 +453,10 @@ impl Scan {
         match outage {
             Outage::None if self.probes[slot as usize].purpose == Purpose::Canary => {
                 self.count_canary(id, started, true);
+                if self.outages.has_heard_since(started) {
+                    let rank = self.probes[slot as usize].rank.into();
+                    self.hosts.get_mut(id).canaries.retire(rank);
+                }
                 self.count_attempt(slot);
                 return self.settle(slot, Reason::NoResponse, now);
             }
@@ -468,7 +506,7 @@ impl Scan {
             return self.wait_or_defer(slot);
         }
         if self.probes[slot as usize].purpose == Purpose::Verdict {
-            self.hosts.get_mut(id).ended_silent(before + 1);
+            self.hosts.get_mut(id).ended_silent(before + 1, given_us);
         }
         self.settle(slot, Reason::NoResponse, now);
     }

@@ -57,6 +57,12 @@ impl Probe {
         self.started.plus_us(self.timeout_us.into())
     }
 
+    /// Its attempts until now say nothing. They are no first ones, either.
+    pub fn forget_silence(&mut self) {
+        self.attempts = 0;
+        self.discards = self.discards.saturating_add(1);
+    }
+
     /// What its attempt is to bring.
     pub fn prior(&self) -> Prior {
         match self.purpose {

@@ -26,6 +26,9 @@ pub struct Settings {
     pub banner_wait_us: Option<u64>,
     /// Whether each endpoint gets a datagram, too, which counts for the rate.
     pub sends_datagrams: bool,
+    /// How often an open port is connected to at most, the first time included, to see whether
+    /// answers still come; 0: no port that answered is asked again, and 1: no open one.
+    pub canaries: u8,
     /// What finds the rate that the network takes.
     pub controller: Controller,
 }
@@ -58,6 +61,7 @@ impl Default for Settings {
             tell_unscanned: false,
             banner_wait_us: None,
             sends_datagrams: false,
+            canaries: 8,
             controller: Controller::default(),
         }
     }

@@ -1,17 +1,28 @@
 //! Canaries: ports that are known to answer and are asked once more, to see whether answers still
-//! come at this rate. It knows counts and ranks of one host's ports, no rates and no times.
+//! come at this rate. It knows counts, times and ranks of one host's ports, and no rates.
+
+use crate::scan::time::Time;
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) struct Canaries {
-    /// The ranks of those that refused last, or of open ones where none refuses.
-    known: [u16; TAKE_TURNS],
+    /// Those that refused last, or open ones where none refuses.
+    known: [Canary; TAKE_TURNS],
     /// How many answered so far, and whether they refuse.
     answered: u8,
     refuses: bool,
     /// Canaries begun so far, and attempts since the last one that tell little themselves.
     begun: u16,
     since: u16,
+}
+
+/// A port that is known to answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Canary {
+    rank: u16,
+    /// How often it was connected to, and when last, in milliseconds.
+    connections: u8,
+    last_ms: u32,
 }
 
 /// So many ports take turns.
@@ -23,23 +34,62 @@ const SOON: u32 = 4;
 /// At open ports the distance doubles whenever so many fell to each on average: a service notices.
 const AT_OPEN: u32 = 8;
 const MOST_DOUBLINGS: u32 = 12;
+/// A service that was connected to this often is left alone for longer: many lock out whoever comes
+/// six times in 30 s (`ufw limit`), and longer if one goes on.
+const AT_ONCE: u8 = 4;
+const GAP_MS: u32 = 250;
+const LONG_GAP_MS: u32 = 15_000;
+
+impl Canary {
+    /// Whether the service may be connected to once more, of `most` times in all.
+    fn may_be_asked(&self, most: u8, now_ms: u32) -> bool {
+        let gap_ms = if self.connections < AT_ONCE {
+            GAP_MS
+        } else {
+            LONG_GAP_MS
+        };
+        self.connections < most && now_ms.saturating_sub(self.last_ms) >= gap_ms
+    }
+}
+
+fn ms(time: Time) -> u32 {
+    u32::try_from(time.us / 1_000).unwrap_or(u32::MAX)
+}
 
 impl Canaries {
     /// The port of this rank answered.
-    pub fn answered(&mut self, rank: u32, is_open: bool) {
+    pub fn answered(&mut self, rank: u32, is_open: bool, now: Time) {
         if is_open && self.refuses {
             return;
         }
         if !is_open && !self.refuses {
-            (self.refuses, self.answered) = (true, 0);
+            *self = Canaries {
+                refuses: true,
+                begun: self.begun,
+                since: self.since,
+                ..Canaries::default()
+            };
         }
-        self.known[usize::from(self.answered) % TAKE_TURNS] = rank as u16;
+        self.known[usize::from(self.answered) % TAKE_TURNS] = Canary {
+            rank: rank as u16,
+            connections: 1,
+            last_ms: ms(now),
+        };
         self.answered = self.answered.saturating_add(1);
     }
 
-    /// A canary begins.
-    pub fn begin(&mut self) {
-        (self.begun, self.since) = (self.begun.wrapping_add(1), 0);
+    /// A canary begins at the port of this rank.
+    pub fn begin(&mut self, rank: u32, now: Time) {
+        self.begun = self.begun.wrapping_add(1);
+        self.since = 0;
+        for canary in self
+            .known
+            .iter_mut()
+            .filter(|canary| u32::from(canary.rank) == rank)
+        {
+            canary.connections = canary.connections.saturating_add(1);
+            canary.last_ms = ms(now);
+        }
     }
 
     /// Another attempt begins that tells little.
@@ -47,10 +97,26 @@ impl Canaries {
         self.since = self.since.saturating_add(1);
     }
 
-    /// The rank of the port to be asked now, if it is time.
-    pub fn due(&self, often: bool) -> Option<u32> {
-        let known = self.answered.min(TAKE_TURNS as u8);
-        if known == 0 {
+    /// An open port stayed silent while others answered: that its service is busy says nothing of
+    /// the path, and it is left alone.
+    pub fn retire(&mut self, rank: u32) {
+        if self.refuses {
+            return;
+        }
+        for canary in self
+            .known
+            .iter_mut()
+            .filter(|canary| u32::from(canary.rank) == rank)
+        {
+            canary.connections = u8::MAX;
+        }
+    }
+
+    /// The rank of the port to be asked now, if it is time. A service is connected to `most` times
+    /// in all; ports that refuse have none that could mind.
+    pub fn due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
+        let known = usize::from(self.answered).min(TAKE_TURNS);
+        if known == 0 || most == 0 {
             return None;
         }
         let doublings = if self.refuses {
@@ -63,8 +129,14 @@ impl Canaries {
         // At uneven distances, or they may all fall into the gaps of a limit that passes every so
         // many.
         let after = every / 2 + u32::from(self.begun).wrapping_mul(0x9D) % every;
-        (u32::from(self.since) >= after)
-            .then(|| self.known[usize::from(self.begun) % usize::from(known)].into())
+        if u32::from(self.since) < after {
+            return None;
+        }
+        let turns = (0..known).map(|turn| &self.known[(usize::from(self.begun) + turn) % known]);
+        turns
+            .into_iter()
+            .find(|canary| self.refuses || canary.may_be_asked(most, ms(now)))
+            .map(|canary| canary.rank.into())
     }
 }
 
@@ -72,13 +144,23 @@ impl Canaries {
 mod tests {
     use super::*;
 
-    /// The ports that are asked during so many attempts that tell little.
-    fn asked(canaries: &mut Canaries, attempts: u32, often: bool) -> Vec<u32> {
-        let one = |canaries: &mut Canaries| {
+    const MOST: u8 = 8;
+
+    /// The ports that are asked during so many attempts that tell little, one each millisecond.
+    fn asked(canaries: &mut Canaries, attempts: u64, often: bool) -> Vec<u32> {
+        let one = |ms: u64| {
+            let now = Time::from_us(ms * 1_000);
             canaries.wait();
-            canaries.due(often).inspect(|_| canaries.begin())
+            let due = canaries.due(often, MOST, now);
+            due.inspect(|&rank| canaries.begin(rank, now))
         };
-        (0..attempts).filter_map(|_| one(canaries)).collect()
+        (1..=attempts).filter_map(one).collect()
+    }
+
+    fn answered(canaries: &mut Canaries, answers: &[(u32, bool)]) {
+        for &(rank, is_open) in answers {
+            canaries.answered(rank, is_open, Time::default());
+        }
     }
 
     #[test]
@@ -88,9 +170,10 @@ mod tests {
             asked(&mut canaries, 100, true).is_empty(),
             "nothing has answered"
         );
-        [(7, true), (8, false), (9, true), (10, false)]
-            .iter()
-            .for_each(|&(rank, is_open)| canaries.answered(rank, is_open));
+        answered(
+            &mut canaries,
+            &[(7, true), (8, false), (9, true), (10, false)],
+        );
         let asked = asked(&mut canaries, 2_400, false);
         assert!(
             (90..=110).contains(&asked.len()),
@@ -104,18 +187,41 @@ mod tests {
     }
 
     #[test]
-    fn open_ports_are_asked_less_and_less_often() {
-        let count = |open: u32| {
+    fn a_service_is_connected_to_a_few_times_and_no_more() {
+        for ports in [1, 3] {
             let mut canaries = Canaries::default();
-            (0..open).for_each(|rank| canaries.answered(rank, true));
-            asked(&mut canaries, 4_000, true).len()
-        };
-        assert!((30..80).contains(&count(1)), "{}", count(1));
+            (0..ports).for_each(|rank| canaries.answered(rank, true, Time::default()));
+            let of = |asked: &[u32], rank| asked.iter().filter(|&&other| other == rank).count();
+            let soon = asked(&mut canaries, 3_000, true);
+            assert!(
+                (0..ports).all(|rank| of(&soon, rank) <= 3),
+                "with the first no more than four at once: {soon:?}"
+            );
+            assert!(!soon.is_empty());
+            let all = [soon, asked(&mut canaries, 1_000_000, true)].concat();
+            assert!(
+                (0..ports).all(|rank| of(&all, rank) == usize::from(MOST) - 1),
+                "eight in all, the first one included: {all:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_busy_service_is_left_alone() {
+        let mut canaries = Canaries::default();
+        answered(&mut canaries, &[(1, true), (2, true)]);
+        canaries.retire(2);
         assert!(
-            count(8) > 4 * count(1),
-            "eight services share what one would notice: {} and {}",
-            count(8),
-            count(1)
+            asked(&mut canaries, 3_000, true)
+                .iter()
+                .all(|&rank| rank == 1)
         );
+        answered(&mut canaries, &[(3, false)]);
+        canaries.retire(3);
+        assert!(
+            !asked(&mut canaries, 3_000, true).is_empty(),
+            "the kernel refuses, and is not busy"
+        );
+        assert_eq!(canaries.due(true, 0, Time::from_us(u64::MAX)), None);
     }
 }

@@ -64,6 +64,11 @@ impl Outages {
         (self.is_out && self.next_beat > now).then_some(self.next_beat)
     }
 
+    /// Whether anything was answered since then.
+    pub fn has_heard_since(&self, then: Time) -> bool {
+        self.last_answer > then
+    }
+
     /// Whether there is an outage.
     pub fn lasts(&self) -> bool {
         self.is_out

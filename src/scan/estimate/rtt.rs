@@ -195,6 +195,14 @@ impl RttEstimators {
         }
     }
 
+    /// At least what an attempt gets at a host of whose network nothing is known.
+    pub fn patient_us(&self, us: u64) -> u64 {
+        match self.timeouts.fixed_us {
+            Some(fixed_us) => fixed_us,
+            None => us.max(UNKNOWN_AGAIN_US).min(self.timeouts.max_us),
+        }
+    }
+
     /// How long a first attempt may take at a host of which nothing is known, where others have
     /// answered.
     pub fn stranger_us(&self) -> u64 {

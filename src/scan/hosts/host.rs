@@ -8,7 +8,11 @@ use crate::scan::Slot;
 use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
 use crate::scan::pacing::{RateController, TELLING};
 use crate::scan::snapshot::HostSnapshot;
+use crate::scan::time::Time;
 
+/// So many ports of a host that may not be there are asked as patiently as if nothing were known of
+/// its network: a neighbour's round trip is a guess, and no bound.
+const PATIENT_PORTS: u32 = 4;
 /// So many ports of a host that has not answered yet are under way at once.
 const LOOKAHEAD: u32 = 64;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything
@@ -89,9 +93,11 @@ pub(in crate::scan) struct Host {
     pub(super) unheard: u32,
     /// The fewest attempts after which a port ended silent.
     pub silent_attempts: u16,
+    /// The least time that the last attempt at one of them was given, in microseconds.
+    shortest_us: u32,
     /// Ranks of ports that ended silent while nobody knew whether the host is there.
     pub held: Vec<u16>,
-    canaries: Canaries,
+    pub canaries: Canaries,
     /// Ports asked first because they are often open.
     chosen: u32,
     /// Which share of its ports answers at first.
@@ -147,6 +153,7 @@ impl Host {
             silent: 0,
             unheard: 0,
             silent_attempts: u16::MAX,
+            shortest_us: u32::MAX,
             held: Vec::new(),
             canaries: Canaries::default(),
             chosen,
@@ -245,16 +252,46 @@ impl Host {
         (f64::from(self.answered) + 0.5) / (f64::from(self.answered + self.silent) + 1.0)
     }
 
-    /// A port stayed silent to its end.
-    pub fn ended_silent(&mut self, attempts: u16) {
+    /// A port stayed silent to its end, after so many attempts, the last of which was given this
+    /// long.
+    pub fn ended_silent(&mut self, attempts: u16, given_us: u64) {
         self.silent += 1;
         self.silent_attempts = self.silent_attempts.min(attempts);
+        let given_us = u32::try_from(given_us).unwrap_or(u32::MAX);
+        self.shortest_us = self.shortest_us.min(given_us);
     }
 
-    /// So many ports that had ended silent are asked again.
-    pub fn reopened(&mut self, ports: u32) {
+    /// Whether a port that ended silent was given less time than an answer takes, as is known by
+    /// now.
+    pub fn was_hasty(&self, least_us: u64) -> bool {
+        u64::from(self.shortest_us) < least_us
+    }
+
+    /// Whether nothing is known yet of how far it is but what others of its network suggest, and an
+    /// attempt at the port of this rank is to be given the time for a host that is farther: a last
+    /// attempt, and where it is not sure that somebody is there, those at a few ports.
+    pub fn is_stranger_at(&self, rank: u32, is_first_attempt: bool) -> bool {
+        let is_patient = if self.is_present() {
+            !is_first_attempt
+        } else {
+            rank < PATIENT_PORTS
+        };
+        is_patient && self.answered == 0 && !self.rtt.is_known()
+    }
+
+    /// So many ports that had ended silent are asked again; `anew`: as if they had not been asked.
+    pub fn reopened(&mut self, ports: u32, anew: bool) {
         self.silent -= ports;
         self.silent_attempts = u16::MAX;
+        self.shortest_us = u32::MAX;
+        if anew {
+            self.unheard -= ports;
+        }
+    }
+
+    /// A port that was silent and has no verdict yet counts as not asked.
+    pub fn forgets_silence(&mut self) {
+        self.unheard -= 1;
     }
 
     /// Whether it was given up.
@@ -302,32 +339,25 @@ impl Host {
 
     /// A port answered, after so many attempts that were silent. `is_late`: something was lost;
     /// `is_last`: at the last attempt that it would have had.
-    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool, rank: u32) {
+    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool) {
         self.answered += 1;
         self.open += u32::from(is_open);
-        self.canaries.answered(rank, is_open);
         self.unheard -= u32::from(silent > 0);
         self.loss.answered(is_late, is_last, LATELY);
     }
 
     /// An attempt begins that brings an answer with this chance, if that is known.
-    pub fn begins(&mut self, chance: Option<f32>, is_canary: bool) {
-        if is_canary {
-            self.canaries.begin();
-        } else if chance.is_none_or(|chance| chance < TELLING) {
+    pub fn begins(&mut self, chance: Option<f32>) {
+        if chance.is_none_or(|chance| chance < TELLING) {
             self.canaries.wait();
         }
     }
 
     /// Whether it is time to ask a port again that is known to answer, and which.
-    pub(super) fn canary_due(&self, often: bool) -> Option<u32> {
-        self.canaries.due(
-            often
-                || self
-                    .controller
-                    .as_ref()
-                    .is_some_and(|own| own.is_uncertain()),
-        )
+    pub(super) fn canary_due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
+        let controller = self.controller.as_ref();
+        let is_uncertain = controller.is_some_and(|own| own.is_uncertain());
+        self.canaries.due(often || is_uncertain, most, now)
     }
 
     /// Whether nearly everything it answered was open, for the first time.

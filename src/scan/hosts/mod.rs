@@ -63,6 +63,8 @@ pub(super) struct Hosts {
     at_once: usize,
     skips_silent: bool,
     controller: Controller,
+    /// How often a service is connected to at most.
+    most_connections: u8,
     neighbours: Neighbours,
     /// Hosts on our own link that an attempt waits for, and its slot.
     asked: HashMap<IpAddr, (HostId, Slot)>,
@@ -116,6 +118,7 @@ impl Hosts {
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
             skips_silent: settings.skips_silent(plan.order(), plan.addresses()),
             controller: settings.controller,
+            most_connections: settings.canaries,
             neighbours: Neighbours::default(),
             asked: HashMap::new(),
             turns: 0,
@@ -201,7 +204,9 @@ impl Hosts {
                 continue;
             }
             let Some(until) = host.controller.as_mut().and_then(|own| own.next_send(now)) else {
-                if let Some(rank) = canaries.and_then(|often| host.canary_due(often)) {
+                if let Some(rank) =
+                    canaries.and_then(|often| host.canary_due(often, self.most_connections, now))
+                {
                     return Some((id, Turn::Canary(rank)));
                 }
                 let turn = match host.deferred.front() {
@@ -475,8 +480,7 @@ impl Hosts {
             let was_active = host.presence == Presence::Unknown && host.has_more();
             let held = std::mem::take(&mut host.held);
             ports += held.len() as u64;
-            host.reopened(held.len() as u32);
-            host.unheard -= held.len() as u32;
+            host.reopened(held.len() as u32, true);
             host.left.extend(held);
             host.presence = Presence::Unknown;
             self.active += usize::from(!was_active);

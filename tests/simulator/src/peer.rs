@@ -1,6 +1,6 @@
-//! A second machine: a network namespace of its own, joined to the test's by a pair of veth devices.
-//! Both ends are real kernels. For use inside a namespace ([`namespace`](crate::namespace)); needs
-//! the program `ip`.
+//! A second machine: a network namespace of its own, joined to the test's by a pair of veth
+//! devices. Both ends are real kernels. For use inside a namespace
+//! ([`namespace`](crate::namespace)); needs the program `ip`.
 
 use std::io;
 use std::process::Command;
