@@ -5,11 +5,10 @@
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::num::NonZeroU32;
 
 use crate::engine::{self, CpuTime, Error, LoopbackTestbed, Options, Scanner, StopHandle};
 use crate::plan::Plan;
-use crate::report::experiment::{Knob, Run, Runs, Setting};
+use crate::report::experiment::{Run, Runs, Setting};
 use crate::report::{Begin, Progress, Sink};
 use crate::scan::{Finding, Rate};
 
@@ -76,7 +75,7 @@ impl Experiment<'_> {
         let mut options = self.options.clone();
         settings
             .iter()
-            .for_each(|setting| apply(setting, &mut options));
+            .for_each(|&setting| apply(setting, &mut options));
         let mut scanner = Scanner::new(self.plan.clone(), options)?;
         scanner.stop_with(&self.stop);
         let mut watch = Watch {
@@ -107,25 +106,20 @@ impl Experiment<'_> {
 }
 
 /// Sets a knob.
-fn apply(setting: &Setting, options: &mut Options) {
-    let count = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    match (setting.knob, setting.value) {
-        (Knob::MaxFds, value) => options.max_fds = value.map(count),
-        (Knob::MaxRate, value) => {
-            options.settings.rate =
-                value
-                    .and_then(|value| NonZeroU32::new(count(value)))
-                    .map(|per_s| Rate {
-                        per_s,
-                        public_only: false,
-                    });
+fn apply(setting: Setting, options: &mut Options) {
+    let settings = &mut options.settings;
+    match setting {
+        Setting::MaxFds(count) => options.max_fds = Some(count),
+        Setting::MaxRate(per_s) => {
+            settings.rate = per_s.map(|per_s| Rate {
+                per_s,
+                public_only: false,
+            });
         }
-        (Knob::Timeout, value) => options.settings.timeouts.fixed_us = value,
-        (Knob::MaxRetries, value) => {
-            options.settings.max_retries =
-                value.map_or(u8::MAX, |value| value.min(u8::MAX.into()) as u8)
-        }
-        (Knob::FreshSockets, value) => options.fresh_sockets = value != Some(0),
+        Setting::Timeout(us) => settings.timeouts.fixed_us = Some(us),
+        Setting::MaxRetries(count) => settings.max_retries = count,
+        Setting::FreshSockets(is_fresh) => options.fresh_sockets = is_fresh,
+        Setting::Controller(controller) => settings.controller = controller,
     }
 }
 
@@ -186,22 +180,12 @@ mod tests {
         }
     }
 
-    fn sweep(knob: Knob, values: &[u64]) -> Vec<Setting> {
-        values
-            .iter()
-            .map(|&value| Setting {
-                knob,
-                value: Some(value),
-            })
-            .collect()
-    }
-
     #[test]
     fn two_sweeps_are_a_grid_and_rounds_take_turns() {
         let experiment = experiment(
             vec![
-                sweep(Knob::MaxFds, &[1, 8]),
-                sweep(Knob::FreshSockets, &[0, 1]),
+                [1, 8].map(Setting::MaxFds).into(),
+                [false, true].map(Setting::FreshSockets).into(),
             ],
             (1..=50).collect(),
         );
@@ -209,18 +193,13 @@ mod tests {
         let runs = experiment
             .run(&mut |number, settings| begun.push((number, settings.to_vec())))
             .unwrap();
-        let value = |settings: &[Setting]| {
-            settings
-                .iter()
-                .filter_map(|setting| setting.value)
-                .collect::<Vec<_>>()
-        };
         let order: Vec<_> = runs
             .0
             .iter()
-            .map(|run| (run.round, value(&run.settings)))
+            .map(|run| (run.round, run.settings.clone()))
             .collect();
-        let cells = [vec![1, 0], vec![1, 1], vec![8, 0], vec![8, 1]];
+        let cells = [(1, false), (1, true), (8, false), (8, true)]
+            .map(|(fds, is_fresh)| vec![Setting::MaxFds(fds), Setting::FreshSockets(is_fresh)]);
         assert_eq!(
             order,
             [1, 2]
@@ -234,7 +213,7 @@ mod tests {
         );
         assert!(runs.agree());
         for run in &runs.0 {
-            assert_eq!(u64::from(run.summary.cap), value(&run.settings)[0]);
+            assert_eq!(run.settings[0], Setting::MaxFds(run.summary.cap));
             assert_eq!(run.summary.stats.settled(), 50);
         }
         let opened = |index: usize| runs.0[index].summary.sockets_opened;
@@ -256,7 +235,7 @@ mod tests {
             other.local_addr().unwrap().port(),
         ];
         let run = |ports: [u16; 2]| {
-            experiment(vec![sweep(Knob::MaxFds, &[8])], ports.into_iter().collect())
+            experiment(vec![vec![Setting::MaxFds(8)]], ports.into_iter().collect())
                 .run(&mut |_, _| {})
                 .unwrap()
                 .0[0]
@@ -273,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_stop_keeps_what_is_done() {
-        let experiment = experiment(vec![sweep(Knob::MaxFds, &[4, 8])], (1..=50).collect());
+        let sweep = [4, 8].map(Setting::MaxFds).into();
+        let experiment = experiment(vec![sweep], (1..=50).collect());
         let stop = experiment.stop.clone();
         let runs = experiment
             .run(&mut |number, _| {

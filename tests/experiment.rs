@@ -92,6 +92,46 @@ fn without_a_target_it_shows_something_true() {
 }
 
 #[test]
+fn rate_controllers_are_compared_by_their_names() {
+    in_namespace("rate_controllers_are_compared_by_their_names", || {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let csv = folder.path().join("a.csv");
+        let json = folder.path().join("a.jsonl");
+        let Ran {
+            code,
+            stdout,
+            stderr,
+        } = run(portreeve(&format!(
+            "experiment 127.0.0.1 -p 1-200 --sweep controller=adaptive,aimd,fixed --repeat 1 \
+             --csv {} --json {}",
+            csv.display(),
+            json.display()
+        )));
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
+        let names = ["adaptive", "aimd", "fixed"];
+
+        let rows = stdout
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        let rows: Vec<&str> = rows.filter(|first| names.contains(first)).collect();
+        assert_eq!(rows, names, "{stdout}");
+
+        let csv = fs::read_to_string(csv).expect("a file");
+        assert!(csv.starts_with("round,controller,"), "{csv}");
+        let fields: Vec<_> = csv
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(1))
+            .collect();
+        assert_eq!(fields, names.map(Some));
+
+        let runs = json_lines(&fs::read_to_string(json).expect("a file"));
+        let values: Vec<_> = runs.iter().map(|run| run["controller"].as_str()).collect();
+        assert_eq!(values, names.map(Some));
+    });
+}
+
+#[test]
 fn descriptors_that_others_take_cost_time_and_change_no_answer() {
     in_namespace(
         "descriptors_that_others_take_cost_time_and_change_no_answer",
@@ -181,6 +221,11 @@ fn what_cannot_be_done_is_said() {
             "experiment --sweep speed=1",
             2,
             "\"speed\" cannot be varied",
+        ),
+        (
+            "experiment --sweep controller=cubic",
+            2,
+            "\"cubic\" is no rate controller; write controller=adaptive,aimd,fixed",
         ),
         (
             "experiment --sweep max-fds=1 --sweep max-fds=2",

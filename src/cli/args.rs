@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use portreeve::report::experiment::{Knob, Setting};
-use portreeve::scan::State;
+use portreeve::scan::{Controller, State};
 
 use super::shard;
 
@@ -323,8 +323,9 @@ pub struct ExperimentArgs {
     #[command(flatten)]
     pub scan: ScanArgs,
 
-    /// Vary max-fds, max-rate, timeout, max-retries or fresh-sockets over these values; k is a
-    /// thousand. Give it twice for a grid [default: max-fds=32,64,128,256,512]
+    /// Vary max-fds, max-rate, timeout, max-retries, fresh-sockets or controller (adaptive, aimd,
+    /// fixed) over these values; k is a thousand. Give it twice for a grid [default:
+    /// max-fds=32,64,128,256,512]
     #[arg(long, value_name = "WHAT=A,B,…", value_parser = sweep, help_heading = "Experiment")]
     pub sweep: Vec<Sweep>,
     /// Run each setting this often; the settings take turns
@@ -578,7 +579,7 @@ fn max_rate(text: &str) -> Result<MaxRate, String> {
 
 /// `max-fds=16,64,1k`.
 fn sweep(text: &str) -> Result<Sweep, String> {
-    let form = "write it like max-fds=16,64,1k; max-rate, timeout, max-retries and fresh-sockets can be varied, too";
+    let form = "write it like max-fds=16,64,1k; max-rate, timeout, max-retries, fresh-sockets and controller can be varied, too";
     let (name, values) = text
         .split_once('=')
         .ok_or_else(|| format!("{text:?} has no values; {form}"))?;
@@ -588,10 +589,7 @@ fn sweep(text: &str) -> Result<Sweep, String> {
         .ok_or_else(|| format!("{name:?} cannot be varied; {form}"))?;
     let mut sweep = Sweep::new();
     for text in values.split(',') {
-        let setting = Setting {
-            knob,
-            value: knob_value(knob, text)?,
-        };
+        let setting = knob_setting(knob, text)?;
         if sweep.contains(&setting) {
             return Err(format!(
                 "{text} is there twice; write each value once and --repeat N for more runs"
@@ -603,7 +601,7 @@ fn sweep(text: &str) -> Result<Sweep, String> {
 }
 
 /// A knob's value: what its option accepts, and thousands with a k.
-fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
+fn knob_setting(knob: Knob, text: &str) -> Result<Setting, String> {
     let count = || {
         let (digits, unit) = text
             .strip_suffix(['k', 'K'])
@@ -611,8 +609,7 @@ fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
         let count = digits
             .parse::<u32>()
             .ok()
-            .and_then(|count| count.checked_mul(unit))
-            .map(u64::from);
+            .and_then(|count| count.checked_mul(unit));
         count.ok_or_else(|| {
             format!(
                 "{text:?} is no number for {}; write it like 64 or 4k",
@@ -620,26 +617,34 @@ fn knob_value(knob: Knob, text: &str) -> Result<Option<u64>, String> {
             )
         })
     };
-    match (knob, text) {
-        (Knob::MaxRate, "none") => Ok(None),
-        (Knob::FreshSockets, "yes" | "no") => Ok(Some(u64::from(text == "yes"))),
-        (Knob::FreshSockets, _) => Err(format!(
-            "{text:?} is neither yes nor no; write fresh-sockets=no,yes"
-        )),
-        (Knob::Timeout, _) => timeout_us(text).map(Some),
-        (Knob::MaxRetries, _) => count()?
+    let at_least_one = || {
+        NonZeroU32::new(count()?)
+            .ok_or_else(|| format!("{} of 0 would never begin; write 1 or more", knob.as_str()))
+    };
+    match knob {
+        Knob::MaxFds => at_least_one().map(|count| Setting::MaxFds(count.get())),
+        Knob::MaxRate if text == "none" => Ok(Setting::MaxRate(None)),
+        Knob::MaxRate => at_least_one().map(|per_s| Setting::MaxRate(Some(per_s))),
+        Knob::Timeout => timeout_us(text).map(Setting::Timeout),
+        Knob::MaxRetries => count()?
             .try_into()
             .ok()
             .filter(|&count: &u8| count <= 100)
-            .map(|count| Some(count.into()))
+            .map(Setting::MaxRetries)
             .ok_or_else(|| format!("{text:?} is out of range; write 0 to 100")),
-        (Knob::MaxFds | Knob::MaxRate, _) => match count()? {
-            0 => Err(format!(
-                "{} of 0 would never begin; write 1 or more",
-                knob.as_str()
+        Knob::FreshSockets => match text {
+            "yes" | "no" => Ok(Setting::FreshSockets(text == "yes")),
+            _ => Err(format!(
+                "{text:?} is neither yes nor no; write fresh-sockets=no,yes"
             )),
-            count => Ok(Some(count)),
         },
+        Knob::Controller => Controller::ALL
+            .into_iter()
+            .find(|controller| controller.as_str() == text)
+            .map(Setting::Controller)
+            .ok_or_else(|| {
+                format!("{text:?} is no rate controller; write controller=adaptive,aimd,fixed")
+            }),
     }
 }
 

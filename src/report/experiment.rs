@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::num::NonZeroU32;
+
+use serde_json::Value;
 
 use super::{Summary, grouped};
-use crate::scan::{Histogram, OwnError, State};
+use crate::scan::{Controller, Histogram, OwnError, State};
 
 /// A setting that can be varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,25 +19,28 @@ pub enum Knob {
     MaxFds,
     /// Attempts per second.
     MaxRate,
-    /// The timeout of an attempt, in microseconds.
+    /// The timeout of an attempt.
     Timeout,
     /// Retries at a silent endpoint.
     MaxRetries,
-    /// Whether each attempt gets a new socket: 1 or 0.
+    /// Whether each attempt gets a new socket.
     FreshSockets,
+    /// The rate controller.
+    Controller,
 }
 
 impl Knob {
     /// All of them.
-    pub const ALL: [Knob; 5] = [
+    pub const ALL: [Knob; 6] = [
         Knob::MaxFds,
         Knob::MaxRate,
         Knob::Timeout,
         Knob::MaxRetries,
         Knob::FreshSockets,
+        Knob::Controller,
     ];
 
-    /// The name in reports, which is also the command's option without its dashes.
+    /// The name in reports. All but `controller` are options of the command, too.
     pub fn as_str(self) -> &'static str {
         match self {
             Knob::MaxFds => "max-fds",
@@ -42,30 +48,66 @@ impl Knob {
             Knob::Timeout => "timeout",
             Knob::MaxRetries => "max-retries",
             Knob::FreshSockets => "fresh-sockets",
+            Knob::Controller => "controller",
         }
     }
 }
 
-/// A knob and its value in some runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Setting {
-    /// Which knob.
-    pub knob: Knob,
-    /// Its value, in the unit given at [`Knob`]; `None` for no limit.
-    pub value: Option<u64>,
+/// A knob's value in some runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Sockets at once.
+    MaxFds(u32),
+    /// Attempts per second; `None` for no limit.
+    MaxRate(Option<NonZeroU32>),
+    /// The timeout of an attempt, in microseconds.
+    Timeout(u64),
+    /// Retries at a silent endpoint.
+    MaxRetries(u8),
+    /// Whether each attempt gets a new socket.
+    FreshSockets(bool),
+    /// The rate controller.
+    Controller(Controller),
+}
+
+impl Setting {
+    /// Which knob has this value.
+    pub fn knob(self) -> Knob {
+        match self {
+            Setting::MaxFds(_) => Knob::MaxFds,
+            Setting::MaxRate(_) => Knob::MaxRate,
+            Setting::Timeout(_) => Knob::Timeout,
+            Setting::MaxRetries(_) => Knob::MaxRetries,
+            Setting::FreshSockets(_) => Knob::FreshSockets,
+            Setting::Controller(_) => Knob::Controller,
+        }
+    }
+
+    /// The value for programs; null for no limit.
+    fn json(self) -> Value {
+        match self {
+            Setting::MaxFds(count) => count.into(),
+            Setting::MaxRate(per_s) => per_s.map(NonZeroU32::get).into(),
+            Setting::Timeout(us) => us.into(),
+            Setting::MaxRetries(count) => count.into(),
+            Setting::FreshSockets(is_fresh) => u8::from(is_fresh).into(),
+            Setting::Controller(controller) => controller.as_str().into(),
+        }
+    }
 }
 
 impl fmt::Display for Setting {
     /// The value, as people write it.
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        match (self.knob, self.value) {
-            (_, None) => out.write_str("none"),
-            (Knob::Timeout, Some(us)) if us % 1_000_000 == 0 => write!(out, "{}s", us / 1_000_000),
-            (Knob::Timeout, Some(us)) => write!(out, "{}ms", us as f64 / 1_000.0),
-            (Knob::FreshSockets, Some(value)) => {
-                out.write_str(if value == 0 { "no" } else { "yes" })
-            }
-            (_, Some(value)) => out.write_str(&grouped(value)),
+        match *self {
+            Setting::MaxFds(count) => out.write_str(&grouped(count.into())),
+            Setting::MaxRate(None) => out.write_str("none"),
+            Setting::MaxRate(Some(per_s)) => out.write_str(&grouped(per_s.get().into())),
+            Setting::Timeout(us) if us % 1_000_000 == 0 => write!(out, "{}s", us / 1_000_000),
+            Setting::Timeout(us) => write!(out, "{}ms", us as f64 / 1_000.0),
+            Setting::MaxRetries(count) => out.write_str(&grouped(count.into())),
+            Setting::FreshSockets(is_fresh) => out.write_str(if is_fresh { "yes" } else { "no" }),
+            Setting::Controller(controller) => out.write_str(controller.as_str()),
         }
     }
 }
@@ -230,7 +272,7 @@ impl Runs {
         let Some(first) = self.0.first() else {
             return Ok(());
         };
-        let knobs = first.settings.iter().map(|setting| setting.knob.as_str());
+        let knobs = first.settings.iter().map(|setting| setting.knob().as_str());
         let names = knobs.chain(columns(first).map(|(name, _)| name));
         writeln!(
             out,
@@ -238,14 +280,9 @@ impl Runs {
             names.collect::<Vec<_>>().join(",")
         )?;
         for run in &self.0 {
-            let settings = run
-                .settings
-                .iter()
-                .map(|setting| setting.value.map(|value| value as f64));
-            let values = settings.chain(columns(run).map(|(_, value)| value));
-            let text: Vec<String> = values
-                .map(|value| value.map_or(String::new(), |value| number(value).to_string()))
-                .collect();
+            let settings = run.settings.iter().map(|setting| setting.json());
+            let values = settings.chain(columns(run).map(|(_, value)| number(value)));
+            let text: Vec<String> = values.map(csv_field).collect();
             writeln!(
                 out,
                 "{},{},{:016x},{}",
@@ -264,15 +301,12 @@ impl Runs {
     /// The writer's errors.
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for run in &self.0 {
-            let settings = run.settings.iter().map(|setting| {
-                (
-                    setting.knob.as_str(),
-                    setting.value.map(|value| value as f64),
-                )
-            });
-            let values: BTreeMap<&str, _> = settings
-                .chain(columns(run))
-                .map(|(name, value)| (name, value.map_or(serde_json::Value::Null, number)))
+            let settings = run
+                .settings
+                .iter()
+                .map(|setting| (setting.knob().as_str(), setting.json()));
+            let values: BTreeMap<&str, Value> = settings
+                .chain(columns(run).map(|(name, value)| (name, number(value))))
                 .collect();
             let mut record = serde_json::json!({
                 "type": "run", "round": run.round, "verdicts": format!("{:016x}", run.verdicts), "exit": run.summary.exit.as_str(),
@@ -366,7 +400,7 @@ pub struct TableStyle {
 pub fn named(settings: &[Setting]) -> String {
     settings
         .iter()
-        .map(|setting| format!("{} {setting}", setting.knob.as_str()))
+        .map(|setting| format!("{} {setting}", setting.knob().as_str()))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -380,7 +414,7 @@ fn found(run: &Run) -> String {
 
 /// The table's column names in two lines: the quantity and its unit.
 fn heads(run: &Run) -> Vec<String> {
-    let knobs = run.settings.iter().map(|setting| setting.knob.as_str());
+    let knobs = run.settings.iter().map(|setting| setting.knob().as_str());
     let rest = [
         "seconds",
         "probes/s",
@@ -515,12 +549,21 @@ fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
     text
 }
 
-/// An integer where it is one, else with three places: more would be noise.
-fn number(value: f64) -> serde_json::Value {
-    if value.fract() == 0.0 {
-        (value as u64).into()
-    } else {
-        ((value * 1e3).round() / 1e3).into()
+/// An integer where it is one, else with three places: more would be noise. Null if unknown.
+fn number(value: Option<f64>) -> Value {
+    match value {
+        None => Value::Null,
+        Some(value) if value.fract() == 0.0 => (value as u64).into(),
+        Some(value) => ((value * 1e3).round() / 1e3).into(),
+    }
+}
+
+/// A value in CSV: words without quotes, nothing for null.
+fn csv_field(value: Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(word) => word,
+        number => number.to_string(),
     }
 }
 
@@ -530,23 +573,22 @@ pub(super) mod tests {
     use crate::report::fixture::{golden, summary};
 
     /// Runs of one summary at two settings, two rounds; the last one differs.
-    pub fn runs(knobs: &[Knob]) -> Runs {
-        let run = |round: u32, value: u64| Run {
-            settings: knobs
-                .iter()
-                .map(|&knob| Setting {
-                    knob,
-                    value: Some(value),
-                })
-                .collect(),
+    pub fn runs(few: &[Setting], many: &[Setting]) -> Runs {
+        let run = |round: u32, settings: &[Setting], system_us: u64| Run {
+            settings: settings.to_vec(),
             round,
             summary: summary(),
             user_us: 1_000 * u64::from(round),
-            system_us: 9_000 * value,
+            system_us,
             resident_bytes: Some(4 << 20),
             verdicts: 7,
         };
-        Runs(vec![run(1, 16), run(1, 4_096), run(2, 16), run(2, 4_096)])
+        Runs(vec![
+            run(1, few, 9_000 * 16),
+            run(1, many, 9_000 * 4_096),
+            run(2, few, 9_000 * 16),
+            run(2, many, 9_000 * 4_096),
+        ])
     }
 
     fn text(runs: &Runs, style: TableStyle) -> String {
@@ -557,7 +599,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_format_is_as_described() {
-        let runs = runs(&[Knob::MaxFds]);
+        let runs = runs(&[Setting::MaxFds(16)], &[Setting::MaxFds(4_096)]);
         golden(
             "experiment.txt",
             &text(
@@ -578,7 +620,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_different_verdict_is_called_out_in_red() {
-        let mut runs = runs(&[Knob::Timeout, Knob::FreshSockets]);
+        let mut runs = runs(
+            &[Setting::Timeout(16), Setting::FreshSockets(true)],
+            &[Setting::Timeout(4_096), Setting::FreshSockets(true)],
+        );
         assert!(runs.agree() && !text(&runs, TableStyle::default()).contains("differ"));
         runs.0[3].verdicts = 8;
         assert!(!runs.agree());
@@ -618,12 +663,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn values_are_shown_as_they_are_typed() {
-        let shown = |knob, value| Setting { knob, value }.to_string();
-        assert_eq!(shown(Knob::Timeout, Some(1_500_000)), "1500ms");
-        assert_eq!(shown(Knob::Timeout, Some(2_000_000)), "2s");
-        assert_eq!(shown(Knob::MaxRate, None), "none");
-        assert_eq!(shown(Knob::FreshSockets, Some(1)), "yes");
-        assert_eq!(shown(Knob::MaxFds, Some(4_096)), "4,096");
+    fn values_are_shown_as_they_are_typed_and_written_as_they_are_stored() {
+        let check = |setting: Setting, text: &str, field: &str| {
+            assert_eq!(setting.to_string(), text);
+            assert_eq!(csv_field(setting.json()), field);
+        };
+        check(Setting::Timeout(1_500_000), "1500ms", "1500000");
+        check(Setting::Timeout(2_000_000), "2s", "2000000");
+        check(Setting::MaxRate(None), "none", "");
+        check(Setting::MaxRate(NonZeroU32::new(1_000)), "1,000", "1000");
+        check(Setting::MaxRetries(3), "3", "3");
+        check(Setting::FreshSockets(true), "yes", "1");
+        check(Setting::MaxFds(4_096), "4,096", "4096");
+        check(Setting::Controller(Controller::Aimd), "aimd", "aimd");
     }
 }

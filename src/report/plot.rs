@@ -190,7 +190,7 @@ fn draw_panel(
         .y_labels(6)
         .x_label_formatter(&name)
         .y_label_formatter(&|value| shown(*value))
-        .x_desc(knobs.first().map_or("", |setting| setting.knob.as_str()))
+        .x_desc(knobs.first().map_or("", |setting| setting.knob().as_str()))
         .axis_style(INK)
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
@@ -234,12 +234,13 @@ fn shown(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::experiment::Knob;
     use crate::report::experiment::tests::runs;
+    use crate::scan::Controller;
 
     #[test]
     fn the_picture_names_what_it_shows() {
-        let one = svg(&runs(&[Knob::MaxFds])).unwrap();
+        let [few, many] = [16, 4_096].map(Setting::MaxFds);
+        let one = svg(&runs(&[few], &[many])).unwrap();
         for text in [
             "throughput",
             "microseconds per endpoint",
@@ -252,8 +253,12 @@ mod tests {
             assert!(one.contains(text), "{text} is missing");
         }
         assert!(one.starts_with("<svg ") && one.trim_end().ends_with("</svg>"));
-        let grid = svg(&runs(&[Knob::MaxFds, Knob::FreshSockets])).unwrap();
+        let fresh = Setting::FreshSockets(true);
+        let grid = svg(&runs(&[few, fresh], &[many, fresh])).unwrap();
         assert!(grid.contains("fresh-sockets yes"), "series are named");
+        let words = [Controller::Adaptive, Controller::Aimd].map(Setting::Controller);
+        let words = svg(&runs(&words[..1], &words[1..])).unwrap();
+        assert!(words.contains("adaptive") && words.contains("aimd"));
         assert!(svg(&Runs::default()).is_err());
     }
 

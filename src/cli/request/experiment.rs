@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use portreeve::engine::Options;
 use portreeve::plan::Order;
-use portreeve::report::experiment::{Knob, Setting};
+use portreeve::report::experiment::Setting;
 
 use super::plan::{PlanRequest, order, services};
 use crate::cli::args::{ExperimentArgs, ScanArgs};
 use crate::cli::exit::Failure;
 
 /// The numbers of sockets to try by default.
-const DEFAULT_FDS: [u64; 5] = [32, 64, 128, 256, 512];
+const DEFAULT_FDS: [u32; 5] = [32, 64, 128, 256, 512];
 
 /// An experiment to be made.
 pub struct ExperimentRequest {
@@ -49,7 +49,7 @@ impl ExperimentRequest {
         }
         let options = super::options::options(&args.scan)?;
         let sweeps = if args.sweep.is_empty() {
-            vec![default_sweep()]
+            vec![DEFAULT_FDS.map(Setting::MaxFds).into()]
         } else {
             args.sweep
         };
@@ -79,7 +79,7 @@ fn check_sweeps(sweeps: &[Vec<Setting>]) -> Result<(), Failure> {
     if sweeps.len() > 2 {
         return Err(Failure::Usage("--sweep is given more than twice; two form a grid, and more than that nobody can look at".into()));
     }
-    let knob = |sweep: &Vec<Setting>| sweep.first().map(|setting| setting.knob);
+    let knob = |sweep: &Vec<Setting>| sweep.first().map(|setting| setting.knob());
     if let [one, other] = sweeps
         && knob(one) == knob(other)
     {
@@ -88,14 +88,6 @@ fn check_sweeps(sweeps: &[Vec<Setting>]) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn default_sweep() -> Vec<Setting> {
-    let setting = |value| Setting {
-        knob: Knob::MaxFds,
-        value: Some(value),
-    };
-    DEFAULT_FDS.map(setting).into()
 }
 
 fn ground(args: ScanArgs) -> Result<Ground, Failure> {
