@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::num::NonZeroU32;
 
 use portreeve::engine::{Options, Scanner, raise_descriptor_limit};
-use portreeve::scan::{Finding, Rate, Reason, Settings, State};
+use portreeve::scan::{Controller, Finding, Rate, Reason, Settings, State};
 use simulator::namespace::in_namespace;
 use simulator::network::SimNetwork;
 use simulator::scenario::{Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, Scenario, named};
@@ -64,6 +64,37 @@ fn the_table_is_as_it_was() {
         table == before,
         "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
     );
+}
+
+/// A scan that takes longer in virtual time is given up.
+const GIVEN_UP_MS: u64 = 3_500_000;
+
+/// Recall in % and time over the ideal with a controller; a dash if it does not end in time.
+fn cell(scenario: &Scenario, controller: Controller) -> String {
+    let settings = Settings {
+        controller,
+        tell_unscanned: true,
+        ..Settings::default()
+    };
+    let run = play_until(scenario, 0, settings, CAP, GIVEN_UP_MS);
+    assert_eq!(run.score.invented(), 0, "{}: {controller:?}", scenario.name);
+    if run.stats.with_reason(Reason::Interrupted) > 0 {
+        return format!("{:>8} {:>7}", "-", "-");
+    }
+    let recall = 100.0 * run.score.recall();
+    format!("{recall:8.3} {:7.2}", run.elapsed_s / scenario.ideal_s)
+}
+
+/// The table of docs/decisions/0001: what each rate controller makes of each town.
+#[test]
+#[ignore = "`cargo test --release --test towns -- --ignored controllers --nocapture` prints it"]
+fn controllers_compared() {
+    let heads = Controller::ALL.map(|controller| format!("{:>16}", controller.as_str()));
+    println!("{:22} {}", "recall %, x ideal", heads.join("  "));
+    for scenario in COMPARED.iter().chain(&OTHERS) {
+        let cells = Controller::ALL.map(|controller| cell(scenario, controller));
+        println!("{:22} {}", scenario.name, cells.join("  "));
+    }
 }
 
 #[test]
