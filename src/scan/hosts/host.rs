@@ -367,3 +367,194 @@ impl Host {
             && self.open >= self.answered - self.answered / 16
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, Target};
+
+    /// A host with this many ports that has not answered yet.
+    fn host(ports: u16) -> Host {
+        let plan = Plan::builder()
+            .target(Target::parse("192.0.2.7").expect("a target"))
+            .ports((1..=ports).collect())
+            .build(&mut |_| unreachable!("no names"))
+            .expect("a plan");
+        let host = plan.host_at(0).expect("the only one");
+        Host::new(host, 0, false, None)
+    }
+
+    /// The ports of these ranks answer their first attempt.
+    fn answers(host: &mut Host, ranks: std::ops::Range<u32>, is_open: bool) {
+        ranks.for_each(|rank| host.answer(0, false, false, is_open, rank));
+    }
+
+    #[test]
+    fn ports_under_way_depend_on_link_and_presence() {
+        // How many ports may be under way at once, of 100.
+        let check = |link, presence, expect: u32| {
+            let mut host = host(100);
+            host.link = link;
+            host.presence = presence;
+            while host.may_take_up() {
+                host.take_next();
+                host.under_way += 1;
+            }
+            assert_eq!(host.under_way, expect, "{link:?} {presence:?}");
+        };
+        for link in [Link::Beyond, Link::Resolved] {
+            check(link, Presence::Unknown, LOOKAHEAD);
+            check(link, Presence::Present, 100);
+            check(link, Presence::Silent, 100);
+        }
+        for presence in [Presence::Unknown, Presence::Present, Presence::Silent] {
+            check(Link::Unasked, presence, 1);
+            check(Link::Asked, presence, 0);
+            check(Link::Vacant, presence, 0);
+        }
+    }
+
+    #[test]
+    fn ports_left_by_an_earlier_scan_come_first() {
+        let mut host = host(5);
+        host.next = 3;
+        host.left = vec![0, 2];
+        let mut taken = Vec::new();
+        while host.has_more() {
+            taken.push(host.next_rank());
+            host.take_next();
+        }
+        assert_eq!(taken, [2, 0, 3, 4]);
+        assert!(host.is_done());
+    }
+
+    #[test]
+    fn odds_and_shares_of_answers() {
+        // Ports that answered at once, that answered a retry, that ended silent and that were only
+        // silent once so far; answers per silent port, and the share of answers among the ended.
+        let check = |[at_once, late, silent, once]: [u32; 4], odds: f64, share: f64| {
+            let mut host = host(1_000);
+            answers(&mut host, 0..at_once, false);
+            (0..late + silent + once).for_each(|_| host.first_is_silent());
+            (0..late).for_each(|rank| host.answer(1, true, false, false, rank));
+            (0..silent).for_each(|_| host.ended_silent(2));
+            let case = [at_once, late, silent, once];
+            assert!(
+                (host.odds() - odds).abs() < 1e-9,
+                "{case:?}: {}",
+                host.odds()
+            );
+            let answering = host.answering_share();
+            assert!((answering - share).abs() < 1e-9, "{case:?}: {answering}");
+        };
+        check([0, 0, 0, 0], 1.0, 0.5);
+        check([7, 0, 0, 0], 15.0, 7.5 / 8.0);
+        check([0, 0, 7, 0], 1.0 / 15.0, 0.5 / 8.0);
+        // A port that answered a retry is no longer silent.
+        check([2, 2, 4, 0], 1.0, 0.5);
+        // One that has not ended counts for the odds only.
+        check([4, 0, 0, 4], 1.0, 0.9);
+    }
+
+    #[test]
+    fn silent_ports_that_are_asked_again_have_not_ended() {
+        let mut host = host(10);
+        host.ended_silent(3);
+        host.ended_silent(2);
+        assert_eq!((host.silent, host.silent_attempts), (2, 2));
+        host.reopened(2);
+        assert_eq!((host.silent, host.silent_attempts), (0, u16::MAX));
+    }
+
+    #[test]
+    fn canaries_come_after_attempts_that_tell_little() {
+        // Whether a canary is due once 100 attempts with this chance of an answer have begun.
+        let check = |has_answered: bool, chance: Option<f32>, expect: Option<u32>| {
+            let mut host = host(1_000);
+            answers(&mut host, 7..7 + u32::from(has_answered), false);
+            (0..100).for_each(|_| host.begins(chance, false));
+            assert_eq!(host.canary_due(false), expect, "{has_answered} {chance:?}");
+            host.begins(None, true);
+            assert_eq!(host.canary_due(false), None, "it has just begun");
+        };
+        check(false, None, None);
+        check(true, None, Some(7));
+        check(true, Some(TELLING - 0.1), Some(7));
+        check(true, Some(TELLING), None);
+    }
+
+    #[test]
+    fn a_host_is_suspected_once_where_nearly_everything_is_open() {
+        let check = |suspicion, open: u32, closed: u32, expect: bool| {
+            let mut host = host(1_000);
+            host.suspicion = suspicion;
+            answers(&mut host, 0..open, true);
+            answers(&mut host, open..open + closed, false);
+            let is_suspicious = host.becomes_suspicious();
+            assert_eq!(is_suspicious, expect, "{suspicion:?} {open} {closed}");
+        };
+        check(Suspicion::None, MANY_OPEN - 1, 0, false);
+        check(Suspicion::None, MANY_OPEN, 0, true);
+        // One in sixteen may be closed.
+        check(Suspicion::None, 75, 5, true);
+        check(Suspicion::None, 74, 6, false);
+        let asking = Suspicion::Asking { asked: 1, open: 1 };
+        for suspicion in [asking, Suspicion::Cleared, Suspicion::Confirmed] {
+            check(suspicion, 1_000, 0, false);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_brings_back_what_it_was_taken_of() {
+        // 20 ports were taken up: 6 answered, 3 ended silent, 2 of them held, 11 are under way.
+        let check = |presence, suspicion, expect_suspicion| {
+            let mut before = host(100);
+            before.next = 20;
+            before.presence = presence;
+            before.suspicion = suspicion;
+            answers(&mut before, 0..4, true);
+            answers(&mut before, 4..6, false);
+            (0..3).for_each(|_| before.ended_silent(2));
+            before.held = vec![6, 7];
+            before.deferred = (9..12).collect();
+
+            let snapshot = before.snapshot((12..20).collect(), 0);
+            let after = host(100).restored(&snapshot).expect("it fits");
+            assert_eq!(after.presence, presence);
+            assert_eq!(after.suspicion, expect_suspicion);
+            assert_eq!([after.answered, after.open, after.silent], [6, 4, 3]);
+            assert_eq!(after.unheard, 3, "those that ended silent");
+            assert_eq!(after.silent_attempts, 2);
+            assert_eq!(after.without_verdict(), 11 + 2 + 80);
+            assert_eq!(after.under_way, 0);
+            assert_eq!(after.untaken().count(), 11 + 80);
+            assert_eq!(after.snapshot(Vec::new(), 0), snapshot);
+        };
+        let asking = Suspicion::Asking { asked: 2, open: 2 };
+        for presence in [Presence::Unknown, Presence::Present, Presence::Silent] {
+            check(presence, Suspicion::None, Suspicion::None);
+            check(presence, asking, Suspicion::None);
+            check(presence, Suspicion::Cleared, Suspicion::Cleared);
+            check(presence, Suspicion::Confirmed, Suspicion::Cleared);
+        }
+    }
+
+    #[test]
+    fn open_ports_under_way_answer_again_after_a_restart() {
+        let mut host = host(10);
+        host.next = 3;
+        answers(&mut host, 0..3, true);
+        let snapshot = host.snapshot(vec![1], 1);
+        assert_eq!((snapshot.answered, snapshot.open), (2, 2));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_host_is_refused() {
+        let snapshot = HostSnapshot {
+            taken_up: 50,
+            ..HostSnapshot::default()
+        };
+        assert!(host(50).restored(&snapshot).is_some());
+        assert!(host(49).restored(&snapshot).is_none());
+    }
+}

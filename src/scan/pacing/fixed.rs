@@ -45,3 +45,37 @@ impl RateController for Fixed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::observation::Ending;
+    use crate::scan::pacing::Controller;
+
+    #[test]
+    fn nothing_holds_attempts_back_whatever_is_lost() {
+        let mut fixed = Controller::Fixed.of_path(false);
+        let wait = Wait {
+            answer_us: 20_000,
+            retry_us: 100_000,
+        };
+        for us in 1..=1_000 {
+            let now = Time::from_us(us);
+            assert_eq!(fixed.next_send(now), None);
+            assert!(!fixed.on_interval(Some(1.0), wait, None, now), "no limit");
+            let id = fixed.on_sent(Prior::Certain, now);
+            let lost = Observation {
+                sent: now,
+                ending: Ending::Silent,
+                prior: Prior::Certain,
+                ..Observation::default()
+            };
+            fixed.on_observation(&lost, id, wait, None);
+            assert!(!fixed.was_too_fast(now));
+        }
+        fixed.on_outage(Ended::Outage, Time::from_us(1_001));
+        assert_eq!(fixed.next_send(Time::from_us(1_001)), None);
+        assert_eq!(fixed.pace().per_s, u32::MAX);
+        assert!(!fixed.is_uncertain());
+    }
+}
