@@ -4,7 +4,9 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -139,5 +141,61 @@ fn a_host_farther_than_its_neighbours_is_found() {
             let (open, end) = scanned(arguments);
             assert_eq!(open, endpoints(&hosts, ports), "{arguments}: {end}");
         }
+    });
+}
+
+/// Listens on these ports without ever accepting: connections fill the queue, which holds one more
+/// than `backlog`, and then the port looks silent. Returns a count of what waits in each.
+fn serve_busily(peer: &Peer, ports: &'static [u16], backlog: i32) -> impl Fn() -> Vec<usize> {
+    let listeners: Arc<Vec<socket2::Socket>> = Arc::new(peer.run(move || {
+        let listen = |&port: &u16| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+            let address = SocketAddr::from(([0, 0, 0, 0], port));
+            socket.bind(&address.into())?;
+            socket.listen(backlog)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        ports
+            .iter()
+            .map(listen)
+            .collect::<io::Result<Vec<_>>>()
+            .expect("listeners")
+    }));
+    move || {
+        let waiting =
+            |socket: &socket2::Socket| std::iter::from_fn(|| socket.accept().ok()).count();
+        listeners.iter().map(waiting).collect()
+    }
+}
+
+/// Drops what is sent to the peer's other ports.
+fn drop_others(peer: &Peer, ports: &'static str) {
+    let dropped = peer.run(move || {
+        simulator::peer::run("nft", "add table inet f")?;
+        simulator::peer::run(
+            "nft",
+            "add chain inet f i { type filter hook input priority 0 ; }",
+        )?;
+        let rule = format!("add rule inet f i meta l4proto tcp tcp dport != {{ {ports} }} drop");
+        simulator::peer::run("nft", &rule)
+    });
+    dropped.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
+}
+
+/// Five services that are busy just then, and all other ports silent: asking them again and again
+/// would shut them for everybody, and make their silence look like the network's.
+#[test]
+fn busy_services_are_not_shut_by_asking_them() {
+    in_namespace("busy_services_are_not_shut_by_asking_them", || {
+        let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
+        let ports = &[21, 22, 80, 443, 8080];
+        let waiting = serve_busily(&peer, ports, 16);
+        drop_others(&peer, "21, 22, 80, 443, 8080");
+        let (open, end) = scanned("10.77.0.7 -p 1-5000,8080");
+        assert_eq!(open, endpoints(&["10.77.0.7"], ports), "{end}");
+        assert_eq!(end["unscanned"], 0, "{end}");
+        let waiting = waiting();
+        assert!(waiting.iter().all(|&count| count <= 8), "{waiting:?}");
     });
 }

@@ -185,6 +185,17 @@ pub struct ScanArgs {
     /// Ask a silent port again at most this often, 0 to 100; 0 if one attempt must do
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100), allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_retries: u8,
+    /// Connect to each open port at most N times, the first time included: how the scan sees
+    /// whether answers still come. 1 leaves services alone after that, at the price of a slower or
+    /// less complete scan where most ports are silent; 0 also asks no closed port again
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        allow_hyphen_values = true,
+        help_heading = "Order and pace"
+    )]
+    pub canaries: u8,
     /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
     /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
     /// [nmap: -Pn]

@@ -38,6 +38,7 @@ fn settings(args: &ScanArgs) -> Settings {
         },
         miss_rate_ppm: args.miss_rate,
         max_retries: args.max_retries,
+        canaries: args.canaries,
         scan_silent: args.scan_silent,
         rate: match args.max_rate {
             None => Settings::default().rate,
