@@ -1,123 +1,128 @@
-//! How fast attempts may go: a model of what a path, or one host, can take. It knows rates, times
-//! and counts of answers; it knows no endpoint and no socket.
+//! The adaptive controller: a model of how many attempts per second a path, or one host, can take.
+//! It knows rates, times and counts of answers; it knows no endpoint and no socket.
 //!
-//! A TCP sender learns from its acknowledgements. A scanner gets none from most ports, so silence
-//! proves nothing. But some attempts are *witnesses*, whose answer was all but certain: nearly all
-//! ports of that host answer, or this very port has answered before. And a port that answers only
-//! when it is asked again is witness to a loss. What witnesses say is put to a sequential test
-//! (Wald 1945, Page 1954): comes rather what usually comes, or clearly less? If less, the rate is
-//! cut to half of what got through, to try whether that helps. If it does, what got through is the
-//! limit (the delivery rate of BBR, Cardwell et al. 2016). If it does not, so much is always lost
-//! here, and the rate is restored. And some troubles pass by themselves (a machine or a radio link
-//! that stands still for a moment): a limit must explain what got through before, too.
+//! A TCP sender learns from acknowledgements. Most ports send a scanner nothing, so silence proves
+//! nothing. But some attempts are *informative samples*: their answer was nearly certain, because
+//! nearly all ports of the host answer, or because this port has answered before. A port that
+//! answers only when asked again is one, too: it shows a loss.
+//!
+//! A sequential test (Wald 1945, Page 1954) decides whether the samples bring the usual share of
+//! answers or clearly less. If less, the controller cuts the rate to half of what got through, as a
+//! trial. If that helps, what got through is the limit (the delivery rate of BBR, Cardwell et al.
+//! 2016). If not, this share is always lost here, and the old rate returns.
+//!
+//! Some troubles pass by themselves, as when a machine or a radio link stalls for a moment. So a
+//! limit must also explain what got through before.
 
 use super::controller::{IntervalId, Pace, PaceReason, PathView, Prior, RateController};
 use super::gcra::Gcra;
-use super::interval::{CERTAIN, Evidence, Interval, TELLING};
+use super::interval::{Evidence, Interval};
+use super::thresholds::{
+    baseline, evidence, growth, intervals, limit, rate, sample, trial, trouble,
+};
 use crate::scan::estimate::{Ended, Wait};
 use crate::scan::observation::{Ending, Observation};
 use crate::scan::time::Time;
 
-/// The pace of one path or host.
+/// The controller of one path or host.
 #[derive(Clone, Debug)]
 pub(super) struct Adaptive {
     per_s: f32,
     reason: PaceReason,
     gcra: Gcra,
     mode: Mode,
-    /// The rate, not something else, held attempts back since it was last changed.
+    /// The rate has held attempts back since its last change.
     was_limiting: bool,
-    /// When blind growth was last considered, and the answers since then.
+    /// When blind growth was last considered, and how many answers came since.
     looked_at: Time,
     answers: u32,
-    /// When the rate was changed, and what witnesses have said since: all, and those whose answer
-    /// was certain.
+    /// When the rate last changed, and the evidence since: from all informative samples, and from
+    /// those whose answer was certain.
     changed_at: Time,
     heard: Evidence,
     heard_certain: Evidence,
-    /// What was said since the last judgement by ports that answered, some of them only when asked
+    /// The evidence since the last judgement from ports that answered, at once or only when asked
     /// again.
     asked_again: Evidence,
-    /// How much speaks against the rate (the logarithm of the odds, at least 0), since when, and
-    /// what was said since then.
+    /// The odds against the rate (a logarithm, at least 0), since when they are above 0, and the
+    /// evidence since then.
     against: f32,
     against_since: Time,
     against_heard: Evidence,
-    /// How much speaks for the rate since it was last found to be fine.
+    /// The odds for the rate since it was last found to be fine.
     in_favour: f32,
-    intervals: [Interval; INTERVALS],
-    /// The number of the interval that is being sent, counted from 0 for ever.
+    intervals: [Interval; intervals::KEPT],
+    /// The number of the interval being sent, counted from 0.
     sending: u32,
-    /// Cohorts before this one were judged.
+    /// Intervals before this one were judged.
     judged: u32,
-    /// Cohorts up to this one were sent at another rate and say nothing about this one.
+    /// Intervals up to this one were sent at another rate and say nothing about the present one.
     changed: u32,
-    /// When the attempts were sent that were last found to have been too many.
+    /// When the rate was last too high: attempts sent between these times were too many.
     too_fast: (Time, Time),
-    /// The rate that got through when the path was last seen to lose, and how often that was found
-    /// again.
+    /// The rate that got through when the path was last seen to lose, and how often it was
+    /// confirmed.
     limit_per_s: f32,
     confirmed: u8,
-    /// The fastest that was sent since then and found to be fine.
+    /// The highest rate since then that was fine.
     fine_per_s: f32,
-    /// Limits met so far.
+    /// How many limits were met so far.
     met: u8,
     calm: Calm,
-    /// Troubles have passed by themselves, and the next one gets this time to; how much speaks for
-    /// that it has.
+    /// How long the next trouble gets to pass by itself, because earlier ones did; and the odds
+    /// that the present one has passed.
     hold_off_us: u64,
     relief: f32,
-    /// The share of certain answers that comes at whatever rate, as far as is known, and as a trial
-    /// has shown, or a rate that held attempts back and was fine: what is lost otherwise may be
-    /// lost at hosts, to the rates that they are asked at.
+    /// The share of certain answers that comes at any rate: as far as is known; and as proven by a
+    /// trial, or by a rate that held attempts back and was fine. Other loss may be due to the rates
+    /// at which hosts are asked.
     baseline: f32,
     proven: f32,
 }
 
-/// What the controller is about. `cut` leads into a trial, `end_trial` out of it; `forget` begins
-/// anew.
+/// What the controller is doing. `cut` starts a trial, `end_trial` ends it; `forget` starts over.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
-    /// The path has not been seen to lose yet: the rate doubles.
+    /// The path has shown no limit yet: the rate doubles.
     Startup,
-    /// The rate stays just below the limit that is known, or grows back to it; a step above it
-    /// (`is_probing`) shows whether it is still there.
+    /// The rate stays just below a known limit, or grows back to it; a step above (`is_probing`)
+    /// shows whether the limit is still there.
     Hold,
-    /// The rate was cut, to see whether it was the reason.
+    /// The rate is cut, to see whether it was the reason for missing answers.
     Trial(Trial),
 }
 
-/// The rate was cut: is the loss that was the reason gone?
+/// A time at a reduced rate: does the loss stay?
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     before: Before,
-    /// What got through, or less where the rate was cut to less; and what a limit that is the
-    /// reason can be at most.
+    /// What got through, or the rate of the trial if that is higher; and the highest limit that
+    /// could be the reason. Both in attempts per second.
     through_per_s: f32,
     limit_at_most_per_s: f32,
-    /// The share of expected answers that comes now if the rate was the reason.
+    /// The share of the expected answers that comes in the trial if the rate was the reason.
     predicted: f32,
-    /// How much speaks for the loss being the same (the logarithm of the odds).
+    /// The odds that the loss stays the same (a logarithm).
     same: f32,
-    /// It was the same, and the rate was cut once more to be sure.
+    /// The loss stayed the same, and the rate was cut once more to be sure.
     is_second: bool,
-    /// What was said without the ports that were asked again: of these only those count that
-    /// answered.
+    /// The evidence without ports that were asked again, since of these only those that answer
+    /// are counted.
     fair: Evidence,
-    /// How much the attempts say that were sent before the cut and answered after it.
+    /// The odds against the old rate from attempts sent before the cut and judged after it.
     afterthought: f32,
-    /// The witnesses that were asked in all of the trouble.
+    /// How many informative samples the whole trouble had.
     asked: u32,
 }
 
 impl Trial {
-    /// Nearly everything comes.
+    /// Whether nearly everything comes.
     fn is_relieved(&self) -> bool {
-        self.fair.asked >= WITNESSES_LEAST && self.fair.delivered() > RELIEVED
+        self.fair.asked >= intervals::LEAST_SAMPLES && self.fair.delivered() > trial::RELIEVED
     }
 }
 
-/// What was so before the rate was cut.
+/// The state before the rate was cut.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     per_s: f32,
@@ -125,30 +130,30 @@ struct Before {
     limit_per_s: f32,
     confirmed: u8,
     fine_per_s: f32,
-    /// The share of the expected answers that came then.
+    /// The share of the expected answers that came.
     came: f32,
-    /// How long it took to notice.
+    /// How long it took to notice the trouble.
     noticed_us: u64,
-    /// The rate had been fine for long, below a limit that was known.
+    /// The rate had been fine for long, below a known limit.
     held: bool,
 }
 
-/// What got through since the last trouble, or since the beginning.
+/// What got through since the last trouble, or since the start.
 #[derive(Clone, Copy, Debug)]
 struct Calm {
     since: Time,
     through: f32,
-    /// A limit that was the reason of that trouble would be this, and could let more through than
-    /// that now, having saved it up for so long.
+    /// The limit, if one was the reason for that trouble, and for how long it may have saved up
+    /// capacity.
     limit_per_s: f32,
     saved_s: f32,
 }
 
 impl Calm {
-    /// Whether a limit explains what got through until now.
+    /// Whether a limit of this rate can have let through what got through until now.
     fn allows(&self, limit_per_s: f32, now: Time) -> bool {
         let lasted_s = now.us_since(self.since) as f32 / 1e6 + self.saved_s;
-        self.through < SAVED * limit_per_s.min(self.limit_per_s) * lasted_s
+        self.through < trouble::SAVED * limit_per_s.min(self.limit_per_s) * lasted_s
     }
 }
 
@@ -157,95 +162,16 @@ impl Default for Calm {
         Calm {
             since: Time::default(),
             through: 0.0,
-            limit_per_s: MOST_PER_S,
-            saved_s: FIRST_SAVED_S,
+            limit_per_s: rate::MOST_PER_S,
+            saved_s: trouble::FIRST_SAVED_S,
         }
     }
 }
 
-const INTERVALS: usize = 4;
-/// The first rate, and a burst at once so that a small scan does not wait at all.
-const FIRST_PER_S: f32 = 5_000.0;
-const FIRST_BURST: f32 = 64.0;
-/// No slower and no faster than this; and no faster than this as long as nothing is known to
-/// answer.
-const LEAST_PER_S: f32 = 10.0;
-const MOST_PER_S: f32 = 10e6;
-const BLIND_PER_S: f32 = 100_000.0;
-/// Attempts may be so early: one wake-up of epoll's grain must not fall behind.
-const BURST_NS: u64 = 2_000_000;
-/// Where nothing answers the rate doubles this often.
-const BLIND_US: u64 = 25_000;
-/// An interval lasts for half of the time that an answer takes, and long enough to count.
-const INTERVAL_LEAST: u32 = 16;
-const INTERVAL_LONGEST_US: u64 = 500_000;
-const WITNESSES_LEAST: u32 = 8;
-/// After this time without any witness a rate is raised all the same.
-const UNCERTAIN_US: u64 = 1_000_000;
-/// The rate is too high when rather this share of the expected answers comes than all of them.
-const OVERLOADED: f32 = 0.85;
-/// The logarithms of the odds at which that is believed (more for one of many hosts, since some
-/// would be cut by chance, and much more where it was not held to its rate), or its contrary, and
-/// that a cut has helped, or not.
-const TOO_FAST: f32 = 6.0;
-const TOO_FAST_FOR_HOST: f32 = 9.0;
-const TOO_FAST_UNHELD: f32 = 20.0;
-const FINE: f32 = 1.3;
-const HELPED: f32 = 4.0;
-const NO_HELP: f32 = 6.0;
-/// With so many answers expected, or after so long, a trial has taken long enough: then the more
-/// likely is believed.
-const TRIAL_MOST: f32 = 60.0;
-const TRIAL_LONGEST_US: u64 = 5_000_000;
-/// The rate of a trial, as a share of what got through: an estimate that is too high must not look
-/// like a loss that stays. But it is no less than this share of what was sent, and then not all of
-/// the loss is predicted to go away.
-const TRIAL: f32 = 0.5;
-const DEEPEST_CUT: f32 = 0.125;
-const RELIEVED: f32 = 0.9;
-/// Where less than this comes in a trial a second one makes sure that it is not the rate.
-const BAD: f32 = 0.75;
-/// And where less than this comes it is the rate, unless that is hardly any.
-const HARDLY: f32 = 0.3;
-/// So many times as much as before the cut comes: it has helped, whatever else is lost at any rate.
-const MUCH_BETTER: f32 = 2.0;
-/// A limit is not the reason for a trouble where so many times as much got through before as it
-/// would have let through (at first it may have saved up for so long), or where so many times as
-/// much comes in a trial as came before the cut.
-const SAVED: f32 = 1.3;
-const FIRST_SAVED_S: f32 = 1.0;
-const CONTRADICTS: f32 = 1.2;
-/// Nor one lower than a limit that was known, where that had held for so many witnesses and for so
-/// long.
-const HELD: f32 = 60.0;
-const HELD_US: u64 = 500_000;
-/// No longer than this is waited for a trouble to pass.
-const HOLD_OFF_MOST_US: u64 = 400_000;
-/// So much of the attempts before a cut confirms it, but not where so few witnesses were asked in
-/// the trouble: then what got through is but a guess.
-const CONFIRMED: f32 = 3.0;
-const TELLING_LEAST: u32 = 16;
-/// The rate grows so much where no limit was met, on the way back to just below the limit, and to
-/// see whether it is there, or still there: after so many times the time of an answer, doubled each
-/// time that it was found, and found not to be it above this.
-const FIRST_GROWTH: f32 = 2.0;
-const GROWTH: f32 = 1.5;
-const BELOW: f32 = 0.92;
-const FIRST_PROBE: f32 = 1.25;
-const PROBE: f32 = 1.1;
-const PROBE_AFTER: u64 = 8;
-const MOST_CONFIRMED: u8 = 3;
-const FORGET: f32 = 1.3;
-/// The share of certain answers that comes is believed to be this at first, and how many of them
-/// are needed to believe another: after a trial, and when the rate was fine.
-const FIRST_BASELINE: f32 = 0.93;
-const BASELINE_AFTER_TRIAL: f32 = 16.0;
-const BASELINE_WHEN_FINE: f32 = 100.0;
-
 impl Default for Adaptive {
     fn default() -> Self {
         Adaptive {
-            per_s: FIRST_PER_S,
+            per_s: rate::FIRST_PER_S,
             reason: PaceReason::Start,
             gcra: Gcra::default(),
             mode: Mode::Startup,
@@ -260,20 +186,20 @@ impl Default for Adaptive {
             against_since: Time::default(),
             against_heard: Evidence::default(),
             in_favour: 0.0,
-            intervals: [Interval::default(); INTERVALS],
+            intervals: [Interval::default(); intervals::KEPT],
             sending: 0,
             judged: 0,
             changed: 0,
             too_fast: (Time::default(), Time::default()),
-            limit_per_s: MOST_PER_S,
+            limit_per_s: rate::MOST_PER_S,
             confirmed: 0,
             fine_per_s: 0.0,
             met: 0,
             calm: Calm::default(),
             hold_off_us: 0,
             relief: 0.0,
-            baseline: FIRST_BASELINE,
-            proven: FIRST_BASELINE,
+            baseline: baseline::FIRST,
+            proven: baseline::FIRST,
         }
     }
 }
@@ -281,9 +207,9 @@ impl Default for Adaptive {
 impl RateController for Adaptive {
     fn next_send(&mut self, now: Time) -> Option<Time> {
         let burst_ns = if self.sending == 0 {
-            (FIRST_BURST * self.gap_ns()) as u64
+            (rate::FIRST_BURST * self.gap_ns()) as u64
         } else {
-            BURST_NS
+            rate::BURST_NS
         };
         let until = self.gcra.wait_until(burst_ns, now);
         self.was_limiting |= until.is_some();
@@ -299,15 +225,15 @@ impl RateController for Adaptive {
         let baseline = self.baseline;
         let interval = self.interval(self.sending);
         if interval.sent == 0 {
-            // Idle time is no part of it.
+            // Idle time is not part of it.
             interval.began = now;
         }
         (interval.sent, interval.last) = (interval.sent + 1, now);
         match prior {
             Prior::Unknown => interval.unknown += 1,
-            Prior::Chance(chance) if chance >= TELLING => interval.telling.ask(chance),
+            Prior::Chance(chance) if chance >= sample::TELLING => interval.telling.ask(chance),
             Prior::Chance(_) => {}
-            Prior::Certain => interval.certain.ask(CERTAIN * baseline),
+            Prior::Certain => interval.certain.ask(sample::CERTAIN * baseline),
         }
         self.sending
     }
@@ -320,7 +246,7 @@ impl RateController for Adaptive {
         path: Option<&PathView>,
     ) {
         if seen.ending != Ending::Answered {
-            // Witnesses are counted when their answers must have come.
+            // Silence counts in `judge`, when all answers must have come.
             return;
         }
         let &Observation {
@@ -330,24 +256,26 @@ impl RateController for Adaptive {
             ..
         } = seen;
         self.answers += 1;
-        // Only if both attempts, this one and one that was lost before, could be ones at this rate,
-        // and not lost by the path. After a flood nearly all attempts are repeated ones: then those
-        // that come count, too, or only the lost ones of them would.
+        // A retry tells something only if both attempts were sent at this rate and the path was
+        // not losing. In a trial after a flood nearly all attempts are retries; there their answers
+        // count as answers, or only losses would count.
         let since = self
             .changed_at
             .max(path.map_or(Time::default(), |path| path.too_fast_until));
         let was_lost_before = lost_at.is_some_and(|at| at < since);
-        // A canary that is answered counts here, too; without that rates were cut more often for
-        // nothing than they were too high.
+        // Answered canaries count here, too: without them, more rates were cut in vain than were
+        // too high.
         if sent >= since.plus_us(2 * wait.retry_us) && (!was_lost_before || self.is_in_trial()) {
-            self.asked_again.ask(CERTAIN * self.baseline);
+            self.asked_again.ask(sample::CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
         }
-        if self.sending - id < INTERVALS as u32 {
+        if self.sending - id < intervals::KEPT as u32 {
             let interval = self.interval(id);
             match prior {
                 Prior::Unknown => interval.unknown_answered += 1,
-                Prior::Chance(chance) => interval.telling.answered += u32::from(chance >= TELLING),
+                Prior::Chance(chance) => {
+                    interval.telling.answered += u32::from(chance >= sample::TELLING)
+                }
                 Prior::Certain => interval.certain.answered += 1,
             }
         }
@@ -363,10 +291,11 @@ impl RateController for Adaptive {
         let (is_starting, met) = (self.is_starting(), self.met);
         let interval = self.interval(self.sending);
         let lasted_us = now.us_since(interval.began);
-        let tells = interval.sent >= INTERVAL_LEAST
-            && (is_starting || interval.certain.asked + interval.telling.asked >= WITNESSES_LEAST);
+        let tells = interval.sent >= intervals::LEAST_SENT
+            && (is_starting
+                || interval.certain.asked + interval.telling.asked >= intervals::LEAST_SAMPLES);
         if lasted_us >= wait.answer_us / 2
-            && (tells || (interval.sent > 0 && lasted_us >= INTERVAL_LONGEST_US))
+            && (tells || (interval.sent > 0 && lasted_us >= intervals::LONGEST_US))
         {
             self.next_interval(now);
         }
@@ -380,7 +309,7 @@ impl RateController for Adaptive {
                 self.think_again(&interval, now);
             }
         }
-        if !is_one_due && now.us_since(self.looked_at) >= BLIND_US {
+        if !is_one_due && now.us_since(self.looked_at) >= growth::BLIND_US {
             self.grow_blindly(now);
         }
         met == 0 && self.met > 0
@@ -390,8 +319,9 @@ impl RateController for Adaptive {
         let limit_per_s = self
             .trial()
             .map_or(self.limit_per_s, |trial| trial.before.limit_per_s);
-        let holds =
-            ended == Ended::Moment && limit_per_s < MOST_PER_S && self.baseline >= FIRST_BASELINE;
+        let holds = ended == Ended::Moment
+            && limit_per_s < rate::MOST_PER_S
+            && self.baseline >= baseline::FIRST;
         match self.trial() {
             _ if !holds => self.forget(now),
             Some(&Trial { before, .. }) => self.pass(before, before.per_s, now),
@@ -400,9 +330,11 @@ impl RateController for Adaptive {
     }
 
     fn view(&self, wait: Wait, now: Time) -> PathView {
-        let may_find_out = self.was_limiting || now.us_since(self.changed_at) < UNCERTAIN_US;
-        let is_suspect =
-            self.is_in_trial() || self.against > FINE || (self.is_probing() && may_find_out);
+        let may_find_out =
+            self.was_limiting || now.us_since(self.changed_at) < growth::UNCERTAIN_US;
+        let is_suspect = self.is_in_trial()
+            || self.against > evidence::FINE
+            || (self.is_probing() && may_find_out);
         PathView {
             baseline: self.proven,
             is_suspect,
@@ -414,12 +346,12 @@ impl RateController for Adaptive {
     fn was_too_fast(&self, started: Time) -> bool {
         let is_still = self
             .trial()
-            .is_some_and(|trial| trial.predicted < RELIEVED || trial.is_second);
+            .is_some_and(|trial| trial.predicted < trial::RELIEVED || trial.is_second);
         started >= self.too_fast.0 && (started < self.too_fast.1 || is_still)
     }
 
     fn is_uncertain(&self) -> bool {
-        self.is_in_trial() || self.heard.asked < WITNESSES_LEAST
+        self.is_in_trial() || self.heard.asked < intervals::LEAST_SAMPLES
     }
 
     fn pace(&self) -> Pace {
@@ -431,11 +363,10 @@ impl RateController for Adaptive {
 }
 
 impl Adaptive {
-    /// Towards ourselves, where the kernel answers before it has finished asking: there is nothing
-    /// to feel one's way into.
+    /// For loopback: the kernel answers within the call, so there is no limit to look for.
     pub fn of_this_machine() -> Self {
         Adaptive {
-            per_s: BLIND_PER_S,
+            per_s: rate::BLIND_PER_S,
             ..Adaptive::default()
         }
     }
@@ -445,7 +376,7 @@ impl Adaptive {
     }
 
     fn interval(&mut self, id: IntervalId) -> &mut Interval {
-        &mut self.intervals[id as usize % INTERVALS]
+        &mut self.intervals[id as usize % intervals::KEPT]
     }
 
     fn forget(&mut self, now: Time) {
@@ -469,7 +400,7 @@ impl Adaptive {
         };
     }
 
-    /// Whether all answers to an interval have come that will.
+    /// Whether an interval can be judged: all its answers must have come by now.
     fn is_one_due(&mut self, wait: Wait, now: Time) -> bool {
         self.judged < self.sending
             && now.us_since(self.interval(self.judged).last) >= wait.answer_us
@@ -499,10 +430,10 @@ impl Adaptive {
         };
     }
 
-    /// The share of the expected answers that comes to the interval that is judged next, by that
+    /// The share of the expected answers that comes to the interval to be judged next, from the
     /// part of it whose time is over.
     fn comes(&self, wait: Wait, now: Time) -> f32 {
-        let interval = &self.intervals[self.judged as usize % INTERVALS];
+        let interval = &self.intervals[self.judged as usize % intervals::KEPT];
         let (lasted_us, over_us) = (
             interval.last.us_since(interval.began),
             now.us_since(interval.began.plus_us(wait.answer_us)),
@@ -518,18 +449,18 @@ impl Adaptive {
         self.sending += 1;
         self.judged = self
             .judged
-            .max(self.sending.saturating_sub(INTERVALS as u32 - 1));
+            .max(self.sending.saturating_sub(intervals::KEPT as u32 - 1));
         *self.interval(self.sending) = Interval {
             began: now,
             ..Interval::default()
         };
     }
 
-    /// Where nothing answers, nothing can be learned, and there is no reason to stay slow either.
+    /// Where nothing answers, nothing can be learned, and nothing speaks for staying slow.
     fn grow_blindly(&mut self, now: Time) {
-        if self.is_starting() && self.answers == 0 && self.per_s < BLIND_PER_S {
-            self.grow(FIRST_GROWTH, now);
-            self.per_s = self.per_s.min(BLIND_PER_S);
+        if self.is_starting() && self.answers == 0 && self.per_s < rate::BLIND_PER_S {
+            self.grow(growth::IN_STARTUP, now);
+            self.per_s = self.per_s.min(rate::BLIND_PER_S);
         }
         (self.answers, self.looked_at) = (0, now);
     }
@@ -552,7 +483,7 @@ impl Adaptive {
             certain.expected *= (path.baseline / self.baseline).min(1.0);
         }
         said.add(&certain);
-        if let Some(share) = share.filter(|&share| share >= TELLING) {
+        if let Some(share) = share.filter(|&share| share >= sample::TELLING) {
             let expected = share * interval.unknown as f32;
             said.add(&Evidence {
                 asked: interval.unknown,
@@ -569,7 +500,7 @@ impl Adaptive {
             return self.grow_unwatched(now);
         }
         self.calm.through += interval.sent as f32 * said.delivered().min(1.0);
-        let odds = said.odds(OVERLOADED, 1.0);
+        let odds = said.odds(evidence::OVERLOADED, 1.0);
         self.in_favour -= odds;
         if self.against == 0.0 {
             (self.against_since, self.against_heard) = (interval.began, Evidence::default());
@@ -577,14 +508,14 @@ impl Adaptive {
         self.against = (self.against + odds).max(0.0);
         self.against_heard.add(&said);
         let enough = match (path, interval.was_rate_limited) {
-            (None, _) => TOO_FAST,
-            (Some(_), true) => TOO_FAST_FOR_HOST,
-            (Some(_), false) => TOO_FAST_UNHELD,
+            (None, _) => evidence::TOO_FAST,
+            (Some(_), true) => evidence::TOO_FAST_FOR_HOST,
+            (Some(_), false) => evidence::TOO_FAST_UNHELD,
         };
         if self.against > enough {
             self.relief = if odds < 0.0 { self.relief - odds } else { 0.0 };
-            if self.relief > HELPED {
-                // It has passed.
+            if self.relief > evidence::HELPED {
+                // The trouble has passed.
                 self.too_fast = (self.against_since, interval.began);
                 (self.against, self.in_favour) = (0.0, 0.0);
             } else if now.us_since(self.against_since) >= self.hold_off_us
@@ -592,41 +523,41 @@ impl Adaptive {
             {
                 self.slow_down(interval, &certain, now);
             }
-        } else if self.in_favour > FINE {
+        } else if self.in_favour > evidence::FINE {
             self.is_fine(interval, wait, now);
         }
     }
 
-    /// Whether the path loses about as much just now. It would be found out with its next interval,
-    /// which may be after the host's.
+    /// Whether the path's present loss explains that of this host. The path's next interval would
+    /// show it, but may end after the host's.
     fn is_explained_by(&self, path: &PathView) -> bool {
         let heard = Evidence {
             expected: self.against_heard.expected * path.comes,
             ..self.against_heard
         };
-        heard.odds(OVERLOADED, 1.0) < TOO_FAST
+        heard.odds(evidence::OVERLOADED, 1.0) < evidence::TOO_FAST
     }
 
-    /// There are answers, but no witnesses among them.
+    /// Answers come, but none to an informative sample.
     fn grow_unwatched(&mut self, now: Time) {
-        if self.is_starting() || now.us_since(self.changed_at) > UNCERTAIN_US {
+        if self.is_starting() || now.us_since(self.changed_at) > growth::UNCERTAIN_US {
             let factor = if self.is_starting() {
-                FIRST_GROWTH
+                growth::IN_STARTUP
             } else {
-                GROWTH
+                growth::IN_HOLD
             };
-            self.grow(factor.min(BLIND_PER_S / self.per_s).max(1.0), now);
+            self.grow(factor.min(rate::BLIND_PER_S / self.per_s).max(1.0), now);
         }
     }
 
-    /// The rate can be borne, as far as is known.
+    /// The rate is fine, as far as the evidence goes.
     fn is_fine(&mut self, interval: &Interval, wait: Wait, now: Time) {
         self.in_favour = 0.0;
         self.fine_per_s = self.fine_per_s.max(interval.sent_per_s());
-        let below_per_s = BELOW * self.limit_per_s;
+        let below_per_s = limit::BELOW * self.limit_per_s;
         if self.per_s <= 1.01 * below_per_s {
             let certain = std::mem::take(&mut self.heard_certain);
-            self.learn_baseline(&certain, BASELINE_WHEN_FINE);
+            self.learn_baseline(&certain, baseline::WHEN_FINE);
             if interval.was_rate_limited {
                 self.proven = self.baseline;
             }
@@ -634,78 +565,78 @@ impl Adaptive {
         let probe_after_us = if self.confirmed == 0 {
             0
         } else {
-            (PROBE_AFTER * wait.answer_us) << self.confirmed
+            (limit::STEP_AFTER * wait.answer_us) << self.confirmed
         };
         if self.is_starting() {
-            self.grow(FIRST_GROWTH, now);
+            self.grow(growth::IN_STARTUP, now);
         } else if self.per_s < 0.99 * below_per_s {
-            self.grow(GROWTH.min(below_per_s / self.per_s), now);
+            self.grow(growth::IN_HOLD.min(below_per_s / self.per_s), now);
         } else if now.us_since(self.changed_at) >= probe_after_us {
             self.grow(
                 if self.confirmed == 0 {
-                    FIRST_PROBE
+                    limit::FIRST_STEP
                 } else {
-                    PROBE
+                    limit::STEP
                 },
                 now,
             );
-            if self.per_s > FORGET * self.limit_per_s {
-                (self.limit_per_s, self.confirmed) = (MOST_PER_S, 0);
+            if self.per_s > limit::FORGET * self.limit_per_s {
+                (self.limit_per_s, self.confirmed) = (rate::MOST_PER_S, 0);
             }
         }
     }
 
-    /// Whether the rate is one to see whether a limit is still there.
+    /// Whether the rate is a step above the limit.
     fn is_probing(&self) -> bool {
-        self.per_s > (1.0 + BELOW) / 2.0 * self.limit_per_s
+        self.per_s > (1.0 + limit::BELOW) / 2.0 * self.limit_per_s
     }
 
-    /// Goes faster, unless it was not the rate that held attempts back.
+    /// Raises the rate, if the rate is what holds attempts back.
     fn grow(&mut self, factor: f32, now: Time) {
-        if self.was_limiting && self.against <= TOO_FAST {
+        if self.was_limiting && self.against <= evidence::TOO_FAST {
             self.change(self.per_s * factor, PaceReason::Faster, now);
         }
     }
 
     fn change(&mut self, per_s: f32, reason: PaceReason, now: Time) {
-        (self.per_s, self.reason) = (per_s.clamp(LEAST_PER_S, MOST_PER_S), reason);
+        (self.per_s, self.reason) = (per_s.clamp(rate::LEAST_PER_S, rate::MOST_PER_S), reason);
         self.gcra.hasten(self.gap_ns() as u64, now);
         self.was_limiting = false;
         (self.heard, self.heard_certain, self.asked_again) = Default::default();
         (self.against, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
-        // What was sent until now says nothing about the rate from now on.
+        // What was sent until now says nothing about the new rate.
         (self.changed, self.changed_at) = (self.sending + 1, now);
         self.next_interval(now);
     }
 
-    /// Witnesses miss answers: what follows depends on where the rate is.
+    /// Too many answers are missing. What follows depends on where the rate is.
     fn slow_down(&mut self, interval: &Interval, certain: &Evidence, now: Time) {
         if !interval.was_rate_limited && interval.sent_per_s() < self.fine_per_s / 2.0 {
-            // It was faster before, and that was fine.
-            self.learn_baseline(certain, BASELINE_AFTER_TRIAL);
+            // A rate twice as high was fine, so the rate is not the reason.
+            self.learn_baseline(certain, baseline::AFTER_TRIAL);
             (self.against, self.in_favour) = (0.0, 0.0);
         } else if self.is_probing() {
             let through_per_s = interval.sent_per_s() * self.against_heard.delivered();
-            // One that was found again and again is not much lower all at once.
+            // A limit that was confirmed more than once does not fall far at once.
             let least_per_s = if self.confirmed > 1 {
-                BELOW * self.limit_per_s
+                limit::BELOW * self.limit_per_s
             } else {
-                LEAST_PER_S
+                rate::LEAST_PER_S
             };
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt().max(least_per_s);
-            self.confirmed = (self.confirmed + 1).min(MOST_CONFIRMED);
+            self.confirmed = (self.confirmed + 1).min(limit::MOST_CONFIRMED);
             self.too_fast = (self.against_since, now);
-            self.change(BELOW * self.limit_per_s, PaceReason::Limit, now);
+            self.change(limit::BELOW * self.limit_per_s, PaceReason::Limit, now);
         } else {
             self.cut(interval, self.against_heard, now);
         }
     }
 
-    /// Cuts the rate to less than what got through, to see whether that helps.
+    /// Starts a trial: cuts the rate to less than what got through.
     fn cut(&mut self, interval: &Interval, heard: Evidence, now: Time) {
         let sent_per_s = interval.sent_per_s();
         let delivered = heard.delivered().min(1.0);
-        let share = (delivered * TRIAL).max(DEEPEST_CUT);
+        let share = (delivered * trial::RATE).max(trial::DEEPEST_CUT);
         let through_per_s = (sent_per_s * delivered.max(share)).min(self.per_s);
         let Adaptive {
             per_s,
@@ -722,14 +653,15 @@ impl Adaptive {
             fine_per_s,
             came: delivered,
             noticed_us: now.us_since(self.against_since),
-            held: limit_per_s < MOST_PER_S
-                && self.heard.expected - heard.expected >= HELD
-                && self.against_since.us_since(self.changed_at) >= HELD_US,
+            held: limit_per_s < rate::MOST_PER_S
+                && self.heard.expected - heard.expected >= trouble::HELD
+                && self.against_since.us_since(self.changed_at) >= trouble::HELD_US,
         };
-        // Where it was cut already and not by enough, what was before that counts.
-        let (before, limit_at_most_per_s) = self.trial().map_or((first, MOST_PER_S), |trial| {
-            (trial.before, trial.limit_at_most_per_s)
-        });
+        // If an earlier cut was not enough, the state before the first cut counts.
+        let (before, limit_at_most_per_s) =
+            self.trial().map_or((first, rate::MOST_PER_S), |trial| {
+                (trial.before, trial.limit_at_most_per_s)
+            });
         self.mode = Mode::Trial(Trial {
             before,
             through_per_s,
@@ -746,7 +678,7 @@ impl Adaptive {
         self.change((sent_per_s * share).min(self.per_s), PaceReason::Trial, now);
     }
 
-    /// Attempts that were sent before the cut, and answered or not after it: they may confirm it.
+    /// Attempts sent before the cut and judged after it may confirm the cut, or undo it.
     fn think_again(&mut self, interval: &Interval, now: Time) {
         let is_last = self.judged == self.changed;
         let Mode::Trial(trial) = &mut self.mode else {
@@ -755,20 +687,21 @@ impl Adaptive {
         if trial.is_second {
             return;
         }
-        let odds = interval.telling.odds(OVERLOADED, 1.0) + interval.certain.odds(OVERLOADED, 1.0);
+        let odds = interval.telling.odds(evidence::OVERLOADED, 1.0)
+            + interval.certain.odds(evidence::OVERLOADED, 1.0);
         trial.afterthought += odds;
         trial.asked += interval.telling.asked + interval.certain.asked;
         let before = trial.before;
-        if odds < -HELPED && interval.sent_per_s() > BELOW * before.per_s {
+        if odds < -evidence::HELPED && interval.sent_per_s() > limit::BELOW * before.per_s {
             self.too_fast.1 = interval.began;
             return self.pass(before, before.per_s, now);
         }
-        if is_last && trial.afterthought > CONFIRMED {
+        if is_last && trial.afterthought > evidence::CONFIRMED {
             self.confirmed = 1;
         }
     }
 
-    /// The trouble has passed, and the rate was not the reason. The next one gets time to pass.
+    /// The trouble has passed, and the rate was not the reason. The next trouble gets time to pass.
     fn pass(&mut self, before: Before, per_s: f32, now: Time) {
         self.end_trial(before.was_starting);
         (self.limit_per_s, self.confirmed) = (before.limit_per_s, before.confirmed);
@@ -779,11 +712,11 @@ impl Adaptive {
         self.hold_off_us = self
             .hold_off_us
             .max(2 * before.noticed_us)
-            .min(HOLD_OFF_MOST_US);
+            .min(trouble::LONGEST_HOLD_OFF_US);
         self.change(per_s, PaceReason::NotTheRate, now);
     }
 
-    /// What got through is counted anew: a limit may have saved up since the trouble began.
+    /// Counts anew what gets through: a limit may have saved up since the trouble began.
     fn calm_from(&self, now: Time) -> Calm {
         Calm {
             since: now,
@@ -792,31 +725,32 @@ impl Adaptive {
         }
     }
 
-    /// So many of the certain answers come at whatever rate.
+    /// Learns which share of the certain answers comes at any rate. `needed` is the weight of what
+    /// was believed before, in expected answers.
     fn learn_baseline(&mut self, certain: &Evidence, needed: f32) {
         let weight = certain.expected / (certain.expected + needed);
         self.baseline =
             (self.baseline * (1.0 + (certain.delivered() - 1.0) * weight)).clamp(0.01, 1.0);
     }
 
-    /// The rate was cut: whether that has helped.
+    /// In a trial: has the cut helped?
     fn try_out(&mut self, interval: &Interval, said: &Evidence, now: Time) {
         let Mode::Trial(trial) = &mut self.mode else {
             return;
         };
-        trial.same += said.odds(OVERLOADED * trial.predicted, trial.predicted);
+        trial.same += said.odds(evidence::OVERLOADED * trial.predicted, trial.predicted);
         trial.fair.add(&interval.telling);
         trial.fair.add(&interval.certain);
         let trial = *trial;
-        let is_over =
-            self.heard.expected > TRIAL_MOST || now.us_since(self.changed_at) > TRIAL_LONGEST_US;
-        let is_same = trial.same > if is_over { 0.0 } else { NO_HELP };
-        if !is_same && !is_over && trial.same > -HELPED {
+        let is_over = self.heard.expected > trial::MOST_EXPECTED
+            || now.us_since(self.changed_at) > trial::LONGEST_US;
+        let is_same = trial.same > if is_over { 0.0 } else { evidence::NO_HELP };
+        if !is_same && !is_over && trial.same > -evidence::HELPED {
             return;
         }
         let comes = self.heard.delivered();
         let comes_per_s = interval.sent_per_s().min(self.per_s);
-        let hardly_comes = comes < HARDLY && self.per_s > 2.0 * LEAST_PER_S;
+        let hardly_comes = comes < trial::HARDLY && self.per_s > 2.0 * rate::LEAST_PER_S;
         if !is_same && trial.is_relieved() && !self.can_be_limit(&trial, comes_per_s) {
             let before = trial.before;
             self.pass(
@@ -824,11 +758,11 @@ impl Adaptive {
                 before.fine_per_s.min(before.per_s).max(comes_per_s),
                 now,
             );
-        } else if hardly_comes || (!is_same && trial.predicted < RELIEVED) {
-            // It has helped as far as it could. All of this time was too fast.
+        } else if hardly_comes || (!is_same && trial.predicted < trial::RELIEVED) {
+            // It has helped as far as it could, but the rate was too high all this time.
             self.against_since = self.too_fast.0;
             self.cut(interval, self.heard, now);
-        } else if is_same && !trial.is_second && comes < BAD {
+        } else if is_same && !trial.is_second && comes < trial::BAD {
             self.mode = Mode::Trial(Trial {
                 is_second: true,
                 same: 0.0,
@@ -841,28 +775,28 @@ impl Adaptive {
         }
     }
 
-    /// Whether a limit explains both what came before the trouble and what comes now.
+    /// Whether a limit explains both what got through before the trouble and what comes now.
     fn can_be_limit(&self, trial: &Trial, comes_per_s: f32) -> bool {
         let limit_per_s = trial.limit_at_most_per_s;
         !trial.before.held
-            && comes_per_s < CONTRADICTS * limit_per_s
+            && comes_per_s < trouble::CONTRADICTS * limit_per_s
             && self.calm.allows(limit_per_s, self.too_fast.0)
     }
 
-    /// The trial is over: the rate was the reason, or it was not.
+    /// Ends the trial: the rate was the reason, or it was not.
     fn conclude(&mut self, trial: &Trial, is_same: bool, now: Time) {
         let before = trial.before;
-        let is_much_better = self.heard.delivered() >= MUCH_BETTER * before.came;
+        let is_much_better = self.heard.delivered() >= trial::MUCH_BETTER * before.came;
         self.end_trial(before.was_starting && is_same && !is_much_better);
         let (certain, baseline) = (self.heard_certain, self.baseline);
-        self.learn_baseline(&certain, BASELINE_AFTER_TRIAL);
+        self.learn_baseline(&certain, baseline::AFTER_TRIAL);
         if !is_same {
             self.baseline = self.baseline.max(baseline);
         }
         self.proven = self.baseline;
         if is_same && !is_much_better {
-            self.limit_per_s = MOST_PER_S;
-            // What was lost before the trial was not lost to the rate, either.
+            self.limit_per_s = rate::MOST_PER_S;
+            // Nor was what was lost before the trial.
             self.too_fast = (Time::default(), Time::default());
             return self.change(before.per_s, PaceReason::NotTheRate, now);
         }
@@ -870,12 +804,13 @@ impl Adaptive {
         self.hold_off_us = 0;
         self.fine_per_s = self.per_s;
         self.met = self.met.saturating_add(1);
-        self.confirmed = if trial.asked < TELLING_LEAST {
+        self.confirmed = if trial.asked < evidence::CONFIRMED_SAMPLES {
             0
         } else {
-            self.confirmed.max((self.met - 1).min(MOST_CONFIRMED))
+            self.confirmed
+                .max((self.met - 1).min(limit::MOST_CONFIRMED))
         };
-        self.change(trial.through_per_s * BELOW, PaceReason::Limit, now);
+        self.change(trial.through_per_s * limit::BELOW, PaceReason::Limit, now);
     }
 }
 
@@ -890,11 +825,10 @@ mod tests {
         retry_us: 100_000,
     };
 
-    /// Attempts on a path that takes so many per second and answers after 20 ms, except the share
-    /// that it always loses; half of the ports answer, one attempt in eight goes to one that is
-    /// known to, and what is lost is asked again. As many as the flow lets begin, for so many
-    /// seconds. Returns how many began in each of the last five, and the share of these that the
-    /// path did not take.
+    /// Attempts on a path that takes `capacity_per_s`, answers after 20 ms and always loses the
+    /// share `lost`. Half of the ports answer, one attempt in eight is a canary, and what is lost
+    /// is asked again. As many begin as the controller allows, for this many seconds. Returns how
+    /// many began in each of the last five, and the share of these that was above the capacity.
     fn drive(flow: &mut Adaptive, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
         drive_through(
             flow,
@@ -908,8 +842,8 @@ mod tests {
         )
     }
 
-    /// A path that saves up for so long what it could have taken, and where nothing passes in some
-    /// milliseconds.
+    /// A path that saves up unused capacity for `saves_s` and lets nothing pass in the
+    /// milliseconds for which `is_away`.
     struct Way {
         capacity_per_s: f64,
         saves_s: f64,
@@ -921,7 +855,7 @@ mod tests {
         drive_and_look(flow, way, seconds, &mut |_| {})
     }
 
-    /// `look` sees it each millisecond.
+    /// The same; `look` sees the controller each millisecond.
     fn drive_and_look(
         flow: &mut Adaptive,
         way: &Way,
@@ -946,7 +880,7 @@ mod tests {
                 flow.on_observation(&answered, interval, WAIT, None);
             }
             look(flow);
-            // No machine sends more than this in a millisecond.
+            // No machine sends more in a millisecond.
             for _ in 0..200 {
                 if flow.next_send(now).is_some() {
                     break;
@@ -1147,7 +1081,7 @@ mod tests {
             against_heard: heard,
             ..Adaptive::default()
         };
-        // A hundred attempts in 10 ms, and then a moment at which the time of half of them is over.
+        // A hundred attempts in 10 ms, at a moment when half of them must have been answered.
         for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
             let mut path = Adaptive::default();
             (0..100)

@@ -1,7 +1,8 @@
 //! Additive increase, multiplicative decrease, in the manner of nmap (`timing.cc`): a window of
 //! attempts in flight that grows with answers and shrinks with losses (Jacobson 1988). It exists
-//! for comparison: it takes random loss for congestion, and silence starves it. It knows counts and
-//! times, no host and no socket.
+//! for comparison: it takes random loss for congestion, and silence starves it. Canaries stand for
+//! nmap's timing pings, but are frequent, so their answers do not count three times. It knows
+//! counts and times, no host and no socket.
 
 use super::controller::{IntervalId, Pace, PaceReason, PathView, Prior, RateController};
 use crate::scan::estimate::{Ended, Wait};

@@ -1,12 +1,12 @@
-//! How fast attempts may begin: it answers "when", it never sleeps. It knows addresses only as
-//! public or not.
+//! The ceiling that the user sets (`--max-rate`): when the next attempt may begin. It never sleeps,
+//! and knows of an address only whether it is public.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use crate::scan::time::Time;
 
-/// How many attempts may begin per second, and towards whom that holds.
+/// How many attempts may begin per second, and at which addresses that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Attempts per second.
@@ -15,32 +15,31 @@ pub struct Rate {
     pub public_only: bool,
 }
 
-/// The rates that hold: towards public addresses, and towards all.
+/// The rates that hold: for public addresses, and for all.
 #[derive(Debug, Default)]
 pub(in crate::scan) struct Pacer {
     public: Option<Limit>,
     all: Option<Limit>,
 }
 
-/// The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt
-/// would be due if all came evenly; attempts may run ahead of it by a burst and no more.
+/// The generic cell rate algorithm (ITU-T I.371). Its state is one number: when the next attempt is
+/// due if all come evenly. Attempts may run ahead by a burst and no more.
 #[derive(Debug)]
 struct Limit {
     interval_ns: u64,
     due_ns: u64,
-    /// SYNs that the kernel will send by itself within the next window.
+    /// SYNs that the kernel will send on its own within the next window.
     announced: u64,
 }
 
-/// A burst of 1 ms: one wake-up a millisecond (epoll's grain) keeps the rate without falling behind
-/// …
+/// A burst of 1 ms, epoll's grain: one wake-up per millisecond keeps the rate.
 const BURST_NS: u64 = 1_000_000;
-/// … and in no window of this length more may begin than the rate allows, the burst included.
+/// In no window of this length may more attempts begin than the rate allows, burst included.
 pub(in crate::scan) const WINDOW_US: u64 = 100_000;
 const WINDOW_NS: u64 = WINDOW_US * 1_000;
 
-/// SYNs that the kernel sends by itself cannot be held back; what they took beyond the rate is made
-/// good for so long at most.
+/// SYNs that the kernel sends on its own cannot be held back. What they take beyond the rate delays
+/// later attempts by this time at most.
 const MOST_DEBT_NS: u64 = 1_000_000_000;
 
 impl Limit {
@@ -52,7 +51,7 @@ impl Limit {
         }
     }
 
-    /// When so many may be sent at once.
+    /// When this many packets may be sent at once.
     fn earliest_ns(&self, packets: u64) -> u64 {
         (self.due_ns + (self.announced + packets - 1) * self.interval_ns).saturating_sub(BURST_NS)
     }
@@ -80,11 +79,11 @@ impl Pacer {
         }
     }
 
-    /// Another rate from now on, in the place of the one towards the same addresses. SYNs that were
-    /// announced are to be announced again, since they may count now and did not before.
+    /// Replaces the rate for the same addresses from now on. All announced SYNs must be announced
+    /// again, since they may count now and may not have counted before.
     pub fn change(&mut self, rate: Rate, now: Time) {
         let limit = self.limit(rate.public_only).insert(Limit::new(rate.per_s));
-        // What was sent at the old rate is not held against the new one.
+        // What was sent at the old rate does not count against the new one.
         limit.due_ns = now.us * 1_000;
         self.public
             .iter_mut()
@@ -92,7 +91,7 @@ impl Pacer {
             .for_each(|limit| limit.announced = 0);
     }
 
-    /// When an attempt at `endpoint` may begin, with a datagram or without: `None` for at once.
+    /// When an attempt at `endpoint` may begin, with or without a datagram; `None` for at once.
     pub fn wait_until(&self, endpoint: SocketAddr, with_datagram: bool, now: Time) -> Option<Time> {
         let packets = 1 + u64::from(with_datagram);
         let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
@@ -110,28 +109,28 @@ impl Pacer {
             .for_each(|limit| limit.begin(now.us * 1_000));
     }
 
-    /// The kernel will send a SYN to `endpoint` within the next window: room is kept for it.
+    /// The kernel will send a SYN to `endpoint` within the next window: keeps room for it.
     pub fn announce(&mut self, endpoint: SocketAddr) {
         self.counting(endpoint)
             .for_each(|limit| limit.announced += 1);
     }
 
-    /// It has sent it, or will not.
+    /// The kernel has sent an announced SYN, or will not send it.
     pub fn withdraw(&mut self, endpoint: SocketAddr) {
         self.counting(endpoint)
             .for_each(|limit| limit.announced -= 1);
     }
 
-    /// The limits that hold towards `endpoint`.
+    /// The limits that hold for `endpoint`.
     fn counting(&mut self, endpoint: SocketAddr) -> impl Iterator<Item = &mut Limit> {
         let public = self.public.as_mut().filter(|_| is_public(endpoint.ip()));
         public.into_iter().chain(&mut self.all)
     }
 }
 
-/// How far apart attempts have to be, so that with a burst no window has more of them than its
-/// share: n attempts in a window span n - 1 intervals less the burst. Where a window's share is a
-/// handful of attempts that would cost much of the rate, and one more is let pass.
+/// The gap between attempts with which no window has more than its share, a burst included: n
+/// attempts in a window span n - 1 gaps less the burst. Where the share is a handful of attempts,
+/// that would cost much of the rate, so one more may pass.
 fn interval_ns(per_s: u64) -> u64 {
     let in_window = per_s * WINDOW_NS / 1_000_000_000;
     if in_window < 20 {
@@ -141,8 +140,8 @@ fn interval_ns(per_s: u64) -> u64 {
     }
 }
 
-/// Whether an address is on somebody else's network: neither loopback, link-local nor private (RFC
-/// 1918, 3927, 4193, 4291).
+/// Whether an address is public: neither loopback, link-local nor private (RFC 1918, 3927, 4193,
+/// 4291), nor unspecified.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -169,7 +168,7 @@ mod tests {
         SocketAddr::new(ip.parse().unwrap(), 80)
     }
 
-    /// How many attempts begin in `ms` milliseconds when asked every `every_us`.
+    /// How many attempts begin in `ms` milliseconds if the pacer is asked every `every_us`.
     fn begun(pacer: &mut Pacer, ms: u64, every_us: u64) -> u64 {
         let target = endpoint("192.0.2.1");
         let mut count = 0;
@@ -236,7 +235,7 @@ mod tests {
     fn a_new_rate_holds_at_once() {
         let mut pacer = pacer(1, false);
         let target = endpoint("192.0.2.1");
-        // The kernel has sent many SYNs by itself.
+        // The kernel has sent many SYNs on its own.
         (0..5_000).for_each(|_| pacer.begin(target, Time::default()));
         assert!(
             pacer.wait_until(target, false, Time::default()) <= Some(Time::from_us(1_000_000)),

@@ -1,5 +1,6 @@
-//! What every rate controller is asked and told, whatever it makes of it. One controls the path to
-//! all hosts, and one each host that has many ports; an attempt needs the consent of both.
+//! What every rate controller is asked and told. One controls the path to all hosts, and each host
+//! with many ports has one of its own; an attempt begins when both allow it. It knows rates and
+//! times, no endpoint and no socket.
 
 use super::{adaptive::Adaptive, aimd::Aimd, fixed::Fixed};
 use crate::scan::estimate::{Ended, Wait};
@@ -8,18 +9,19 @@ use crate::scan::time::Time;
 
 /// Decides how fast attempts may begin, on the path to all hosts or at one host.
 ///
-/// For each attempt [`next_send`](Self::next_send) is asked until it says "now", then
-/// [`on_interval`](Self::on_interval) and [`on_sent`](Self::on_sent) are called; later, if it is
-/// answered, [`on_observation`](Self::on_observation).
+/// For each attempt, the scan asks [`next_send`](Self::next_send) until it says "now", and calls
+/// [`on_interval`](Self::on_interval) and [`on_sent`](Self::on_sent). When the attempt has ended,
+/// it calls [`on_observation`](Self::on_observation).
 pub(in crate::scan) trait RateController: std::fmt::Debug {
     /// When the next attempt may begin: `None` for at once.
     fn next_send(&mut self, now: Time) -> Option<Time>;
 
-    /// An attempt begins, which is to bring this. The number that its observation carries.
+    /// An attempt begins, expected to bring `prior`. Returns the interval to name with its
+    /// observation.
     fn on_sent(&mut self, prior: Prior, now: Time) -> IntervalId;
 
-    /// An attempt of interval `id` was answered. Answers take as long as `wait` says; `path` is
-    /// what is known of the path, for the controller of a host.
+    /// An attempt of interval `id` has ended. `wait` is how long answers take. `path` is what the
+    /// controller of a host knows of the path, and `None` for the controller of the path.
     fn on_observation(
         &mut self,
         seen: &Observation,
@@ -28,9 +30,9 @@ pub(in crate::scan) trait RateController: std::fmt::Debug {
         path: Option<&PathView>,
     );
 
-    /// Draws conclusions from intervals whose answers must all have come. `share` is what first
-    /// attempts bring of which nothing was known when they began. Whether the first limit was met
-    /// just now.
+    /// Draws conclusions from intervals whose answers must all have come. `share` is the share of
+    /// answers to first attempts that began without an expectation. Returns whether the first limit
+    /// was met just now.
     fn on_interval(
         &mut self,
         share: Option<f32>,
@@ -39,29 +41,29 @@ pub(in crate::scan) trait RateController: std::fmt::Debug {
         now: Time,
     ) -> bool;
 
-    /// The network was away: what was sent until now says nothing about it any more.
+    /// The network was away: what was sent until now says nothing about its rates.
     fn on_outage(&mut self, ended: Ended, now: Time);
 
-    /// What the controllers of hosts have to know of the path that they share.
+    /// What the controllers of hosts need to know of the path that they share.
     fn view(&self, wait: Wait, now: Time) -> PathView;
 
-    /// Whether an attempt that was sent then was probably lost to the rate.
+    /// Whether an attempt sent at this time was probably lost because the rate was too high.
     fn was_too_fast(&self, sent: Time) -> bool;
 
-    /// Whether more has to be asked to know what comes of the rate.
+    /// Whether more informative samples are needed to judge the rate.
     fn is_uncertain(&self) -> bool;
 
-    /// The rate, and why.
+    /// The rate, and the reason for its last change.
     fn pace(&self) -> Pace;
 }
 
 /// Which rate controller a scan uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Controller {
-    /// Finds the rate that path and host can take (docs/PACING.md).
+    /// Finds the rate that path and hosts can take (docs/PACING.md).
     #[default]
     Adaptive,
-    /// A congestion window that answers open and losses close, in nmap's manner: for comparisons.
+    /// A congestion window that answers open and losses close, as in nmap: for comparison.
     Aimd,
     /// As fast as sockets and `--max-rate` allow, whatever is lost: for experiments.
     Fixed,
@@ -80,8 +82,8 @@ impl Controller {
         }
     }
 
-    /// One for a path, which may lead no further than to this machine itself, where the kernel
-    /// answers before it has finished asking: there is nothing to feel one's way into.
+    /// A controller for a path. On loopback the kernel answers within the call, so there is no
+    /// limit to look for.
     pub(in crate::scan) fn of_path(self, is_this_machine: bool) -> Box<dyn RateController> {
         match self {
             Controller::Adaptive if is_this_machine => Box::new(Adaptive::of_this_machine()),
@@ -89,7 +91,7 @@ impl Controller {
         }
     }
 
-    /// One for a host.
+    /// A controller for a host.
     pub(in crate::scan) fn of_host(self) -> Box<dyn RateController> {
         match self {
             Controller::Adaptive => Box::new(Adaptive::default()),
@@ -99,10 +101,10 @@ impl Controller {
     }
 }
 
-/// What an attempt is to bring.
+/// What an attempt is expected to bring.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) enum Prior {
-    /// Nobody knows.
+    /// Unknown.
     #[default]
     Unknown,
     /// An answer, with this chance.
@@ -111,22 +113,23 @@ pub(in crate::scan) enum Prior {
     Certain,
 }
 
-/// The number of an interval, as an attempt remembers it.
+/// The number of an interval, which an attempt carries.
 pub(in crate::scan) type IntervalId = u32;
 
-/// What the controller of a host has to know of the path that the host shares with others.
+/// What the controller of a host needs to know of the path that the host shares with others.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) struct PathView {
-    /// The share of certain answers that comes at whatever rate.
+    /// The share of certain answers that comes at any rate.
     pub baseline: f32,
-    /// It may be losing, or was found to until then: that is not held against its hosts.
+    /// Whether the path may be losing, and until when its rate was found too high: such loss is not
+    /// held against its hosts.
     pub is_suspect: bool,
     pub too_fast_until: Time,
-    /// The share of the expected answers that comes just now, as far as can be seen yet.
+    /// The share of the expected answers that comes at present, as far as is known yet.
     pub comes: f32,
 }
 
-/// How fast attempts may go by what the path takes, and what it was last changed for.
+/// The rate that the path is believed to take, and the reason for its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Attempts per second.
@@ -135,10 +138,10 @@ pub struct Pace {
     pub reason: PaceReason,
 }
 
-/// Why a pace was changed.
+/// Why a pace changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaceReason {
-    /// Nothing was learned yet, or all was forgotten while the network was away.
+    /// Nothing was learned yet, or everything was forgotten after an outage.
     Start,
     /// Nothing speaks against going faster.
     Faster,
@@ -146,7 +149,7 @@ pub enum PaceReason {
     Trial,
     /// The rate was too high: what got through is the limit.
     Limit,
-    /// The rate was not the reason for what was missing, and has its old value again.
+    /// The rate was not the reason for the missing answers and has its old value again.
     NotTheRate,
 }
 

@@ -1,16 +1,16 @@
-//! The generic cell rate algorithm (ITU-T I.371): one number, the time at which the next attempt
-//! would be due if all came evenly. It knows neither why the rate is what it is, nor for whom.
+//! The generic cell rate algorithm (ITU-T I.371). Its state is one number: when the next attempt is
+//! due if all come evenly. It knows neither where the rate comes from nor what it limits.
 
 use crate::scan::time::Time;
 
-/// Spaces attempts evenly; they may run ahead of that by a burst.
+/// Spaces attempts evenly, except that they may run ahead by a burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gcra {
     due_ns: u64,
 }
 
 impl Gcra {
-    /// With nothing saved up from before `now`.
+    /// Starts at `now`, with nothing saved up.
     pub fn from_now(now: Time) -> Self {
         Gcra {
             due_ns: now.us * 1_000,
@@ -22,7 +22,7 @@ impl Gcra {
         self.due_ns == 0
     }
 
-    /// When the next attempt may begin, which is early by `burst_ns` at most: `None` for at once.
+    /// When the next attempt may begin, at most `burst_ns` before it is due; `None` for at once.
     pub fn wait_until(&self, burst_ns: u64, now: Time) -> Option<Time> {
         let earliest_ns = self.due_ns.saturating_sub(burst_ns);
         (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
@@ -33,8 +33,7 @@ impl Gcra {
         self.due_ns = self.due_ns.max(now.us * 1_000) + gap_ns;
     }
 
-    /// The gap between attempts has changed: what was due by the old one need not wait longer than
-    /// by the new one.
+    /// The gap between attempts has changed: the next attempt waits at most the new gap.
     pub fn hasten(&mut self, gap_ns: u64, now: Time) {
         self.due_ns = self.due_ns.min(now.us * 1_000 + gap_ns);
     }

@@ -1,14 +1,10 @@
-//! Witnesses: attempts whose answer was all but certain, and what their answers and their silence
-//! say of a rate. It counts; what follows from it is decided in `adaptive.rs`.
+//! Informative samples: attempts whose answer was nearly certain, and what their answers and their
+//! silence say about a rate. It counts; `adaptive.rs` decides what follows.
 
+use super::thresholds::sample::CERTAIN;
 use crate::scan::time::Time;
 
-/// An answer is as good as certain that was expected with this chance.
-pub(in crate::scan) const CERTAIN: f32 = 0.98;
-/// One that was expected with less tells little.
-pub(in crate::scan) const TELLING: f32 = 0.6;
-
-/// Attempts that were sent one after the other, and what came of them.
+/// Attempts sent one after the other that are judged together, and what came of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) struct Interval {
     pub began: Time,
@@ -16,21 +12,21 @@ pub(in crate::scan) struct Interval {
     /// When the last of them was sent.
     pub last: Time,
     pub sent: u32,
-    /// The rate held attempts back.
+    /// Whether the rate held attempts back.
     pub was_rate_limited: bool,
-    /// Attempts at ports that have answered before, and at others that nearly all answer.
+    /// Attempts at ports that have answered before, and at other ports of which nearly all answer.
     pub certain: Evidence,
     pub telling: Evidence,
-    /// First attempts of which nobody knew what to expect, and how many of them were answered.
+    /// First attempts without an expectation, and how many of them were answered.
     pub unknown: u32,
     pub unknown_answered: u32,
 }
 
-/// What witnesses have said.
+/// What informative samples say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) struct Evidence {
     pub asked: u32,
-    /// The answers that were expected of them, and those that came.
+    /// The answers expected of them, and those that came.
     pub expected: f32,
     pub answered: u32,
 }
@@ -58,13 +54,14 @@ impl Evidence {
         (self.answered as f32 + 0.5) / (self.expected + 0.5)
     }
 
-    /// The same, as high as it may be: three are expected where none comes in one case of twenty.
+    /// The highest share that is likely. By the rule of three, three expected answers all stay away
+    /// in one case of twenty.
     pub fn delivered_at_most(&self) -> f32 {
         (self.answered as f32 + 3.0) / (self.expected + 0.5)
     }
 
-    /// How much speaks for the share `bad` of the expected answers coming rather than `good`: the
-    /// logarithm of the odds.
+    /// The odds (a logarithm) that the share `bad` of the expected answers comes rather than the
+    /// share `good`.
     pub fn odds(&self, bad: f32, good: f32) -> f32 {
         if self.asked == 0 {
             return 0.0;
@@ -94,7 +91,7 @@ mod tests {
         assert!(said(20, 0.9, 12).odds(0.85, 1.0) > 0.0);
         assert!(said(20, 0.95, 10).odds(0.85, 1.0) > 2.0 * said(20, 0.7, 10).odds(0.85, 1.0));
         assert_eq!(Evidence::default().odds(0.85, 1.0), 0.0);
-        // None came, of ten: it may have been three, not more.
+        // None of ten came: the share may be 30 %, not more.
         assert!((0.25..0.35).contains(&said(10, 1.0, 0).delivered_at_most()));
     }
 }

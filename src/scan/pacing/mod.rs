@@ -1,5 +1,5 @@
-//! How fast attempts may begin: the hard ceiling that the user set, and rate controllers that learn
-//! what a path or a host takes. Nothing here knows an endpoint's state, or a socket.
+//! How fast attempts may begin: the ceiling that the user sets, and rate controllers that learn
+//! what a path or a host takes. Nothing here knows the state of an endpoint, or a socket.
 
 mod adaptive;
 mod aimd;
@@ -8,9 +8,10 @@ mod controller;
 mod fixed;
 mod gcra;
 mod interval;
+mod thresholds;
 
 pub(super) use ceiling::{Pacer, WINDOW_US};
 pub use ceiling::{Rate, is_public};
 pub use controller::{Controller, Pace, PaceReason};
 pub(super) use controller::{IntervalId, Prior, RateController};
-pub(super) use interval::TELLING;
+pub(super) use thresholds::sample::TELLING;
