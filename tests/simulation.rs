@@ -200,6 +200,8 @@ fn simulate(seed: u64) {
         banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),
         sends_datagrams: world.random.bool(),
         canaries: world.random.u8(0..10),
+        patience_us: world.random.u64(1..200_000_000),
+        max_unanswered: world.random.bool().then(|| world.random.u32(1..2_000)),
         controller: Controller::ALL[world.random.usize(0..Controller::ALL.len())],
     };
     let cap = world.random.u32(1..200);

@@ -196,6 +196,14 @@ pub struct ScanArgs {
         help_heading = "Order and pace"
     )]
     pub canaries: u8,
+    /// Wait this long for a network that has stopped answering, before the rest of the scan is
+    /// given up: 20s, 5m. Full tables of routers take up to two minutes to empty
+    #[arg(long, value_name = "TIME", default_value = "130s", value_parser = timeout_us, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub patience: u64,
+    /// Leave at most N attempts without an answer, counting those of the last two minutes and those
+    /// in flight: as many as a router or firewall on the way may remember for you
+    #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
+    pub max_unanswered: Option<u32>,
     /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
     /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
     /// [nmap: -Pn]

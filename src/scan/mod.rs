@@ -18,6 +18,7 @@ mod settings;
 mod snapshot;
 mod stats;
 mod time;
+mod unanswered;
 mod verdict;
 mod wheel;
 
@@ -33,6 +34,7 @@ use hosts::{Hosts, Turn};
 use neighbours::Neighbours;
 use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
+use unanswered::Unanswered;
 
 pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use estimate::{Missed, SILENT_US, Timeouts};
@@ -86,6 +88,7 @@ pub struct Scan {
     shared_loss: SharedLoss,
     expectations: Expectations,
     outages: Outages,
+    unanswered: Unanswered,
     /// Networks that this machine was found to have no way to, the last one first.
     no_routes: VecDeque<u64>,
     paced_until: Option<Time>,
@@ -144,7 +147,8 @@ impl Scan {
             path: settings.controller.of_path(plan.is_loopback()),
             shared_loss: SharedLoss::default(),
             expectations: Expectations::default(),
-            outages: Outages::default(),
+            outages: Outages::new(settings.patience_us),
+            unanswered: Unanswered::new(settings.max_unanswered),
             no_routes: VecDeque::new(),
             paced_until: None,
             again_at: Time::default(),
@@ -321,7 +325,8 @@ impl Scan {
         self.paced_until = self
             .outages
             .wait_until(now)
-            .or_else(|| self.path.next_send(now));
+            .or_else(|| self.path.next_send(now))
+            .or_else(|| self.unanswered_until(now));
         if self.paced_until.is_some() {
             return None;
         }
@@ -333,10 +338,12 @@ impl Scan {
         let asks_again = !self.rtts.is_deaf(now)
             || self.again_at <= now
             || self.stats.own_errors().next().is_some();
-        let Some((id, turn)) = self
-            .hosts
-            .turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US)
-        else {
+        let is_canary_due = self.outages.canary_due(now);
+        let canary = is_canary_due.then(|| self.hosts.any_canary()).flatten();
+        let Some((id, turn)) = canary.or_else(|| {
+            self.hosts
+                .turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US)
+        }) else {
             self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
             return None;
         };
@@ -386,6 +393,15 @@ impl Scan {
         })
     }
 
+    /// Until when what stayed unanswered holds the next attempt back. Nobody remembers what does
+    /// not get through.
+    fn unanswered_until(&mut self, now: Time) -> Option<Time> {
+        if self.outages.lasts() {
+            return None;
+        }
+        self.unanswered.wait_until(self.stats.in_flight, now)
+    }
+
     /// The endpoint that a slot's probe is for.
     fn endpoint_of(&self, slot: Slot) -> SocketAddr {
         let probe = &self.probes[slot as usize];
@@ -411,6 +427,7 @@ impl Scan {
         );
         probe.expected = expected;
         match probe.purpose {
+            Purpose::Canary if self.outages.lasts() => host.canaries.begin_unheard(),
             Purpose::Canary => host.canaries.begin(probe.rank.into(), now),
             _ => host.begins(expected.chance()),
         }

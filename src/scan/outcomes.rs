@@ -305,6 +305,7 @@ impl Scan {
 
     fn end_outage(&mut self, ended: Ended, now: Time) {
         self.stats.outage_us = self.outages.lasted_us;
+        self.unanswered.learn(self.outages.last_us());
         let of_hosts = self
             .hosts
             .iter_mut()
@@ -448,6 +449,7 @@ impl Scan {
                 .filter(|_| probe.expected.is_telling)
                 .unwrap_or(0.0),
         };
+        self.unanswered.count(started);
         let outage = self.outages.silent(expected, started, now);
         self.note_outages();
         match outage {
@@ -461,6 +463,10 @@ impl Scan {
                 return self.settle(slot, Reason::NoResponse, now);
             }
             Outage::None => {}
+            Outage::Lasts if self.probes[slot as usize].purpose == Purpose::Canary => {
+                self.count_attempt(slot);
+                return self.settle(slot, Reason::NoResponse, now);
+            }
             Outage::Lasts => return self.discard(slot),
             Outage::TooLong => {
                 self.count_attempt(slot);

@@ -29,6 +29,12 @@ pub struct Settings {
     /// How often an open port is connected to at most, the first time included, to see whether
     /// answers still come; 0: no port that answered is asked again, and 1: no open one.
     pub canaries: u8,
+    /// How long a network that has stopped answering is waited for, in microseconds, before the
+    /// rest is given up.
+    pub patience_us: u64,
+    /// How many attempts without an answer there may be at once, those of the last two minutes and
+    /// those in flight; `None` for as many as get through.
+    pub max_unanswered: Option<u32>,
     /// What finds the rate that the network takes.
     pub controller: Controller,
 }
@@ -62,6 +68,9 @@ impl Default for Settings {
             banner_wait_us: None,
             sends_datagrams: false,
             canaries: 8,
+            // A router remembers an unanswered connection for up to two minutes.
+            patience_us: 130_000_000,
+            max_unanswered: None,
             controller: Controller::default(),
         }
     }

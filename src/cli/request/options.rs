@@ -39,6 +39,8 @@ fn settings(args: &ScanArgs) -> Settings {
         miss_rate_ppm: args.miss_rate,
         max_retries: args.max_retries,
         canaries: args.canaries,
+        patience_us: args.patience,
+        max_unanswered: args.max_unanswered,
         scan_silent: args.scan_silent,
         rate: match args.max_rate {
             None => Settings::default().rate,

@@ -92,6 +92,11 @@ impl Canaries {
         }
     }
 
+    /// A canary begins while nothing gets through: no service will notice.
+    pub fn begin_unheard(&mut self) {
+        self.begun = self.begun.wrapping_add(1);
+    }
+
     /// Another attempt begins that tells little.
     pub fn wait(&mut self) {
         self.since = self.since.saturating_add(1);
@@ -110,6 +115,12 @@ impl Canaries {
         {
             canary.connections = u8::MAX;
         }
+    }
+
+    /// One of the ports that are known to answer, another one each time that one is begun.
+    pub fn any(&self) -> Option<u32> {
+        let known = usize::from(self.answered).min(TAKE_TURNS);
+        (known > 0).then(|| self.known[usize::from(self.begun) % known].rank.into())
     }
 
     /// The rank of the port to be asked now, if it is time. A service is connected to `most` times

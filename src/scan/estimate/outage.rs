@@ -5,8 +5,10 @@
 use crate::scan::time::Time;
 
 /// Watches for outages, and says how fast to go while one lasts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::scan) struct Outages {
+    /// One that lasts longer does not end.
+    patience_us: u64,
     last_answer: Time,
     /// The answers that should have come since then.
     missing: f32,
@@ -18,6 +20,7 @@ pub(in crate::scan) struct Outages {
     /// shows nothing.
     is_blind: bool,
     next_beat: Time,
+    next_canary: Time,
     /// The last one: from the last answer before it to the first one after it.
     last: (Time, Time),
     pub count: u32,
@@ -48,6 +51,10 @@ pub(in crate::scan) enum Ended {
 const MISSING: f32 = 12.0;
 /// While it lasts an attempt goes out this often, to see whether it is over.
 const BEAT_US: u64 = 50_000;
+/// The longer it has lasted, the more seldom.
+const BEATS_DIVISOR: u64 = 64;
+const BEAT_MOST_US: u64 = 500_000;
+const CANARY_MOST_US: u64 = 8_000_000;
 /// And is given so long for its answer, more than any timeout of a network that answers at all: one
 /// that has only got slower than the timeout is not away, and is told from one that is.
 const GIVEN_US: u64 = 1_000_000;
@@ -55,10 +62,41 @@ const GIVEN_US: u64 = 1_000_000;
 const MOMENT_US: u64 = 1_000_000;
 /// What this machine has no way to any more may have lost answers for so long before.
 const UNHEARD_US: u64 = 1_000_000;
-/// It is waited for this long. A new lease, another mast or a router's restart take less.
-const PATIENCE_US: u64 = 20_000_000;
 
 impl Outages {
+    pub fn new(patience_us: u64) -> Self {
+        Outages {
+            patience_us,
+            last_answer: Time::default(),
+            missing: 0.0,
+            is_out: false,
+            since: Time::default(),
+            barred_at: None,
+            is_blind: false,
+            next_beat: Time::default(),
+            next_canary: Time::default(),
+            last: (Time::default(), Time::default()),
+            count: 0,
+            lasted_us: 0,
+        }
+    }
+
+    /// Whether it is time to ask a port again that is known to answer, while an outage lasts: after
+    /// 1, 2, 4 … s, since what is in the way may count whoever comes.
+    pub fn canary_due(&mut self, now: Time) -> bool {
+        let is_due = self.is_out && now >= self.next_canary;
+        if is_due {
+            let gap_us = now.us_since(self.since).clamp(MOMENT_US, CANARY_MOST_US);
+            self.next_canary = now.plus_us(gap_us);
+        }
+        is_due
+    }
+
+    /// How long the last outage lasted.
+    pub fn last_us(&self) -> u64 {
+        self.last.1.us_since(self.last.0)
+    }
+
     /// When the next attempt may begin, if there is an outage: otherwise at once.
     pub fn wait_until(&self, now: Time) -> Option<Time> {
         (self.is_out && self.next_beat > now).then_some(self.next_beat)
@@ -76,7 +114,8 @@ impl Outages {
 
     /// An attempt begins, which would be given `timeout_us`. How long it is given.
     pub fn begin(&mut self, timeout_us: u64, now: Time) -> u64 {
-        self.next_beat = now.plus_us(BEAT_US);
+        let beat_us = now.us_since(self.since) / BEATS_DIVISOR;
+        self.next_beat = now.plus_us(beat_us.clamp(BEAT_US, BEAT_MOST_US));
         if self.is_out {
             timeout_us.max(GIVEN_US)
         } else {
@@ -151,9 +190,10 @@ impl Outages {
     fn goes_on(&mut self, since: Time, now: Time) -> Outage {
         if !std::mem::replace(&mut self.is_out, true) {
             (self.count, self.since) = (self.count + 1, since);
+            self.next_canary = now.plus_us(MOMENT_US);
             return Outage::Lasts;
         }
-        if now.us_since(self.since) <= PATIENCE_US {
+        if now.us_since(self.since) <= self.patience_us {
             return Outage::Lasts;
         }
         self.end(now);
@@ -171,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_outage_begins_where_silence_is_no_chance_and_ends_with_an_answer() {
-        let mut outages = Outages::default();
+        let mut outages = Outages::new(20_000_000);
         assert_eq!(outages.answered(false, at(100)), None);
         assert!(
             (0..100).all(|_| outages.silent(1.0, at(50), at(150)) == Outage::None),
@@ -204,7 +244,7 @@ mod tests {
 
     #[test]
     fn answers_that_are_late_are_no_outage() {
-        let mut outages = Outages::default();
+        let mut outages = Outages::new(20_000_000);
         outages.answered(false, at(1));
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
         assert_eq!(outages.answered(true, at(300)), Some(Ended::Outage));
@@ -221,7 +261,7 @@ mod tests {
     #[test]
     fn a_moment_is_told_from_an_outage() {
         for (ms, ended) in [(999, Ended::Moment), (1_000, Ended::Outage)] {
-            let mut outages = Outages::default();
+            let mut outages = Outages::new(20_000_000);
             outages.answered(false, at(1));
             assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
             assert_eq!(outages.answered(false, at(1 + ms)), Some(ended));
@@ -230,7 +270,7 @@ mod tests {
 
     #[test]
     fn no_way_to_send_is_an_outage_where_there_was_one() {
-        let mut outages = Outages::default();
+        let mut outages = Outages::new(20_000_000);
         assert_eq!(
             outages.barred(false, at(1)),
             Outage::None,
@@ -276,7 +316,7 @@ mod tests {
 
     #[test]
     fn patience_ends() {
-        let mut outages = Outages::default();
+        let mut outages = Outages::new(20_000_000);
         outages.answered(false, at(1));
         assert_eq!(outages.silent(20.0, at(2), at(200)), Outage::Lasts);
         assert_eq!(outages.silent(1.0, at(2), at(20_000)), Outage::Lasts);

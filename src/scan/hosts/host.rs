@@ -386,7 +386,10 @@ mod tests {
 
     /// The ports of these ranks answer their first attempt.
     fn answers(host: &mut Host, ranks: std::ops::Range<u32>, is_open: bool) {
-        ranks.for_each(|rank| host.answer(0, false, false, is_open, rank));
+        ranks.for_each(|rank| {
+            host.answer(0, false, false, is_open);
+            host.canaries.answered(rank, is_open, Time::default());
+        });
     }
 
     #[test]
@@ -436,8 +439,8 @@ mod tests {
             let mut host = host(1_000);
             answers(&mut host, 0..at_once, false);
             (0..late + silent + once).for_each(|_| host.first_is_silent());
-            (0..late).for_each(|rank| host.answer(1, true, false, false, rank));
-            (0..silent).for_each(|_| host.ended_silent(2));
+            (0..late).for_each(|_| host.answer(1, true, false, false));
+            (0..silent).for_each(|_| host.ended_silent(2, 100_000));
             let case = [at_once, late, silent, once];
             assert!(
                 (host.odds() - odds).abs() < 1e-9,
@@ -459,10 +462,10 @@ mod tests {
     #[test]
     fn silent_ports_that_are_asked_again_have_not_ended() {
         let mut host = host(10);
-        host.ended_silent(3);
-        host.ended_silent(2);
+        host.ended_silent(3, 100_000);
+        host.ended_silent(2, 100_000);
         assert_eq!((host.silent, host.silent_attempts), (2, 2));
-        host.reopened(2);
+        host.reopened(2, false);
         assert_eq!((host.silent, host.silent_attempts), (0, u16::MAX));
     }
 
@@ -472,10 +475,18 @@ mod tests {
         let check = |has_answered: bool, chance: Option<f32>, expect: Option<u32>| {
             let mut host = host(1_000);
             answers(&mut host, 7..7 + u32::from(has_answered), false);
-            (0..100).for_each(|_| host.begins(chance, false));
-            assert_eq!(host.canary_due(false), expect, "{has_answered} {chance:?}");
-            host.begins(None, true);
-            assert_eq!(host.canary_due(false), None, "it has just begun");
+            (0..100).for_each(|_| host.begins(chance));
+            assert_eq!(
+                host.canary_due(false, 8, Time::from_us(1_000_000)),
+                expect,
+                "{has_answered} {chance:?}"
+            );
+            host.canaries.begin(0, Time::from_us(1_000_000));
+            assert_eq!(
+                host.canary_due(false, 8, Time::from_us(1_000_000)),
+                None,
+                "it has just begun"
+            );
         };
         check(false, None, None);
         check(true, None, Some(7));
@@ -514,7 +525,7 @@ mod tests {
             before.suspicion = suspicion;
             answers(&mut before, 0..4, true);
             answers(&mut before, 4..6, false);
-            (0..3).for_each(|_| before.ended_silent(2));
+            (0..3).for_each(|_| before.ended_silent(2, 100_000));
             before.held = vec![6, 7];
             before.deferred = (9..12).collect();
 

@@ -224,6 +224,16 @@ impl Hosts {
         None
     }
 
+    /// Of the next host that has one, a port that answered before, whatever else would be its turn.
+    pub fn any_canary(&mut self) -> Option<(HostId, Turn)> {
+        let known = |&id: &HostId| self.slab[id as usize].canaries.any();
+        let place = self.queue.iter().position(|id| known(id).is_some())?;
+        let rank = known(&self.queue[place])?;
+        // Whose turn it is stands first.
+        self.queue.rotate_left(place);
+        Some((self.queue[0], Turn::Canary(rank)))
+    }
+
     /// The turn that was told is taken.
     pub fn take(&mut self, id: HostId, turn: Turn) {
         self.turns = self.turns.wrapping_add(1);
