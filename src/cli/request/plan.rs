@@ -226,6 +226,7 @@ fn targets_of_line(line: &[u8]) -> Result<Vec<Target>, String> {
     }
     let text = std::str::from_utf8(line)
         .map_err(|_| "this is no text (UTF-8); write one target a line")?;
+    check_ends_once(text)?;
     let words = text.split('#').next().unwrap_or_default();
     words
         .split_whitespace()
@@ -233,9 +234,53 @@ fn targets_of_line(line: &[u8]) -> Result<Vec<Target>, String> {
         .collect()
 }
 
+/// Refuses a line that another program may read as several: a comment in it would hide targets, and
+/// hidden exclusions would be scanned. No other control character but a tab belongs in a list,
+/// either.
+fn check_ends_once(line: &str) -> Result<(), String> {
+    let is_doubtful = |letter: char| {
+        (letter.is_control() && letter != '\t') || matches!(letter, '\u{2028}' | '\u{2029}')
+    };
+    let ended = line.strip_suffix('\n');
+    let text = ended.map_or(line, |text| text.strip_suffix('\r').unwrap_or(text));
+    let found = text
+        .chars()
+        .enumerate()
+        .find(|&(_, letter)| is_doubtful(letter));
+    found.map_or(Ok(()), |(before, letter)| {
+        Err(format!(
+            "character {} is U+{:04X}, which may or may not end a line; end lines with LF or CR LF",
+            before + 1,
+            u32::from(letter)
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_may_be_several_is_refused() {
+        for line in [
+            "10.0.0.0/8 # a b\t\r\n",
+            "10.0.0.0/8 # é\n",
+            "::1",
+            "\r\n",
+            "",
+        ] {
+            assert!(targets_of_line(line.as_bytes()).is_ok(), "{line:?}");
+        }
+        for end in [
+            "\r", "\u{85}", "\u{2028}", "\u{2029}", "\u{b}", "\u{c}", "\u{1c}", "\0",
+        ] {
+            let line = format!("10.0.0.0/8 # ours{end}192.0.2.0/24\n");
+            let error = targets_of_line(line.as_bytes()).unwrap_err();
+            assert!(error.contains("character 18 is U+"), "{end:?}: {error}");
+        }
+        assert!(targets_of_line(b"10.0.0.1\r").is_err());
+        assert!(targets_of_line(b"10.0.0.1 # \xff\n").is_err());
+    }
 
     #[test]
     fn excluded_lists_split_at_commas_unless_they_are_octets() {
