@@ -14,15 +14,21 @@ const CONNECTED: Outcome = Outcome::Connected {
     syn_sent_again: false,
 };
 
+/// What is told of sockets that were exchanged under way.
+const NOT_OURS: &str = "connect() came back with another socket in place of ours: a preloaded \
+                        library (LD_PRELOAD) is in the way, and the verdicts are what it says";
+
 impl Scanner {
-    /// Begins an attempt. One that fails at once is concluded at once.
+    /// Begins an attempt. One that ends at once is concluded at once.
     pub(super) fn begin(&mut self, connect: Connect) {
         if connect.datagram {
             self.talk
                 .send_datagram(connect.endpoint, self.sockets.options());
         }
-        let Err((outcome, error)) = self.connect(&connect) else {
-            return;
+        let (outcome, error) = match self.connect(&connect) {
+            Ok(false) => return,
+            Ok(true) => return self.settle_at_once(connect.slot),
+            Err(failed) => failed,
         };
         self.sockets.release(connect.slot);
         if self.idle_sockets_may_be_why(outcome) {
@@ -31,7 +37,8 @@ impl Scanner {
         self.conclude(connect.slot, outcome, Some(error));
     }
 
-    fn connect(&mut self, connect: &Connect) -> Result<(), (Outcome, io::Error)> {
+    /// Returns whether it is connected already.
+    fn connect(&mut self, connect: &Connect) -> Result<bool, (Outcome, io::Error)> {
         let &Connect {
             slot,
             endpoint,
@@ -46,7 +53,7 @@ impl Scanner {
         let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
         trace::probe_start(endpoint, slot, socket.map_or(-1, Socket::fd), number);
         provided.map_err(|error| (socket::failure_to_begin(&error), error))?;
-        socket.map_or(Ok(()), |socket| socket.connect(endpoint))
+        socket.map_or(Ok(false), |socket| socket.connect(endpoint))
     }
 
     /// Whether idle sockets may be why an attempt could not begin.
@@ -87,9 +94,32 @@ impl Scanner {
         let Some(socket) = self.sockets.get(slot) else {
             return;
         };
-        let Some(mut answer) =
-            socket.answer(endpoint, self.sockets.keeps(), self.sockets.options())
+        let answer = socket.answer(endpoint, self.sockets.keeps(), self.sockets.options());
+        if let Some(answer) = answer {
+            self.take_answer(slot, answer);
+        }
+    }
+
+    /// A slot's socket was connected when connect() returned. The kernel does that to no
+    /// non-blocking TCP socket, but a preloaded library may wait, and may put a socket of its own
+    /// in place of ours, to which nothing but its connection need have happened.
+    fn settle_at_once(&mut self, slot: Slot) {
+        let registered = self.sockets.register_again(slot, self.queue.registry());
+        // Without events only a banner is missed.
+        if registered.unwrap_or(false) {
+            self.counters.local_error = Some(NOT_OURS.into());
+        }
+        let (Some(endpoint), Some(socket)) = (self.scan.endpoint(slot), self.sockets.get(slot))
         else {
+            return;
+        };
+        let answer = socket.connected(endpoint, self.sockets.options());
+        self.take_answer(slot, answer);
+    }
+
+    /// Sees to what became of a slot's attempt.
+    fn take_answer(&mut self, slot: Slot, mut answer: Answer) {
+        let Some(socket) = self.sockets.get(slot) else {
             return;
         };
         if answer

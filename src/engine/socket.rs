@@ -101,6 +101,21 @@ impl Socket {
         registry.register(&mut self.stream, token, interest)
     }
 
+    /// Registers it again, and makes it non-blocking: it is connected already, so something in
+    /// between may have put another socket under its number. Whether it has: the poll does not know
+    /// that one.
+    pub fn register_again(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        listens: bool,
+    ) -> io::Result<bool> {
+        let is_known = registry.deregister(&mut self.stream).is_ok();
+        SockRef::from(&self.stream).set_nonblocking(true)?;
+        self.register(registry, token, listens)?;
+        Ok(!is_known)
+    }
+
     /// Sends as much as the kernel takes at once.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         (&self.stream).write(bytes)
@@ -125,12 +140,13 @@ impl Socket {
             && !has_zone(endpoint)
     }
 
-    /// Begins an attempt. The error is its outcome, with the errno behind it.
-    pub fn connect(&self, endpoint: SocketAddr) -> Result<(), (Outcome, io::Error)> {
+    /// Begins an attempt. Returns whether it is connected at once. The error is its outcome, with
+    /// the errno behind it.
+    pub fn connect(&self, endpoint: SocketAddr) -> Result<bool, (Outcome, io::Error)> {
         match SockRef::from(&self.stream).connect(&endpoint.into()) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EINPROGRESS | libc::EINTR) => Ok(()),
+                Some(libc::EINPROGRESS | libc::EINTR) => Ok(false),
                 // This machine itself may answer at once.
                 Some(libc::ECONNREFUSED) => Err((self.refusal(endpoint, &error, false), error)),
                 _ => Err((why_not(endpoint, &error), error)),
@@ -193,7 +209,8 @@ impl Socket {
         }
     }
 
-    fn connected(&self, endpoint: SocketAddr, options: &SocketOptions) -> Answer {
+    /// The answer of a connected socket.
+    pub fn connected(&self, endpoint: SocketAddr, options: &SocketOptions) -> Answer {
         match (self.stream.local_addr(), self.stream.peer_addr()) {
             (Ok(local), Ok(peer)) if local == peer => Answer::of(Outcome::SelfConnected),
             (Ok(local), Ok(peer)) => {
@@ -640,6 +657,44 @@ mod tests {
             begin(libc::EPERM),
             Outcome::PermanentLocal(Reason::LocalFirewall)
         );
+    }
+
+    #[test]
+    fn a_connection_at_once_is_an_answer_although_the_poll_does_not_know_the_socket() {
+        let poll = mio::Poll::new().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = listener.local_addr().unwrap();
+        let options = SocketOptions::default();
+        let mut socket = Socket::open(endpoint, &options, 0).unwrap();
+        socket.register(poll.registry(), Token(0), true).unwrap();
+        // connect() of a blocking socket returns when it is connected.
+        SockRef::from(&socket.stream)
+            .set_nonblocking(false)
+            .unwrap();
+        assert!(matches!(socket.connect(endpoint), Ok(true)));
+        let answer = socket.connected(endpoint, &options);
+        assert!(matches!(answer.outcome, Outcome::Connected { .. }));
+        assert!(
+            !socket
+                .register_again(poll.registry(), Token(0), true)
+                .unwrap()
+        );
+        // Another socket under the same number, as a preloaded library leaves it.
+        let other = std::net::TcpStream::connect(endpoint).unwrap();
+        put_under(&other, socket.fd());
+        assert!(
+            socket
+                .register_again(poll.registry(), Token(0), true)
+                .unwrap()
+        );
+        let error = socket.receive(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    fn put_under(other: &std::net::TcpStream, fd: i32) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: both descriptors are open, and `fd` goes on being owned by whoever owns it.
+        assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), fd) }, fd);
     }
 
     #[test]

@@ -99,6 +99,18 @@ impl Sockets {
         Ok(())
     }
 
+    /// Registers a slot's socket again, which is connected already. Whether it is another one than
+    /// was opened here.
+    pub fn register_again(&mut self, slot: Slot, registry: &Registry) -> io::Result<bool> {
+        let listens = self.treatment.listen;
+        match self.by_slot.get_mut(slot as usize) {
+            Some(Some(socket)) => {
+                socket.register_again(registry, Owner::Probe(slot).token(), listens)
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn insert(&mut self, slot: Slot, socket: Socket) {
         let at = slot as usize;
         if at >= self.by_slot.len() {

@@ -1,0 +1,93 @@
+//! The command under a preloaded library that answers connect() itself, as those do that send a
+//! program's connections through a proxy. The library is built here, with the C compiler.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::command::{end_record, json_lines, portreeve, run};
+
+/// It waits for its own connection, and puts that under the caller's number, without the flags that
+/// the caller has set.
+const HOOK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+typedef int connecting(int, const struct sockaddr *, socklen_t);
+
+int connect(int fd, const struct sockaddr *to, socklen_t length) {
+    connecting *real = (connecting *)dlsym(RTLD_NEXT, "connect");
+    int type = 0;
+    socklen_t size = sizeof type;
+    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    if (to->sa_family != AF_INET || type != SOCK_STREAM)
+        return real(fd, to, length);
+    int other = socket(AF_INET, SOCK_STREAM, 0);
+    int failed = real(other, to, length), error = errno;
+    if (!failed)
+        dup2(other, fd);
+    close(other);
+    errno = error;
+    return failed;
+}
+"#;
+
+/// Builds the library; `None`, loudly, without a C compiler.
+fn hook(folder: &Path) -> Option<PathBuf> {
+    let source = folder.join("hook.c");
+    std::fs::write(&source, HOOK).expect("written");
+    let library = folder.join("hook.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status();
+    let is_built = built.is_ok_and(|status| status.success());
+    if !is_built {
+        let what = "SKIPPED: cc builds no preloaded library here";
+        assert!(
+            std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(),
+            "{what}"
+        );
+        eprintln!("{what}");
+    }
+    is_built.then_some(library)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_that_a_library_makes_is_open_and_the_library_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(library) = hook(folder.path()) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    // It says something, and stays.
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.write_all(b"hello").expect("said");
+        let _ = std::io::Read::read(&mut stream, &mut [0]);
+    });
+    let mut command = portreeve(&format!("127.0.0.1 -p 1,{port} --json --banner --show all"));
+    command.env("LD_PRELOAD", library);
+    let ran = run(command);
+    server.join().expect("served");
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let end = end_record(&ran.stdout);
+    assert_eq!((&end["open"], &end["closed"]), (&1.into(), &1.into()));
+    let error = end["local_error"].as_str().expect("told");
+    assert!(error.contains("preloaded library"), "{error}");
+    let lines = json_lines(&ran.stdout);
+    assert!(
+        lines.iter().any(|line| line["banner"] == "hello"),
+        "{}",
+        ran.stdout
+    );
+}
