@@ -73,8 +73,7 @@ impl<W: Write> Sink for Csv<'_, W> {
             &self
                 .names
                 .get(finding.endpoint.ip())
-                .map(printable)
-                .unwrap_or_default(),
+                .map_or(String::new(), |name| harmless(printable(name))),
             &port.to_string(),
             "tcp",
             finding.state().as_str(),
@@ -84,7 +83,10 @@ impl<W: Write> Sink for Csv<'_, W> {
             &finding.attempts.to_string(),
             self.services.name(port).unwrap_or_default(),
             &timestamp(self.started_at, finding.at),
-            &finding.banner.as_deref().map_or(String::new(), harmless),
+            &finding
+                .banner
+                .as_deref()
+                .map_or(String::new(), |banner| harmless(banner_text(banner))),
         ];
         self.out.add(|line| {
             for (i, value) in values.into_iter().enumerate() {
@@ -103,12 +105,15 @@ impl<W: Write> Sink for Csv<'_, W> {
     }
 }
 
-/// A banner that no spreadsheet takes for a formula: if it begins like one, its first letter is
-/// escaped like a control character.
-fn harmless(banner: &[u8]) -> String {
-    let text = banner_text(banner);
-    match text.as_bytes().first() {
-        Some(sign @ (b'=' | b'+' | b'-' | b'@')) => format!("\\x{sign:02x}{}", &text[1..]),
+/// A text of a stranger's that no spreadsheet takes for a formula: if it begins like one, behind
+/// blanks or not, the sign is escaped like a control character.
+fn harmless(text: String) -> String {
+    let begin = text.trim_start();
+    match begin.as_bytes().first() {
+        Some(sign @ (b'=' | b'+' | b'-' | b'@')) => {
+            let blanks = &text[..text.len() - begin.len()];
+            format!("{blanks}\\x{sign:02x}{}", &begin[1..])
+        }
         _ => text,
     }
 }
@@ -142,10 +147,17 @@ mod tests {
 
     #[test]
     fn a_banner_is_no_formula() {
-        assert_eq!(
-            (harmless(b"=1+1"), harmless(b"220 +-="), harmless(b"")),
-            (r"\x3d1+1".into(), "220 +-=".into(), String::new())
-        );
+        for (text, expect) in [
+            ("=1+1", r"\x3d1+1"),
+            (" =1+1", r" \x3d1+1"),
+            ("   @a", r"   \x40a"),
+            ("220 +-=", "220 +-="),
+            ("", ""),
+            (" ", " "),
+        ] {
+            assert_eq!(harmless(text.into()), expect);
+        }
+        assert_eq!(harmless(banner_text(b"\t=1")), r"\t=1");
     }
 
     #[test]

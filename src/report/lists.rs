@@ -132,7 +132,7 @@ mod tests {
         );
         let (ssh, hostile) = (
             r#"ssh SSH-2.0-portreeve_test, "1"\r\n"#,
-            r#"<b>&"'--> \u{1b}]0;x\u{7}\u{0}<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\u{202e}\u{9b}"#,
+            r#"<b>&"'--> \u{1b}]0;x\u{7}\u{0}<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\u{202e}\u{9b}\u{fffe}"#,
         );
         let lines = [
             "#masscan".into(),
@@ -141,7 +141,7 @@ mod tests {
             "open tcp 22 fe80::1%7 1700000000".into(),
             format!("banner tcp 22 fe80::1%7 1700000000 {ssh}"),
             "open tcp 4444 fe80::1%7 1700000000".into(),
-            format!("banner tcp 4444 fe80::1%7 1700000000 {hostile}\u{fffe}"),
+            format!("banner tcp 4444 fe80::1%7 1700000000 {hostile}"),
             "# end\n".into(),
         ];
         assert_eq!(

@@ -174,8 +174,8 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-/// Text for an attribute. What XML cannot have in any form (control characters) is written as in
-/// Rust, `\u{1b}`.
+/// Text for an attribute. What XML cannot have in any form (control characters, noncharacters) is
+/// written as in Rust, `\u{1b}`.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in printable(text).chars() {
@@ -185,7 +185,6 @@ fn escaped(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&apos;",
-            '\u{fffe}' | '\u{ffff}' => escaped.extend(letter.escape_unicode()),
             other => escaped.push(other),
         }
     }
