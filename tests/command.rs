@@ -943,3 +943,34 @@ fn hostile_arguments_and_files_do_no_harm() {
     odd.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\x1b[2J"));
     assert_eq!(odd.output().expect("it runs").status.code(), Some(2));
 }
+
+#[test]
+fn passwords_in_urls_are_kept_nowhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("b.nmap"), "").expect("written");
+    let shared = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(folder.path().join("b.nmap"), shared).expect("shared");
+    let arguments = "http://joe:s3cret@127.0.0.1:9/ --exclude http://joe:s3cret@127.0.0.2/ \
+                     -oJ a -oA b --output-csv c -oL d --list-open e --checkpoint f";
+    let told = run_in(folder.path(), arguments);
+    assert_eq!(told.code, Some(1), "{}", told.stderr);
+    assert_eq!(told.stderr.matches("user names").count(), 1);
+    let refused = run_in(folder.path(), "http://joe:s3cret@127.0.0.1:99999/");
+    assert_eq!(refused.code, Some(2));
+    let mut texts = vec![told.stdout, told.stderr, refused.stdout, refused.stderr];
+    for entry in fs::read_dir(folder.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let mode = fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
+        let is_older = path.ends_with("b.nmap");
+        assert_eq!(mode, if is_older { 0o644 } else { 0o600 }, "{path:?}");
+        texts.push(fs::read_to_string(path).expect("text"));
+    }
+    assert_eq!(texts.len(), 4 + 8);
+    assert!(texts.iter().all(|text| !text.contains("s3cret")));
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("http://127.0.0.1:9/"))
+    );
+}

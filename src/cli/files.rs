@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Failure;
 
+/// The permissions of files that are created.
+pub const NEW_FILE_MODE: u32 = 0o600;
+
 /// Opens a regular file by exactly this name: it follows no link and waits for no pipe.
 pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -85,12 +88,14 @@ struct Opened {
 }
 
 impl ReportFile {
-    /// Opens a file for a new report. With `is_followed` its [`content`](Self::content) is known.
+    /// Opens a file for a new report. Nobody else may read one that did not exist: it may name what
+    /// is vulnerable. With `is_followed` its [`content`](Self::content) is known.
     pub fn create(path: &Path, is_followed: bool) -> io::Result<Self> {
         let file = File::options()
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(NEW_FILE_MODE)
             .open(path)?;
         Self::new(file, Content::NONE, is_followed)
     }

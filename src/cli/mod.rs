@@ -2,7 +2,7 @@
 //! interface.
 //!
 //! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
-//!   (values). Nothing behind `request` knows flags.
+//!   (values), `credentials` (dropped). Nothing behind `request` knows flags.
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, and `checkpoint` to continue later.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`.
@@ -11,6 +11,7 @@
 mod advice;
 mod args;
 mod checkpoint;
+mod credentials;
 mod exit;
 mod experiment;
 mod files;
@@ -33,6 +34,7 @@ use std::io::{self, IsTerminal, Write};
 use portreeve::engine;
 use portreeve::report::printable;
 
+use credentials::without_credentials;
 use exit::{Code, Failure};
 use request::Request;
 use settings::{Refusal, Typed};
@@ -105,9 +107,10 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
         .map_err(|error| Failure::from_write("standard output", error))
 }
 
-/// Writes lines to standard error, escaped for a terminal: file names, arguments and settings may
-/// come from anybody. If that fails, there is nobody left to tell.
+/// Writes lines to standard error, escaped for a terminal and without passwords: file names,
+/// arguments and settings may come from anybody. If that fails, there is nobody left to tell.
 fn tell(lines: &str) {
+    let lines = without_credentials(lines);
     let lines: Vec<String> = lines.split('\n').map(printable).collect();
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }

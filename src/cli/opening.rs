@@ -24,7 +24,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::exit::Failure;
-use super::files::{ReportFile, Written, check_distinct};
+use super::files::{NEW_FILE_MODE, ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
 use super::request::{Format, OutputRequest, STDOUT, is_stdout};
 
@@ -235,7 +235,9 @@ fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool
         |fd| format!("descriptor {fd}"),
     );
     let mut options = File::options();
-    options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+    options
+        .mode(NEW_FILE_MODE)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32);
     let opened = match fd {
         Some(fd) => options.append(true).open(format!("/dev/fd/{fd}")),
         None if is_resumed => options.append(true).create(true).open(path),

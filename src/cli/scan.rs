@@ -26,6 +26,10 @@ use super::{advice, progress, settings, signals, tell};
 /// The names that were looked up, and their addresses.
 type Lookups = Vec<(String, Vec<SocketAddr>)>;
 
+/// What is told of user names and passwords in URLs.
+const NO_CREDENTIALS: &str = "note: user names and passwords in URLs are not used, and no report \
+                              or checkpoint keeps them; other users see them while this runs";
+
 /// The checkpoint of a scan, if it has one.
 #[derive(Default)]
 struct Kept {
@@ -132,6 +136,9 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
     let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
     if !request.outputs.quiet {
+        if request.had_credentials {
+            tell(NO_CREDENTIALS);
+        }
         for warning in plan.warnings() {
             tell(&format!("warning: {}", advice::warning(warning)));
         }

@@ -19,6 +19,7 @@ pub use outputs::{Format, OutputRequest, STDOUT, is_stdout};
 pub use plan::{Drawn, PlanRequest, services};
 
 use super::args::{Command, MergeArgs};
+use super::credentials::word_without_credentials;
 use super::exit::Failure;
 use super::settings::Typed;
 
@@ -60,8 +61,10 @@ pub struct ScanRequest {
     pub action: Action,
     /// Explain in sentences what will be done.
     pub explain: bool,
-    /// The command line with all settings, for the checkpoint.
+    /// The command line with all settings and without passwords, for the checkpoint.
     pub words: Vec<OsString>,
+    /// Whether the command line had user names or passwords in URLs.
+    pub had_credentials: bool,
 }
 
 /// What to do with the plan.
@@ -97,6 +100,7 @@ impl ScanRequest {
             .is_some_and(|show| show.lists(State::Unscanned));
         options.profile = args.profile;
         options.metrics = args.metrics;
+        let kept_words: Vec<OsString> = words.iter().map(word_without_credentials).collect();
         Ok(ScanRequest {
             plan,
             options,
@@ -104,7 +108,8 @@ impl ScanRequest {
             outputs,
             action,
             explain: args.explain,
-            words,
+            had_credentials: kept_words != words,
+            words: kept_words,
         })
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use portreeve::report::StateSet;
 
 use crate::cli::args::OutputArgs;
+use crate::cli::credentials::without_credentials;
 
 /// The formats of reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct OutputRequest {
     pub xml_scanner: String,
     /// Where to write statistics each second.
     pub stats: Option<PathBuf>,
-    /// The command line without the program's name, for the heads of reports.
+    /// The command line without the program's name and without passwords, for the heads of reports.
     pub arguments: Vec<String>,
 }
 
@@ -66,7 +67,7 @@ impl OutputRequest {
             arguments: arguments
                 .iter()
                 .skip(1)
-                .map(|word| word.to_string_lossy().into_owned())
+                .map(|word| without_credentials(&word.to_string_lossy()))
                 .collect(),
         }
     }
