@@ -842,6 +842,38 @@ fn a_reader_that_leaves_does_not_take_the_file_with_it() {
 }
 
 #[test]
+fn a_reports_pipe_must_be_read_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut child = portreeve("127.0.0.1 -p 1-2000 --max-rate 5000 --show all -q -oJ")
+        .arg(&pipe)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(fs::File::open(&pipe).expect("a reader"));
+    assert_eq!(wait(&mut child), Some(4));
+    let mut stderr = String::new();
+    let mut told = child.stderr.take().expect("piped");
+    told.read_to_string(&mut stderr).expect("UTF-8");
+    assert!(stderr.contains("pipe is not complete"), "{stderr}");
+}
+
+#[test]
+fn a_name_that_is_not_looked_up_is_told_although_quiet() {
+    // Nothing can be asked there.
+    in_namespace(
+        "a_name_that_is_not_looked_up_is_told_although_quiet",
+        || {
+            let ran = run(portreeve("nobody.invalid 127.0.0.1 -p 1 -q"));
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+            assert!(ran.stderr.contains("nobody.invalid"), "{}", ran.stderr);
+        },
+    );
+}
+
+#[test]
 fn a_full_disk_is_an_error_with_the_files_name() {
     for arguments in [
         "127.0.0.1 -p 1 -oJ /dev/full",

@@ -55,7 +55,8 @@ fn hook(folder: &Path) -> Option<PathBuf> {
             std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none(),
             "{what}"
         );
-        eprintln!("{what}");
+        // Not eprintln!, which the harness swallows where a test passes.
+        let _ = writeln!(std::io::stderr(), "\n*** {what} ***\n");
     }
     is_built.then_some(library)
 }

@@ -80,7 +80,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A failed write; the quiet end if a pipe was closed.
+    /// A failed write to standard output; the quiet end if a pipe was closed.
     pub fn from_write(name: &str, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,

@@ -194,7 +194,10 @@ fn write(
     let mut out = BufWriter::new(file);
     cut.and_then(|()| write(&mut out))
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::from_write(&path.display().to_string(), error))
+        .map_err(|error| Failure::Write {
+            name: path.display().to_string(),
+            error,
+        })
 }
 
 #[cfg(feature = "plot")]

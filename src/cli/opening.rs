@@ -123,7 +123,7 @@ pub fn open<'a>(
     // This comes first, so that a descriptor's number cannot be one that we open ourselves.
     if let Some(path) = stats {
         let (name, file, goes_on) = open_stats(path, resumed.is_some())?;
-        outputs.add(&name, Box::new(StatsLines::new(file.clone())));
+        outputs.add_watched(&name, Box::new(StatsLines::new(file.clone())));
         if !goes_on {
             outputs.cut_later(name, file);
         }
@@ -142,12 +142,12 @@ pub fn open<'a>(
                 outputs.add(&name, to.report(format, Box::new(file.clone())));
                 outputs.cut_later(name, file.clone());
             }
-            None => outputs.add(STDOUT, to.report(format, to.stdout())),
+            None => outputs.add_watched(STDOUT, to.report(format, to.stdout())),
         }
         outputs.remember(path, file);
     }
     if !has_stdout {
-        outputs.add(STDOUT, to.text());
+        outputs.add_watched(STDOUT, to.text());
     }
     Ok(outputs)
 }

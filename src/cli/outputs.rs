@@ -13,10 +13,18 @@ use super::checkpoint::{CheckpointFile, Run};
 use super::files::ReportFile;
 use super::progress;
 
+/// A report with its name.
+struct Report<'a> {
+    name: String,
+    sink: Box<dyn Sink + 'a>,
+    /// Whether its reader may go away before the end, as `head` does.
+    may_be_left: bool,
+}
+
 /// All reports of a run.
 #[derive(Default)]
 pub struct Outputs<'a> {
-    reports: Vec<(String, Box<dyn Sink + 'a>)>,
+    reports: Vec<Report<'a>>,
     /// The places of the requested reports, and their files.
     files: Vec<(PathBuf, Option<ReportFile>)>,
     /// Files that still have their old content.
@@ -26,9 +34,22 @@ pub struct Outputs<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    /// Adds a report.
+    /// Adds a report that has to be written in full.
     pub fn add(&mut self, name: &str, sink: Box<dyn Sink + 'a>) {
-        self.reports.push((name.into(), sink));
+        self.reports.push(Report {
+            name: name.into(),
+            sink,
+            may_be_left: false,
+        });
+    }
+
+    /// Adds one whose reader may go away when it has seen enough.
+    pub fn add_watched(&mut self, name: &str, sink: Box<dyn Sink + 'a>) {
+        self.reports.push(Report {
+            name: name.into(),
+            sink,
+            may_be_left: true,
+        });
     }
 
     /// Cuts the file off when the scan begins.
@@ -89,18 +110,13 @@ impl<'a> Outputs<'a> {
         self.reports.is_empty()
     }
 
-    /// Calls every report. A report that fails is not called again. A reader that has gone away
+    /// Calls every report. A report that fails is not called again. A reader that may go away
     /// matters only if it was the last.
     fn each(&mut self, mut call: impl FnMut(&mut dyn Sink) -> io::Result<()>) -> io::Result<()> {
         let mut failed: Vec<io::Error> = Vec::new();
-        self.reports.retain_mut(|(name, sink)| {
-            let done = call(sink.as_mut());
-            failed.extend(
-                done.as_ref()
-                    .err()
-                    .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
-                    .map(|error| unwritten(name, error)),
-            );
+        self.reports.retain_mut(|report| {
+            let done = call(report.sink.as_mut());
+            failed.extend(done.as_ref().err().and_then(|error| report.failure(error)));
             done.is_ok()
         });
         let all = || {
@@ -115,6 +131,18 @@ impl<'a> Outputs<'a> {
             None if self.reports.is_empty() => Err(io::ErrorKind::BrokenPipe.into()),
             None => Ok(()),
         }
+    }
+}
+
+impl Report<'_> {
+    /// What is to be said of its failure; nothing if its reader went away and may.
+    fn failure(&self, error: &io::Error) -> Option<io::Error> {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            return Some(unwritten(&self.name, error));
+        }
+        let name = &self.name;
+        let lost = || io::Error::other(format!("{name} is not complete: its reader has gone"));
+        (!self.may_be_left).then(lost)
     }
 }
 
@@ -133,7 +161,7 @@ impl Sink for Outputs<'_> {
     fn wants_hosts(&self) -> Option<StateSet> {
         self.reports
             .iter()
-            .filter_map(|(_, sink)| sink.wants_hosts())
+            .filter_map(|report| report.sink.wants_hosts())
             .reduce(StateSet::or)
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use portreeve::engine::{self, Options, Scanner};
-use portreeve::plan::Plan;
+use portreeve::plan::{Plan, Warning};
 use portreeve::report::explain::{Ahead, explain};
 use portreeve::report::text::described;
 use portreeve::report::{Checkpoint, counted, grouped};
@@ -135,11 +135,14 @@ fn is_same(run: &Run, request: &ScanRequest) -> Result<bool, Failure> {
 fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
     let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
-    if !request.outputs.quiet {
-        if request.had_credentials {
-            tell(NO_CREDENTIALS);
-        }
-        for warning in plan.warnings() {
+    let quiet = request.outputs.quiet;
+    if request.had_credentials && !quiet {
+        tell(NO_CREDENTIALS);
+    }
+    for warning in plan.warnings() {
+        // Results are missing that were asked for.
+        let matters = matches!(warning, Warning::Unresolved { .. });
+        if matters || !quiet {
             tell(&format!("warning: {}", advice::warning(warning)));
         }
     }
