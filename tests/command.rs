@@ -842,6 +842,37 @@ fn a_reader_that_leaves_does_not_take_the_file_with_it() {
 }
 
 #[test]
+fn standard_output_that_does_not_block_is_waited_for() {
+    for is_stopped in [false, true] {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        do_not_block(&writer);
+        let mut child = portreeve("127.0.0.1 -p- --show all --json")
+            .stdout(writer)
+            .spawn()
+            .expect("it runs");
+        // It has more to say than the pipe holds.
+        std::thread::sleep(Duration::from_millis(600));
+        if is_stopped {
+            // Nobody will read it.
+            signal(&child, libc::SIGINT);
+            assert_eq!(wait(&mut child), Some(130));
+            continue;
+        }
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("UTF-8");
+        assert!(matches!(wait(&mut child), Some(0 | 1)));
+        assert_eq!(end_record(&text)["planned"], 65_535);
+    }
+}
+
+fn do_not_block(pipe: &std::io::PipeWriter) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: fcntl only sets a flag of a pipe that is open.
+    let set = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(set, 0);
+}
+
+#[test]
 fn a_reports_pipe_must_be_read_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");

@@ -15,6 +15,7 @@ use portreeve::scan::State;
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
 use super::request::{ExperimentRequest, Ground};
+use super::stdout::Stdout;
 use super::{advice, progress, signals, tell, wants_color};
 
 /// Runs the scans, prints the table and writes the files.
@@ -111,7 +112,7 @@ fn print_table(runs: &Runs) -> Result<(), Failure> {
         color: wants_color(),
         chart: io::stdout().is_terminal(),
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(Stdout::default());
     runs.write_text(&mut out, &style)
         .and_then(|()| out.flush())
         .map_err(|error| Failure::from_write("standard output", error))

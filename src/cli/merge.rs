@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use portreeve::engine;
+use portreeve::engine::{self, StopHandle};
 use portreeve::report::StateSet;
 use portreeve::report::merge::{Joined, MergeError, Part};
 use portreeve::scan::State;
@@ -32,6 +32,7 @@ pub fn run(request: &MergeRequest) -> Result<Code, Failure> {
         listed: Some(listed),
         services: &services,
         bar: &bar,
+        stop: StopHandle::default(),
     };
     let taken: Vec<&Path> = request.files.iter().map(PathBuf::as_path).collect();
     let mut outputs = opening::open(&to, &taken, None)?;

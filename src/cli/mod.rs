@@ -4,7 +4,7 @@
 //! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
 //!   (values), `credentials` (dropped). Nothing behind `request` knows flags.
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
-//! - The reports: `opening`, `outputs`, `files`, and `checkpoint` to continue later.
+//! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`.
 //! - Exit codes and errors: `exit`, `advice`.
 
@@ -26,6 +26,7 @@ mod scan;
 mod settings;
 mod shard;
 mod signals;
+mod stdout;
 mod throttle;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ use credentials::without_credentials;
 use exit::{Code, Failure};
 use request::Request;
 use settings::{Refusal, Typed};
+use stdout::Stdout;
 
 /// Parses, runs, and maps the result to an exit code.
 pub fn main() -> Code {
@@ -101,7 +103,7 @@ fn limits(json: bool, max_fds: Option<u32>) -> Result<Code, Failure> {
 /// Writes a whole text to standard output.
 fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Failure> {
     let mut text = Vec::new();
-    let written = make(&mut text).and_then(|()| io::stdout().lock().write_all(&text));
+    let written = make(&mut text).and_then(|()| Stdout::default().write_all(&text));
     written
         .map(|()| Code::Found)
         .map_err(|error| Failure::from_write("standard output", error))

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use jiff::Zoned;
+use portreeve::engine::StopHandle;
 use portreeve::plan::Services;
 use portreeve::report::csv::Csv;
 use portreeve::report::grepable::Grepable;
@@ -27,6 +28,7 @@ use super::exit::Failure;
 use super::files::{NEW_FILE_MODE, ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
 use super::request::{Format, OutputRequest, STDOUT, is_stdout};
+use super::stdout::Stdout;
 
 /// What is written, and what that requires.
 pub struct Destination<'a> {
@@ -37,6 +39,8 @@ pub struct Destination<'a> {
     pub listed: Option<StateSet>,
     pub services: &'a Services,
     pub bar: &'a ProgressBar,
+    /// What stops this run.
+    pub stop: StopHandle,
 }
 
 impl<'a> Destination<'a> {
@@ -87,7 +91,7 @@ impl<'a> Destination<'a> {
 
     /// Boxed like the files, so that the code of each format exists once.
     fn stdout(&self) -> Box<dyn Write> {
-        Box::new(AboveBar::new(self.bar))
+        Box::new(AboveBar::new(self.bar, Stdout::new(&self.stop)))
     }
 
     /// The places of the reports: from the checkpoint, or else as requested.

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::checkpoint::{CheckpointFile, Run};
 use super::files::ReportFile;
 use super::progress;
+use super::stdout::Stdout;
 
 /// A report with its name.
 struct Report<'a> {
@@ -204,11 +205,17 @@ fn unwritten(name: &str, error: &io::Error) -> io::Error {
 }
 
 /// Standard output, written above the progress line if there is one.
-pub struct AboveBar(ProgressBar);
+pub struct AboveBar {
+    bar: ProgressBar,
+    out: Stdout,
+}
 
 impl AboveBar {
-    pub fn new(bar: &ProgressBar) -> Self {
-        AboveBar(bar.clone())
+    pub fn new(bar: &ProgressBar, out: Stdout) -> Self {
+        AboveBar {
+            bar: bar.clone(),
+            out,
+        }
     }
 }
 
@@ -221,11 +228,7 @@ impl Write for AboveBar {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.0.suspend(|| {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes)?;
-            out.flush()
-        })
+        self.bar.suspend(|| self.out.write_all(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

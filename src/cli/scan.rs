@@ -2,12 +2,12 @@
 //! It knows no flags.
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use portreeve::engine::{self, Options, Scanner};
+use portreeve::engine::{self, Options, Scanner, StopHandle};
 use portreeve::plan::{Plan, Warning};
 use portreeve::report::explain::{Ahead, explain};
 use portreeve::report::text::described;
@@ -20,6 +20,7 @@ use super::opening::{self, Destination};
 use super::outputs::Outputs;
 use super::request::{Action, Drawn, OutputRequest, ScanRequest, is_stdout};
 use super::signals::Signals;
+use super::stdout::Stdout;
 use super::throttle::Throttle;
 use super::{advice, progress, settings, signals, tell};
 
@@ -197,8 +198,18 @@ fn probe(
         .unfinished
         .map(|Unfinished { run, from }| (run, from))
         .unzip();
-    let mut outputs = open_outputs(request, &plan, lookups, kept.file, known.as_ref(), &bar)?;
+    let stop = StopHandle::default();
+    let to = Destination {
+        request: &request.outputs,
+        is_kept: kept.file.is_some(),
+        listed: None,
+        services: &request.services,
+        bar: &bar,
+        stop: stop.clone(),
+    };
+    let mut outputs = open_outputs(request, &plan, lookups, kept.file, known.as_ref(), &to)?;
     let mut scanner = scanner(plan, request.options.clone(), from)?;
+    scanner.stop_with(&stop);
     announce(&scanner, request);
     show_progress(&mut outputs, request, &scanner, signals, bar.clone())?;
     let summary = scanner.run(&mut outputs);
@@ -206,11 +217,13 @@ fn probe(
     if let Some(path) = checkpoint.filter(|path| !quiet && was_stopped && path.exists()) {
         tell(&format!("to go on: portreeve resume {}", path.display()));
     }
-    let summary = summary?;
-    if outputs.nobody_left() {
-        return Err(Failure::ClosedPipe);
+    match summary.map_err(Failure::from) {
+        Ok(summary) if !outputs.nobody_left() => Ok(Code::of(&summary)),
+        // A terminal that goes away hangs up first.
+        Ok(_) | Err(Failure::ClosedPipe) if stop.is_stopped() => Ok(Code::Interrupted),
+        Ok(_) => Err(Failure::ClosedPipe),
+        Err(failure) => Err(failure),
     }
-    Ok(Code::of(&summary))
 }
 
 fn check_plan(run: &Run, plan: &Plan) -> Result<(), Failure> {
@@ -251,7 +264,7 @@ fn open_outputs<'a>(
     lookups: Lookups,
     file: Option<CheckpointFile>,
     known: Option<&Run>,
-    bar: &'a ProgressBar,
+    to: &Destination<'a>,
 ) -> Result<Outputs<'a>, Failure> {
     let checkpoint = match file {
         Some(file) => Some((file, Run::new(&request.words, plan, lookups)?)),
@@ -266,14 +279,7 @@ fn open_outputs<'a>(
         .map(PathBuf::as_path)
         .chain(request.plan.files())
         .collect();
-    let to = Destination {
-        request: &request.outputs,
-        is_kept: checkpoint.is_some(),
-        listed: None,
-        services: &request.services,
-        bar,
-    };
-    let mut outputs = opening::open(&to, &taken, known.map(|run| run.outputs.as_slice()))?;
+    let mut outputs = opening::open(to, &taken, known.map(|run| run.outputs.as_slice()))?;
     if let Some((file, run)) = checkpoint {
         outputs.keep(file, run);
     }
@@ -349,7 +355,7 @@ fn dry_run(plan: Plan, request: &ScanRequest, list: bool) -> Result<Code, Failur
 
 fn print_plan(plan: &Plan, text: &str, list: bool) -> Result<Code, Failure> {
     let print = || {
-        let mut out = BufWriter::new(io::stdout().lock());
+        let mut out = BufWriter::new(Stdout::default());
         out.write_all(text.as_bytes())?;
         if list {
             for endpoint in plan.endpoints() {
