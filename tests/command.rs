@@ -873,6 +873,30 @@ fn do_not_block(pipe: &std::io::PipeWriter) {
 }
 
 #[test]
+fn two_scans_do_not_write_one_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut first = portreeve("127.0.0.1 -p 1-2000 --max-rate 1000 --show all -oJ same")
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let same = folder.path().join("same");
+    let is_begun = || fs::metadata(&same).is_ok_and(|data| data.len() > 0);
+    while !is_begun() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for output in ["-oJ", "-oX", "--stats"] {
+        let ran = run_in(folder.path(), &format!("127.0.0.1 -p 1 {output} same"));
+        assert_eq!(ran.code, Some(4), "{output}");
+        assert!(ran.stderr.contains("another process"), "{}", ran.stderr);
+    }
+    assert!(matches!(wait(&mut first), Some(0 | 1)));
+    let text = fs::read_to_string(same).expect("the file");
+    assert_eq!(json_lines(&text).len(), 2_003);
+    assert_eq!(end_record(&text)["planned"], 2_000);
+}
+
+#[test]
 fn a_reports_pipe_must_be_read_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");

@@ -162,6 +162,9 @@ impl Files {
             svg: create(&request.svg)?,
         };
         check_distinct(&paths, &taken)?;
+        for (path, file) in [&files.csv, &files.json, &files.svg].into_iter().flatten() {
+            file.lock(&path.display().to_string())?;
+        }
         Ok(files)
     }
 

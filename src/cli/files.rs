@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +153,23 @@ impl ReportFile {
     /// Whether it is a regular file, not a pipe or a device.
     pub fn is_regular(&self) -> bool {
         self.0.is_regular
+    }
+
+    /// Keeps other scans from writing this file while it is open here: their lines would mix with
+    /// ours. All files must have been found distinct before. Where the file system has no locks,
+    /// nobody is kept.
+    pub fn lock(&self, name: &str) -> Result<(), Failure> {
+        let taken = "another process is writing it; wait for its end, or give another file";
+        let is_taken = self.0.is_regular
+            && flock(&self.0.file, FlockOperation::NonBlockingLockExclusive)
+                == Err(Errno::WOULDBLOCK);
+        if is_taken {
+            return Err(Failure::Write {
+                name: name.into(),
+                error: io::Error::other(taken),
+            });
+        }
+        Ok(())
     }
 
     /// Cuts off everything behind the content that is kept. All files must have been opened before

@@ -129,6 +129,7 @@ pub fn open<'a>(
         let (name, file, goes_on) = open_stats(path, resumed.is_some())?;
         outputs.add_watched(&name, Box::new(StatsLines::new(file.clone())));
         if !goes_on {
+            file.lock(&name)?;
             outputs.cut_later(name, file);
         }
     }
@@ -143,6 +144,7 @@ pub fn open<'a>(
         let name = path.display().to_string();
         match &file {
             Some(file) => {
+                file.lock(&name)?;
                 outputs.add(&name, to.report(format, Box::new(file.clone())));
                 outputs.cut_later(name, file.clone());
             }
