@@ -149,44 +149,94 @@ mod memory {
     /// MemAvailable of the machine (proc(5)), or less where a control group gives less.
     pub fn available_bytes() -> Option<u64> {
         let machine = field(&read_to_string("/proc/meminfo").ok()?, "MemAvailable:")? * 1024;
-        Some(
-            control_groups()
-                .filter_map(|group| group_available(&group))
-                .fold(machine, u64::min),
-        )
-    }
-
-    /// This process's control group (cgroups(7), version 2) and those above it, up to the root that
-    /// is visible here.
-    fn control_groups() -> impl Iterator<Item = PathBuf> {
         let membership = read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let path = membership
-            .lines()
-            .find_map(|line| line.strip_prefix("0::/"))
-            .unwrap_or_default()
-            .to_owned();
-        let root = Path::new("/sys/fs/cgroup");
-        let groups: Vec<PathBuf> = root
-            .join(path)
-            .ancestors()
-            .take_while(|at| at.starts_with(root))
-            .map(Path::to_owned)
-            .collect();
-        groups.into_iter()
+        Some(groups_available(&membership, machine, &|path| {
+            read_to_string(path).ok()
+        }))
     }
 
-    /// What is left of the group's memory. Cached file pages do not count as used, because the
-    /// kernel gives them back.
-    fn group_available(group: &Path) -> Option<u64> {
-        let number = |name| {
-            read_to_string(group.join(name))
-                .ok()?
-                .trim()
-                .parse::<u64>()
-                .ok()
-        };
-        let cached = field(&read_to_string(group.join("memory.stat")).ok()?, "file ").unwrap_or(0);
-        Some(number("memory.max")?.saturating_sub(number("memory.current")?.saturating_sub(cached)))
+    /// A mounted hierarchy of control groups, and the files that tell of a group's memory there.
+    struct Hierarchy {
+        root: &'static str,
+        /// The controller's name in /proc/self/cgroup; version 2 has none.
+        controller: &'static str,
+        limit: &'static str,
+        used: &'static str,
+        /// The name in memory.stat of cached file pages, of the groups below, too.
+        cached: &'static str,
+    }
+
+    const VERSION_2: Hierarchy = Hierarchy {
+        root: "/sys/fs/cgroup",
+        controller: "",
+        limit: "memory.max",
+        used: "memory.current",
+        cached: "file ",
+    };
+
+    /// Version 2, the same beside version 1, and version 1 (cgroups(7)). Where there is no such
+    /// hierarchy, no file is there.
+    const HIERARCHIES: [Hierarchy; 3] = [
+        VERSION_2,
+        Hierarchy {
+            root: "/sys/fs/cgroup/unified",
+            ..VERSION_2
+        },
+        Hierarchy {
+            root: "/sys/fs/cgroup/memory",
+            controller: "memory",
+            limit: "memory.limit_in_bytes",
+            used: "memory.usage_in_bytes",
+            cached: "total_cache ",
+        },
+    ];
+
+    /// What this process's control groups leave of the machine's memory, by the text of
+    /// /proc/self/cgroup.
+    pub(super) fn groups_available(
+        membership: &str,
+        machine: u64,
+        read: &dyn Fn(&Path) -> Option<String>,
+    ) -> u64 {
+        HIERARCHIES
+            .iter()
+            .flat_map(|hierarchy| {
+                let groups = hierarchy.groups(membership);
+                groups
+                    .into_iter()
+                    .filter_map(|group| hierarchy.available(&group, read))
+            })
+            .fold(machine, u64::min)
+    }
+
+    impl Hierarchy {
+        /// This process's group and those above it, up to the root that is visible here.
+        fn groups(&self, membership: &str) -> Vec<PathBuf> {
+            let path_here = |line: &str| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                let mut controllers = parts.next()?.split(',');
+                let path = parts.next()?.trim_start_matches('/').to_owned();
+                controllers
+                    .any(|name| name == self.controller)
+                    .then_some(path)
+            };
+            let path = membership.lines().find_map(path_here).unwrap_or_default();
+            let root = Path::new(self.root);
+            root.join(path)
+                .ancestors()
+                .take_while(|at| at.starts_with(root))
+                .map(Path::to_owned)
+                .collect()
+        }
+
+        /// What is left of the group's memory. Cached file pages do not count as used, because the
+        /// kernel gives them back.
+        fn available(&self, group: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
+            let number = |name| read(&group.join(name))?.trim().parse::<u64>().ok();
+            let cached = field(&read(&group.join("memory.stat"))?, self.cached).unwrap_or(0);
+            let used = number(self.used)?.saturating_sub(cached);
+            Some(number(self.limit)?.saturating_sub(used))
+        }
     }
 
     /// What TCP may still take before the kernel counts it as memory pressure.
@@ -271,6 +321,43 @@ mod tests {
             1,
             "the list does not need the limit"
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn control_groups_of_both_versions_limit_memory() {
+        const MIB: u64 = 1 << 20;
+        let group = |root: &str, [limit, used]: [&str; 2], [max, current]: [u64; 2], stat: &str| {
+            vec![
+                (format!("{root}/{limit}"), format!("{}\n", max * MIB)),
+                (format!("{root}/{used}"), format!("{}\n", current * MIB)),
+                (
+                    format!("{root}/memory.stat"),
+                    format!("{stat} {MIB}\nx 1\n"),
+                ),
+            ]
+        };
+        let new = ["memory.max", "memory.current"];
+        let old = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
+        let root = "/sys/fs/cgroup";
+        let available = |membership: &str, files: &[(String, String)]| {
+            let read = |path: &std::path::Path| {
+                let of = |(name, _): &&(String, String)| path == std::path::Path::new(name);
+                files.iter().find(of).map(|(_, text)| text.clone())
+            };
+            memory::groups_available(membership, 1_000 * MIB, &read) / MIB
+        };
+        let both = "5:cpuset:/\n4:cpu,memory:/a/b\n0::/c\n";
+        let v1 = group(&format!("{root}/memory/a"), old, [32, 12], "total_cache");
+        assert_eq!(available(both, &v1), 21);
+        // In a container, the path is another's and its own group is the root.
+        let v1 = group(&format!("{root}/memory"), old, [32, 12], "total_cache");
+        assert_eq!(available(both, &v1), 21);
+        let hybrid = group(&format!("{root}/unified/c"), new, [64, 12], "file");
+        assert_eq!(available(both, &hybrid), 53);
+        let v2 = group(&format!("{root}/c"), new, [96, 12], "file");
+        assert_eq!(available("0::/c/d\n", &v2), 85);
+        assert_eq!(available("", &[]), 1_000);
     }
 
     #[test]
