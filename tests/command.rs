@@ -922,6 +922,37 @@ fn own_terminal(fd: i32) -> std::io::Result<()> {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn rights_that_the_caller_lacks_are_refused() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    // Folders for scratch are often mounted without set-user-id.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let program = folder.path().join("portreeve");
+    // Not by this process: what another test starts just then would hold the file open for writing.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_portreeve"))
+        .arg(&program)
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let is_root = chown(&program, Some(65_534), None).is_ok();
+    let bits = fs::Permissions::from_mode(0o4755);
+    fs::set_permissions(&program, bits).expect("the bits");
+    if !is_root {
+        let what = "SKIPPED: only root can give a file to another user";
+        let may_skip = std::env::var_os("PORTREEVE_MUST_NOT_SKIP").is_none();
+        assert!(may_skip, "{what}");
+        let _ = writeln!(std::io::stderr(), "\n*** {what} ***\n");
+        return;
+    }
+    let output = Command::new(program)
+        .args(["127.0.0.1", "-p", "1"])
+        .output();
+    let told = output.map(ran).expect("it runs");
+    assert_eq!((told.code, told.stdout.as_str()), (Some(4), ""));
+    assert!(told.stderr.contains("set-user-id"), "{}", told.stderr);
+}
+
+#[test]
 fn two_scans_do_not_write_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut first = portreeve("127.0.0.1 -p 1-2000 --max-rate 1000 --show all -oJ same")

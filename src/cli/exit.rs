@@ -71,6 +71,13 @@ pub enum Failure {
     /// Shards cannot be joined.
     #[error("{}", advice::merge(.0))]
     Merge(#[from] MergeError),
+    /// The program's file gives it rights that its caller lacks.
+    #[error(
+        "this program was given rights that its caller lacks (set-user-id, set-group-id or \
+         capabilities), and would write files with them; it needs none: chmod ug-s and setcap -r \
+         take them from its file"
+    )]
+    BorrowedRights,
     /// Signal handlers could not be set.
     #[error("signals cannot be handled: {0}")]
     Signals(io::Error),
@@ -101,7 +108,10 @@ impl Failure {
                 | engine::Error::SourceFamily { .. }
                 | engine::Error::TwoSources(_),
             ) => Code::Usage,
-            Failure::Write { .. } | Failure::Signals(_) | Failure::Engine(_) => Code::Failed,
+            Failure::BorrowedRights
+            | Failure::Write { .. }
+            | Failure::Signals(_)
+            | Failure::Engine(_) => Code::Failed,
         }
     }
 }

@@ -43,6 +43,10 @@ use stdout::Stdout;
 
 /// Parses, runs, and maps the result to an exit code.
 pub fn main() -> Code {
+    // First of all: the settings are files, too.
+    if engine::has_borrowed_rights() {
+        return fail(&Failure::BorrowedRights);
+    }
     let arguments: Vec<_> = std::env::args_os().collect();
     let environment = |name: &str| std::env::var_os(name);
     let done = match settings::parse(arguments.clone(), &environment) {
@@ -53,11 +57,14 @@ pub fn main() -> Code {
     match done {
         Ok(code) => code,
         Err(Failure::ClosedPipe) => Code::Found,
-        Err(failure) => {
-            tell(&format!("error: {failure}"));
-            failure.code()
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+/// Tells why the command failed.
+fn fail(failure: &Failure) -> Code {
+    tell(&format!("error: {failure}"));
+    failure.code()
 }
 
 /// Prints a usage error, or the help that was asked for.

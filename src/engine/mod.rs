@@ -61,7 +61,7 @@ pub use talk::NOTICE_BYTES;
 use talk::Talk;
 pub use testbed::LoopbackTestbed;
 use traced::Traced;
-pub use usage::{CpuTime, cpu_time, ignores, resident_bytes};
+pub use usage::{CpuTime, cpu_time, has_borrowed_rights, ignores, resident_bytes};
 
 /// The longest wait: a stop is seen, and progress is told, at least this often.
 const LONGEST_WAIT_US: u64 = 100_000;

@@ -1,4 +1,5 @@
-//! What this process uses of the machine, processor time and memory, and which signals it ignores.
+//! What this process uses of the machine, processor time and memory, and what it was begun with:
+//! which signals it ignores, whose rights it has.
 //! It knows nothing of scans.
 
 use std::time::Duration;
@@ -59,6 +60,21 @@ pub fn ignores(signal: i32) -> bool {
     }
 }
 
+/// Whether this process has rights that its caller lacks, because of its file: set-user-id,
+/// set-group-id or capabilities (getauxval(3), AT_SECURE).
+#[cfg(target_os = "linux")]
+pub fn has_borrowed_rights() -> bool {
+    // SAFETY: getauxval has no preconditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Whether this process has the rights of another user or group, because of its file.
+#[cfg(not(target_os = "linux"))]
+pub fn has_borrowed_rights() -> bool {
+    // SAFETY: the calls have no preconditions and always succeed.
+    unsafe { libc::getuid() != libc::geteuid() || libc::getgid() != libc::getegid() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +83,11 @@ mod tests {
     fn what_is_ignored_is_known() {
         // The standard library has it so (std::process).
         assert!(ignores(libc::SIGPIPE) && !ignores(libc::SIGCHLD) && !ignores(-1));
+    }
+
+    #[test]
+    fn a_test_has_its_callers_rights() {
+        assert!(!has_borrowed_rights());
     }
 
     #[test]
