@@ -822,6 +822,18 @@ fn a_closed_pipe_ends_quietly() {
 }
 
 #[test]
+fn standard_output_under_its_other_name_may_be_left() {
+    let mut child = portreeve("127.0.0.1 -p- --show all -oJ /dev/stdout")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdout = child.stdout.take().expect("piped");
+    stdout.read_exact(&mut [0]).expect("a beginning");
+    drop(stdout);
+    assert_eq!(wait(&mut child), Some(0));
+}
+
+#[test]
 fn a_reader_that_leaves_does_not_take_the_file_with_it() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let arguments = format!("127.0.0.1 -p- --show all -oJ {}", file.path().display());

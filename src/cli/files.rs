@@ -155,6 +155,14 @@ impl ReportFile {
         self.0.is_regular
     }
 
+    /// Whether it leads to where standard output goes, as /dev/stdout does.
+    pub fn is_stdout(&self) -> bool {
+        match (self.0.file.metadata(), Path::new("/dev/stdout").metadata()) {
+            (Ok(here), Ok(there)) => identity(&here) == identity(&there),
+            _ => false,
+        }
+    }
+
     /// Keeps other scans from writing this file while it is open here: their lines would mix with
     /// ours. All files must have been found distinct before. Where the file system has no locks,
     /// nobody is kept.

@@ -145,7 +145,12 @@ pub fn open<'a>(
         match &file {
             Some(file) => {
                 file.lock(&name)?;
-                outputs.add(&name, to.report(format, Box::new(file.clone())));
+                let sink = to.report(format, Box::new(file.clone()));
+                if file.is_stdout() {
+                    outputs.add_watched(&name, sink);
+                } else {
+                    outputs.add(&name, sink);
+                }
                 outputs.cut_later(name, file.clone());
             }
             None => outputs.add_watched(STDOUT, to.report(format, to.stdout())),
