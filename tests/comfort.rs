@@ -244,7 +244,13 @@ fn shells_can_complete_and_the_manual_has_every_option() {
             .stdout
             .split_whitespace()
             .collect::<Vec<_>>(),
-        ["--max-fds", "--max-rate", "--max-retries", "--max-timeout"]
+        [
+            "--max-fds",
+            "--max-rate",
+            "--max-retries",
+            "--max-timeout",
+            "--max-unanswered"
+        ]
     );
 
     let manual = printed("man");

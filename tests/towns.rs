@@ -305,7 +305,7 @@ fn a_network_that_does_not_come_back_is_no_firewall() {
     );
     assert_eq!(
         (run.stats.outages, run.stats.outage_us / 1_000_000),
-        (1, 20)
+        (1, 130)
     );
 }
 

@@ -428,7 +428,7 @@ impl Scan {
         probe.expected = expected;
         match probe.purpose {
             Purpose::Canary if self.outages.lasts() => host.canaries.begin_unheard(),
-            Purpose::Canary => host.canaries.begin(probe.rank.into(), now),
+            Purpose::Canary => host.canaries.begin(probe.rank.into()),
             _ => host.begins(expected.chance()),
         }
         let is_first_limit = self.path.on_interval(shares.of_many, wait_all, None, now);

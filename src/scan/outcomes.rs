@@ -202,7 +202,7 @@ impl Scan {
             Purpose::SecondLook => return,
             Purpose::Verdict => {}
         }
-        self.observe_loss(id, rank.into(), seen, was_flooded, now);
+        self.observe_loss(id, rank.into(), seen, was_flooded);
         if is_first_of_all {
             self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
         }
@@ -283,14 +283,7 @@ impl Scan {
 
     /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the
     /// network's.
-    fn observe_loss(
-        &mut self,
-        id: HostId,
-        rank: u32,
-        seen: &Observation,
-        was_flooded: bool,
-        now: Time,
-    ) {
+    fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
             self.expectations.answered(&seen.expected, &mut host.sample);
@@ -299,7 +292,7 @@ impl Scan {
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
         let is_last = seen.silent >= u16::from(self.settings.max_retries);
         host.answer(seen.silent, is_late, is_last, seen.is_open);
-        host.canaries.answered(rank, seen.is_open, now);
+        host.canaries.answered(rank, seen.is_open);
         self.shared_loss.answered(&host.loss, is_late, is_last);
     }
 

@@ -1,7 +1,5 @@
 //! Canaries: ports that are known to answer and are asked once more, to see whether answers still
-//! come at this rate. It knows counts, times and ranks of one host's ports, and no rates.
-
-use crate::scan::time::Time;
+//! come at this rate. It knows counts and ranks of one host's ports, no rates and no times.
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,9 +18,8 @@ pub(in crate::scan) struct Canaries {
 #[derive(Clone, Copy, Debug, Default)]
 struct Canary {
     rank: u16,
-    /// How often it was connected to, and when last, in milliseconds.
+    /// How often it was connected to.
     connections: u8,
-    last_ms: u32,
 }
 
 /// So many ports take turns.
@@ -34,31 +31,9 @@ const SOON: u32 = 4;
 /// At open ports the distance doubles whenever so many fell to each on average: a service notices.
 const AT_OPEN: u32 = 8;
 const MOST_DOUBLINGS: u32 = 12;
-/// A service that was connected to this often is left alone for longer: many lock out whoever comes
-/// six times in 30 s (`ufw limit`), and longer if one goes on.
-const AT_ONCE: u8 = 4;
-const GAP_MS: u32 = 250;
-const LONG_GAP_MS: u32 = 15_000;
-
-impl Canary {
-    /// Whether the service may be connected to once more, of `most` times in all.
-    fn may_be_asked(&self, most: u8, now_ms: u32) -> bool {
-        let gap_ms = if self.connections < AT_ONCE {
-            GAP_MS
-        } else {
-            LONG_GAP_MS
-        };
-        self.connections < most && now_ms.saturating_sub(self.last_ms) >= gap_ms
-    }
-}
-
-fn ms(time: Time) -> u32 {
-    u32::try_from(time.us / 1_000).unwrap_or(u32::MAX)
-}
-
 impl Canaries {
     /// The port of this rank answered.
-    pub fn answered(&mut self, rank: u32, is_open: bool, now: Time) {
+    pub fn answered(&mut self, rank: u32, is_open: bool) {
         if is_open && self.refuses {
             return;
         }
@@ -73,13 +48,12 @@ impl Canaries {
         self.known[usize::from(self.answered) % TAKE_TURNS] = Canary {
             rank: rank as u16,
             connections: 1,
-            last_ms: ms(now),
         };
         self.answered = self.answered.saturating_add(1);
     }
 
     /// A canary begins at the port of this rank.
-    pub fn begin(&mut self, rank: u32, now: Time) {
+    pub fn begin(&mut self, rank: u32) {
         self.begun = self.begun.wrapping_add(1);
         self.since = 0;
         for canary in self
@@ -88,7 +62,6 @@ impl Canaries {
             .filter(|canary| u32::from(canary.rank) == rank)
         {
             canary.connections = canary.connections.saturating_add(1);
-            canary.last_ms = ms(now);
         }
     }
 
@@ -125,7 +98,7 @@ impl Canaries {
 
     /// The rank of the port to be asked now, if it is time. A service is connected to `most` times
     /// in all; ports that refuse have none that could mind.
-    pub fn due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
+    pub fn due(&self, often: bool, most: u8) -> Option<u32> {
         let known = usize::from(self.answered).min(TAKE_TURNS);
         if known == 0 || most == 0 {
             return None;
@@ -146,7 +119,7 @@ impl Canaries {
         let turns = (0..known).map(|turn| &self.known[(usize::from(self.begun) + turn) % known]);
         turns
             .into_iter()
-            .find(|canary| self.refuses || canary.may_be_asked(most, ms(now)))
+            .find(|canary| self.refuses || canary.connections < most)
             .map(|canary| canary.rank.into())
     }
 }
@@ -157,20 +130,19 @@ mod tests {
 
     const MOST: u8 = 8;
 
-    /// The ports that are asked during so many attempts that tell little, one each millisecond.
+    /// The ports that are asked during so many attempts that tell little.
     fn asked(canaries: &mut Canaries, attempts: u64, often: bool) -> Vec<u32> {
-        let one = |ms: u64| {
-            let now = Time::from_us(ms * 1_000);
+        let one = |_| {
             canaries.wait();
-            let due = canaries.due(often, MOST, now);
-            due.inspect(|&rank| canaries.begin(rank, now))
+            let due = canaries.due(often, MOST);
+            due.inspect(|&rank| canaries.begin(rank))
         };
         (1..=attempts).filter_map(one).collect()
     }
 
     fn answered(canaries: &mut Canaries, answers: &[(u32, bool)]) {
         for &(rank, is_open) in answers {
-            canaries.answered(rank, is_open, Time::default());
+            canaries.answered(rank, is_open);
         }
     }
 
@@ -201,15 +173,9 @@ mod tests {
     fn a_service_is_connected_to_a_few_times_and_no_more() {
         for ports in [1, 3] {
             let mut canaries = Canaries::default();
-            (0..ports).for_each(|rank| canaries.answered(rank, true, Time::default()));
+            (0..ports).for_each(|rank| canaries.answered(rank, true));
             let of = |asked: &[u32], rank| asked.iter().filter(|&&other| other == rank).count();
-            let soon = asked(&mut canaries, 3_000, true);
-            assert!(
-                (0..ports).all(|rank| of(&soon, rank) <= 3),
-                "with the first no more than four at once: {soon:?}"
-            );
-            assert!(!soon.is_empty());
-            let all = [soon, asked(&mut canaries, 1_000_000, true)].concat();
+            let all = asked(&mut canaries, 100_000, true);
             assert!(
                 (0..ports).all(|rank| of(&all, rank) == usize::from(MOST) - 1),
                 "eight in all, the first one included: {all:?}"
@@ -233,6 +199,6 @@ mod tests {
             !asked(&mut canaries, 3_000, true).is_empty(),
             "the kernel refuses, and is not busy"
         );
-        assert_eq!(canaries.due(true, 0, Time::from_us(u64::MAX)), None);
+        assert_eq!(canaries.due(true, 0), None);
     }
 }

@@ -8,7 +8,6 @@ use crate::scan::Slot;
 use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
 use crate::scan::pacing::{RateController, TELLING};
 use crate::scan::snapshot::HostSnapshot;
-use crate::scan::time::Time;
 
 /// So many ports of a host that may not be there are asked as patiently as if nothing were known of
 /// its network: a neighbour's round trip is a guess, and no bound.
@@ -354,10 +353,10 @@ impl Host {
     }
 
     /// Whether it is time to ask a port again that is known to answer, and which.
-    pub(super) fn canary_due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
+    pub(super) fn canary_due(&self, often: bool, most: u8) -> Option<u32> {
         let controller = self.controller.as_ref();
         let is_uncertain = controller.is_some_and(|own| own.is_uncertain());
-        self.canaries.due(often || is_uncertain, most, now)
+        self.canaries.due(often || is_uncertain, most)
     }
 
     /// Whether nearly everything it answered was open, for the first time.
@@ -388,7 +387,7 @@ mod tests {
     fn answers(host: &mut Host, ranks: std::ops::Range<u32>, is_open: bool) {
         ranks.for_each(|rank| {
             host.answer(0, false, false, is_open);
-            host.canaries.answered(rank, is_open, Time::default());
+            host.canaries.answered(rank, is_open);
         });
     }
 
@@ -477,16 +476,12 @@ mod tests {
             answers(&mut host, 7..7 + u32::from(has_answered), false);
             (0..100).for_each(|_| host.begins(chance));
             assert_eq!(
-                host.canary_due(false, 8, Time::from_us(1_000_000)),
+                host.canary_due(false, 8),
                 expect,
                 "{has_answered} {chance:?}"
             );
-            host.canaries.begin(0, Time::from_us(1_000_000));
-            assert_eq!(
-                host.canary_due(false, 8, Time::from_us(1_000_000)),
-                None,
-                "it has just begun"
-            );
+            host.canaries.begin(0);
+            assert_eq!(host.canary_due(false, 8), None, "it has just begun");
         };
         check(false, None, None);
         check(true, None, Some(7));

@@ -205,7 +205,7 @@ impl Hosts {
             }
             let Some(until) = host.controller.as_mut().and_then(|own| own.next_send(now)) else {
                 if let Some(rank) =
-                    canaries.and_then(|often| host.canary_due(often, self.most_connections, now))
+                    canaries.and_then(|often| host.canary_due(often, self.most_connections))
                 {
                     return Some((id, Turn::Canary(rank)));
                 }
