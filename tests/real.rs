@@ -199,3 +199,73 @@ fn busy_services_are_not_shut_by_asking_them() {
         assert!(waiting.iter().all(|&count| count <= 8), "{waiting:?}");
     });
 }
+
+/// A firewall in front of a host that remembers 1,000 connections and drops whatever is new beyond
+/// them, and forgets those that nobody answers after 8 s: five services, and all other ports
+/// silent.
+#[test]
+fn a_full_table_on_the_way_is_waited_for() {
+    in_namespace("a_full_table_on_the_way_is_waited_for", || {
+        let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
+        let ports = &[21, 22, 80, 443, 8080];
+        serve(&peer, ports);
+        let made = peer.run(|| {
+            for arguments in [
+                "link add d0 type veth peer name d1",
+                "address add 10.78.0.1/24 dev d0",
+                "link set d0 up",
+                "link set d1 up",
+                "neigh add 10.78.0.9 lladdr 02:00:00:00:00:09 dev d0 nud permanent",
+            ] {
+                simulator::peer::ip(arguments)?;
+            }
+            for rule in [
+                "add table ip f",
+                "add chain ip f c { type filter hook prerouting priority -150 ; }",
+                "add rule ip f c ct state new ct count over 1000 drop",
+                "add chain ip f d { type nat hook prerouting priority -100 ; }",
+                "add rule ip f d tcp dport { 21, 22, 80, 443, 8080 } redirect",
+            ] {
+                simulator::peer::run("nft", rule)?;
+            }
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            std::fs::write(
+                "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent",
+                "8",
+            )
+        });
+        made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
+        simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
+        let (open, end) = scanned("10.78.0.9 -p 1-2000,8080");
+        assert_eq!(open, endpoints(&["10.78.0.9"], ports), "{end}");
+        assert_eq!(end["unscanned"], 0, "{end}");
+        assert!(end["outages"].as_u64() > Some(0), "it was full: {end}");
+    });
+}
+
+/// This machine's own firewall rejects what we send: that is no answer of anybody's.
+#[test]
+fn our_own_firewall_is_not_the_targets() {
+    in_namespace("our_own_firewall_is_not_the_targets", || {
+        let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
+        serve(&peer, &[22, 80]);
+        for rule in [
+            "add table ip f",
+            "add chain ip f o { type filter hook output priority 0 ; }",
+            "add rule ip f o tcp dport 80 reject",
+            "add rule ip f o tcp dport 81 reject with icmp admin-prohibited",
+        ] {
+            let made = simulator::peer::run("nft", rule);
+            made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
+        }
+        let ran = run(portreeve("10.77.0.7 -p 22,80,81 --json -q"));
+        assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
+        let end = support::command::end_record(&ran.stdout);
+        assert_eq!(
+            (&end["open"], &end["filtered"]),
+            (&1.into(), &0.into()),
+            "{end}"
+        );
+        assert_eq!(end["reasons"]["local-firewall"], 2, "{end}");
+    });
+}

@@ -30,6 +30,8 @@ const QUIET_US: u64 = 500_000;
 const MOST_DISCARDS: u8 = 10;
 /// The kernel is asked so often for the neighbour that an attempt is for.
 const MOST_ASKS: u8 = 3;
+/// What the silence of a port that has answered counts for, in answers that stayed away.
+const SILENT_CANARY: f32 = 3.0;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in
 /// two turns of the loop.
 const LATELY_SILENT: usize = 512;
@@ -435,7 +437,7 @@ impl Scan {
         }
         let probe = &self.probes[slot as usize];
         let expected = match probe.purpose {
-            Purpose::Canary => 1.0,
+            Purpose::Canary => SILENT_CANARY,
             _ => probe
                 .expected
                 .chance()

@@ -28,8 +28,9 @@ const TAKE_TURNS: usize = 4;
 /// long as nobody knows what the rate does.
 const EVERY: u32 = 24;
 const SOON: u32 = 4;
-/// At open ports the distance doubles whenever so many fell to each on average: a service notices.
-const AT_OPEN: u32 = 8;
+/// At open ports, of which each has only so many, the distance doubles each time that all had their
+/// turn so often: some have to be left for later.
+const AT_OPEN: u32 = 1;
 const MOST_DOUBLINGS: u32 = 12;
 impl Canaries {
     /// The port of this rank answered.
