@@ -10,17 +10,16 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use netlink_packet_core::{
-    Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, Parseable,
+    DefaultNla, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NlasIterator,
+    Parseable,
 };
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
-};
+use netlink_packet_route::route::{RouteHeader, RouteType};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::socket::SocketOptions;
@@ -52,9 +51,8 @@ const LEAST_DIVISOR: u32 = 4;
 const UNKNOWN_ROOM: u32 = 512;
 /// Room for what a burst of neighbours makes the kernel tell (it tells if even that is too little).
 const RECEIVE_BYTES: usize = 1 << 20;
-/// The longest message that the kernel sends (NLMSG_GOODSIZE is a page; dumps come in up to 32
-/// KiB).
-const MESSAGE_BYTES: usize = 32 * 1024;
+/// The kernel sends dumps in pages (NLMSG_GOODSIZE), and other messages are shorter.
+const MESSAGE_BYTES: usize = 8 * 1024;
 
 /// What this machine's links are, as sockets with these options see them.
 ///
@@ -95,7 +93,7 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
     dump(
         &socket,
         libc::RTM_GETLINK,
-        &LinkMessage::default(),
+        &LinkHeader::default(),
         |payload| {
             if let Ok(link) = LinkHeader::parse(payload)
                 && link
@@ -110,13 +108,15 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
     dump(
         &socket,
         libc::RTM_GETROUTE,
-        &RouteMessage::default(),
+        &RouteHeader::default(),
         |payload| {
-            let Ok(route) = RouteMessage::parse(payload) else {
+            let Some(route) = Route::parse(payload) else {
                 return;
             };
-            links.known.extend(own_address(&route));
-            let on_link = direct(&route).filter(|(_, device)| !without_neighbours.contains(device));
+            links.known.extend(route.own_address());
+            let on_link = route
+                .direct()
+                .filter(|(_, device)| !without_neighbours.contains(device));
             links.networks.extend(on_link.map(|(network, _)| network));
         },
     )?;
@@ -313,56 +313,88 @@ fn neighbour(payload: &[u8]) -> Option<(IpAddr, NeighbourState, Option<Vec<u8>>)
     Some((address?, message.header.state, hardware))
 }
 
-fn plain(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some((*v4).into()),
-        RouteAddress::Inet6(v6) => Some((*v6).into()),
-        _ => None,
-    }
+/// What is needed of a route: of the many attributes that a route may have only three kinds are
+/// looked at.
+struct Route {
+    header: RouteHeader,
+    destination: IpAddr,
+    device: Option<u32>,
+    has_router: bool,
 }
 
-fn destination(route: &RouteMessage) -> Option<IpAddr> {
-    let unspecified: IpAddr = match route.header.address_family {
-        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
-        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
-        _ => return None,
-    };
-    let given = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Destination(address) => plain(address),
-            _ => None,
-        });
-    Some(given.unwrap_or(unspecified))
-}
-
-/// This machine's own address, if that is what the route leads to.
-fn own_address(route: &RouteMessage) -> Option<IpAddr> {
-    let is_own = matches!(
-        route.header.kind,
-        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast
-    );
-    destination(route).filter(|_| is_own)
-}
-
-/// The network that a route leads to without a router, and the device.
-fn direct(route: &RouteMessage) -> Option<((IpAddr, u8), u32)> {
-    if route.header.kind != RouteType::Unicast {
-        return None;
-    }
-    let mut device = None;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => device = Some(*index),
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
-                return None;
+impl Route {
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let header = RouteHeader::parse(payload).ok()?;
+        let mut route = Route {
+            destination: match header.address_family {
+                AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+                AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+                _ => return None,
+            },
+            device: None,
+            has_router: false,
+            header,
+        };
+        let attributes = payload.get(route.header.buffer_len()..)?;
+        for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
+            let value = attribute.value();
+            match attribute.kind() {
+                libc::RTA_DST => route.destination = address(value)?,
+                libc::RTA_OIF => route.device = Some(u32::from_ne_bytes(value.try_into().ok()?)),
+                libc::RTA_GATEWAY | libc::RTA_MULTIPATH | RTA_VIA => route.has_router = true,
+                _ => {}
             }
-            _ => {}
         }
+        Some(route)
     }
-    let network = (destination(route)?, route.header.destination_prefix_length);
-    Some((network, device?))
+
+    /// This machine's own address, if that is what the route leads to.
+    fn own_address(&self) -> Option<IpAddr> {
+        use RouteType::*;
+        matches!(self.header.kind, Local | Broadcast | Anycast | Multicast)
+            .then_some(self.destination)
+    }
+
+    /// The network that the route leads to without a router, and the device.
+    fn direct(&self) -> Option<((IpAddr, u8), u32)> {
+        let is_direct = self.header.kind == RouteType::Unicast && !self.has_router;
+        let bits = self.header.destination_prefix_length;
+        is_direct.then_some(((self.destination, bits), self.device?))
+    }
+}
+
+/// rtnetlink.h; libc does not have it.
+const RTA_VIA: u16 = 18;
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// The question for a route.
+struct RouteQuery {
+    header: RouteHeader,
+    attributes: Vec<DefaultNla>,
+}
+
+impl Emitable for RouteQuery {
+    fn buffer_len(&self) -> usize {
+        self.header.buffer_len() + self.attributes.as_slice().buffer_len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        let (header, attributes) = buffer.split_at_mut(self.header.buffer_len());
+        self.header.emit(header);
+        self.attributes.as_slice().emit(attributes);
+    }
 }
 
 /// An address in a network that may be a host's.
@@ -390,19 +422,19 @@ fn asks_directly(
             options.source_v6.map(IpAddr::from),
         ),
     };
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: family,
-        destination_prefix_length: bits,
-        source_prefix_length: source.map_or(0, |_| bits),
-        ..RouteHeader::default()
+    let mut message = RouteQuery {
+        header: RouteHeader {
+            address_family: family,
+            destination_prefix_length: bits,
+            source_prefix_length: source.map_or(0, |_| bits),
+            ..RouteHeader::default()
+        },
+        attributes: vec![DefaultNla::new(libc::RTA_DST, octets(address))],
     };
-    message
-        .attributes
-        .push(RouteAttribute::Destination(address.into()));
-    let source = source.map(|source| RouteAttribute::Source(source.into()));
+    let source = source.map(|source| DefaultNla::new(libc::RTA_SRC, octets(source)));
     message.attributes.extend(source);
-    message.attributes.extend(device.map(RouteAttribute::Oif));
+    let device = device.map(|index| DefaultNla::new(libc::RTA_OIF, index.to_ne_bytes().to_vec()));
+    message.attributes.extend(device);
     let bytes = request(libc::RTM_GETROUTE, 0, &message);
     socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).ok()?;
     let mut buffer = vec![0; MESSAGE_BYTES];
@@ -411,9 +443,9 @@ fn asks_directly(
     if kind != libc::RTM_NEWROUTE {
         return Some(false);
     }
-    let route = RouteMessage::parse(payload).ok()?;
+    let route = Route::parse(payload)?;
     // Our own address answers as well: it is on the link.
-    Some(direct(&route).is_some() || own_address(&route).is_some())
+    Some(route.direct().is_some() || route.own_address().is_some())
 }
 
 fn index_of(device: &str) -> Option<u32> {
