@@ -79,7 +79,7 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
         libc::RTM_GETNEIGH,
         &NeighbourMessage::default(),
         |payload| {
-            let Some((address, state, _)) = neighbour(payload) else {
+            let Some((address, state)) = neighbour(payload) else {
                 return;
             };
             if state == NeighbourState::Failed {
@@ -125,9 +125,9 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
         let inside = first_host(network, bits);
         asks_directly(&socket, inside, options, device).unwrap_or(true)
     };
-    links.networks.retain(is_asked_there);
     links.networks.sort_unstable();
     links.networks.dedup();
+    links.networks.retain(is_asked_there);
     links.known.extend(resolved);
     links.room = [("arp_cache", 0), ("ndisc_cache", 1)].map(|(name, family)| {
         let table = tables.iter().find(|table| table.name == name);
@@ -165,12 +165,11 @@ impl LinkMonitor {
 
     /// Asks how full the tables are; the answer comes through the poll.
     pub fn ask(&self) {
-        let message = NeighbourTableMessage::default();
         // One that fails is made up for by the next.
-        let _ = self.socket.send_to(
-            &request(libc::RTM_GETNEIGHTBL, NLM_F_DUMP, &message),
-            &SocketAddr::new(0, 0),
-            0,
+        let _ = ask(
+            &self.socket,
+            libc::RTM_GETNEIGHTBL,
+            &NeighbourTableMessage::default(),
         );
     }
 
@@ -181,27 +180,24 @@ impl LinkMonitor {
             match self.socket.recv(&mut &mut buffer[..], 0) {
                 Ok(length) => self.told(&buffer[..length], scan, now),
                 // More came than there was room for: look at all that is there.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.ask_all(),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    let _ = ask(
+                        &self.socket,
+                        libc::RTM_GETNEIGH,
+                        &NeighbourMessage::default(),
+                    );
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn ask_all(&self) {
-        let message = NeighbourMessage::default();
-        let _ = self.socket.send_to(
-            &request(libc::RTM_GETNEIGH, NLM_F_DUMP, &message),
-            &SocketAddr::new(0, 0),
-            0,
-        );
-    }
-
     fn told(&mut self, bytes: &[u8], scan: &mut Scan, now: Time) {
         for (kind, payload) in messages(bytes) {
             match kind {
                 libc::RTM_NEWNEIGH => {
-                    let Some((address, state, _)) = neighbour(payload) else {
+                    let Some((address, state)) = neighbour(payload) else {
                         continue;
                     };
                     if is_resolved(state) || state == NeighbourState::Failed {
@@ -228,8 +224,8 @@ fn is_resolved(state: NeighbourState) -> bool {
     matches!(state, Reachable | Stale | Delay | Probe | Permanent | Noarp)
 }
 
-/// A request's bytes.
-fn request(kind: u16, flags: u16, message: &impl Emitable) -> Vec<u8> {
+/// Sends a request to the kernel.
+fn send(socket: &Socket, kind: u16, flags: u16, message: &impl Emitable) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.length = (size_of::<libc::nlmsghdr>() + message.buffer_len()) as u32;
     header.message_type = kind;
@@ -237,7 +233,14 @@ fn request(kind: u16, flags: u16, message: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; header.length as usize];
     header.emit(&mut bytes);
     message.emit(&mut bytes[header.buffer_len()..]);
-    bytes
+    socket
+        .send_to(&bytes, &SocketAddr::new(0, 0), 0)
+        .map(|_| ())
+}
+
+/// Asks for all there is.
+fn ask(socket: &Socket, kind: u16, message: &impl Emitable) -> io::Result<()> {
+    send(socket, kind, NLM_F_DUMP, message)
 }
 
 /// The messages in what was received: kind and payload.
@@ -259,11 +262,7 @@ fn dump(
     message: &impl Emitable,
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
-    socket.send_to(
-        &request(kind, NLM_F_DUMP, message),
-        &SocketAddr::new(0, 0),
-        0,
-    )?;
+    ask(socket, kind, message)?;
     let mut buffer = vec![0; MESSAGE_BYTES];
     loop {
         let length = socket.recv(&mut &mut buffer[..], 0)?;
@@ -293,24 +292,18 @@ fn table(payload: &[u8]) -> Option<Table> {
     (table.most > 0).then_some(table)
 }
 
-/// A neighbour's address, its state, and its hardware address if it has one.
-fn neighbour(payload: &[u8]) -> Option<(IpAddr, NeighbourState, Option<Vec<u8>>)> {
+/// A neighbour's address and its state.
+fn neighbour(payload: &[u8]) -> Option<(IpAddr, NeighbourState)> {
     let message = NeighbourMessage::parse(payload).ok()?;
-    let mut address = None;
-    let mut hardware = None;
-    for attribute in message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
-                address = Some(IpAddr::from(v4));
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
-                address = Some(IpAddr::from(v6));
-            }
-            NeighbourAttribute::LinkLayerAddress(bytes) => hardware = Some(bytes),
-            _ => {}
-        }
-    }
-    Some((address?, message.header.state, hardware))
+    let address = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::from(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::from(*v6)),
+            _ => None,
+        })?;
+    Some((address, message.header.state))
 }
 
 /// What is needed of a route: of the many attributes that a route may have only three kinds are
@@ -435,8 +428,7 @@ fn asks_directly(
     message.attributes.extend(source);
     let device = device.map(|index| DefaultNla::new(libc::RTA_OIF, index.to_ne_bytes().to_vec()));
     message.attributes.extend(device);
-    let bytes = request(libc::RTM_GETROUTE, 0, &message);
-    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).ok()?;
+    send(socket, libc::RTM_GETROUTE, 0, &message).ok()?;
     let mut buffer = vec![0; MESSAGE_BYTES];
     let length = socket.recv(&mut &mut buffer[..], 0).ok()?;
     let (kind, payload) = messages(&buffer[..length]).next()?;
