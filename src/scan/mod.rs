@@ -30,7 +30,7 @@ use slab::Slab;
 use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
-use hosts::{Hosts, Turn};
+use hosts::{Hosts, Link, Turn};
 use neighbours::Neighbours;
 use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
@@ -413,7 +413,7 @@ impl Scan {
     fn begin(&mut self, slot: Slot, now: Time) {
         let probe = &mut self.probes[slot as usize];
         let asks_once = self.rtts.all().is_known() && self.hosts.asks_once(probe.host);
-        let is_asked = self.hosts.is_asked(probe.host);
+        let is_asked = self.hosts.link(probe.host) == Link::Asked;
         let host = self.hosts.get_mut(probe.host);
         let attempt = probe.attempts.saturating_add(1);
         let (wait_all, wait) = (self.rtts.wait(self.rtts.all()), self.rtts.wait(host.rtt));

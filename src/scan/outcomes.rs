@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::estimate::{Ended, LATELY, Outage, network_of};
-use super::hosts::{ASKED_AGAIN, AskEnded, HostId, Suspicion};
+use super::hosts::{ASKED_AGAIN, HostId, Link, Suspicion};
 use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
@@ -115,7 +115,7 @@ impl Scan {
         {
             return self.handle_silence(slot, now);
         }
-        self.hosts.ask_ended(id, AskEnded::Resolved);
+        self.hosts.ask_ended(id, Link::Resolved);
         let silent = self.count_attempt(slot);
         let seen = self.probes[slot as usize].observation(silent);
         let own_us = now.us_since(started);
@@ -410,7 +410,8 @@ impl Scan {
 
     fn shorten_wait(&mut self, slot: Slot, timeout_us: u64, now: Time) {
         // Not the one whose answer this is, and not one that waits for our own link.
-        if !self.wheel.holds(slot) || self.hosts.is_asked(self.probes[slot as usize].host) {
+        let link = self.hosts.link(self.probes[slot as usize].host);
+        if !self.wheel.holds(slot) || link == Link::Asked {
             return;
         }
         let probe = &mut self.probes[slot as usize];
@@ -468,15 +469,15 @@ impl Scan {
                 return self.give_up_network(slot, now);
             }
         }
-        if self.hosts.is_vacant(id) {
+        if self.hosts.link(id) == Link::Vacant {
             self.count_attempt(slot);
             return self.give_up_absent(slot, now);
         }
         // The kernel has not told whether it was sent at all.
-        if self.hosts.is_asked(id) {
+        if self.hosts.link(id) == Link::Asked {
             let ended = match self.probes[slot as usize].discards {
-                ..MOST_ASKS => AskEnded::Untold,
-                _ => AskEnded::Useless,
+                ..MOST_ASKS => Link::Unasked,
+                _ => Link::Beyond,
             };
             self.hosts.ask_ended(id, ended);
             return self.discard(slot);
@@ -553,16 +554,16 @@ impl Scan {
             return;
         };
         if !self.is_in_flight(slot) {
-            return self.hosts.ask_ended(id, AskEnded::Untold);
+            return self.hosts.ask_ended(id, Link::Unasked);
         }
         let timeout_us = if is_there {
-            self.hosts.ask_ended(id, AskEnded::Resolved);
+            self.hosts.ask_ended(id, Link::Resolved);
             self.hosts.heard(id, None);
             let host = self.hosts.get(id);
             let (address, rtt) = (host.plan.address, host.rtt);
             self.rtts.attempt_us(address, rtt, ATTEMPTS_AT_NOBODY)
         } else {
-            self.hosts.ask_ended(id, AskEnded::Vacant);
+            self.hosts.ask_ended(id, Link::Vacant);
             0
         };
         let lasted_us = now.us_since(self.probes[slot as usize].started);
@@ -581,10 +582,10 @@ impl Scan {
     /// This machine found nobody on its link to send the attempt to.
     fn handle_no_neighbour(&mut self, slot: Slot, now: Time) {
         let id = self.probes[slot as usize].host;
-        if self.hosts.get(id).answered > 0 || self.hosts.is_resolved(id) {
+        if self.hosts.get(id).answered > 0 || self.hosts.link(id) == Link::Resolved {
             return self.handle_silence(slot, now);
         }
-        let is_on_link = self.hosts.is_asked(id) || self.hosts.is_vacant(id);
+        let is_on_link = matches!(self.hosts.link(id), Link::Asked | Link::Vacant);
         if self.hosts.neighbours().are_known() && !is_on_link {
             // It is the router that is not there.
             return self.handle_no_route(slot, now);

@@ -33,7 +33,7 @@ pub(super) enum Presence {
 
 /// How far it is known whether anybody on our own link answers for its address (ARP, NDP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(in crate::scan) enum Link {
     /// It is behind a router, or needs no answer for another reason.
     Beyond,
     /// It is on the link and not resolved yet.

@@ -17,8 +17,8 @@ use super::snapshot::Snapshot;
 use super::time::Time;
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
-pub(super) use host::{ASKED_AGAIN, Host, Suspicion};
-use host::{Link, NOBODY, Place, Presence};
+pub(super) use host::{ASKED_AGAIN, Host, Link, Suspicion};
+use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
 pub(super) type HostId = u32;
@@ -71,19 +71,6 @@ pub(super) struct Hosts {
     turns: u32,
     /// How many ports it took until hosts first answered, at most.
     latest_first_answer: u32,
-}
-
-/// What came of asking our own link for an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AskEnded {
-    /// Somebody answers for it.
-    Resolved,
-    /// Nobody does.
-    Vacant,
-    /// The kernel did not tell: its table may have been full. It is to be asked again.
-    Untold,
-    /// The kernel will not tell. Attempts there are like those at any other host.
-    Useless,
 }
 
 /// What a host whose turn it is should do.
@@ -520,20 +507,9 @@ impl Hosts {
                     .is_some_and(|ports| host.plan.ports > ports))
     }
 
-    /// Whether an attempt at this host waits for somebody on our own link to answer for its
-    /// address.
-    pub fn is_asked(&self, id: HostId) -> bool {
-        self.get(id).link == Link::Asked
-    }
-
-    /// Whether somebody on our own link was found to answer for its address.
-    pub fn is_resolved(&self, id: HostId) -> bool {
-        self.get(id).link == Link::Resolved
-    }
-
-    /// Whether nobody on our own link answers for the host's address.
-    pub fn is_vacant(&self, id: HostId) -> bool {
-        self.get(id).link == Link::Vacant
+    /// How far it is known whether anybody on our own link answers for this host's address.
+    pub fn link(&self, id: HostId) -> Link {
+        self.get(id).link
     }
 
     /// The attempt that waits for it is the one at `slot`.
@@ -547,19 +523,15 @@ impl Hosts {
         self.asked.get(&address).copied()
     }
 
-    /// The link was asked for this host, if it was, and that came to this.
-    pub fn ask_ended(&mut self, id: HostId, ended: AskEnded) {
+    /// The link was asked for this host, if it was, and that came to this: `Unasked` where it is to
+    /// be asked again, `Beyond` where the kernel will not tell.
+    pub fn ask_ended(&mut self, id: HostId, link: Link) {
         let host = &mut self.slab[id as usize];
         if !matches!(host.link, Link::Asked | Link::Vacant) {
             return;
         }
         self.asked.remove(&host.plan.address.ip());
-        host.link = match ended {
-            AskEnded::Resolved => Link::Resolved,
-            AskEnded::Vacant => Link::Vacant,
-            AskEnded::Untold => Link::Unasked,
-            AskEnded::Useless => Link::Beyond,
-        };
+        host.link = link;
         self.place(id);
     }
 
@@ -582,7 +554,7 @@ impl Hosts {
     /// A port of the host has its verdict. Whether the host is done with, and is to be
     /// [removed](Self::remove).
     pub fn settled(&mut self, id: HostId) -> bool {
-        self.ask_ended(id, AskEnded::Untold);
+        self.ask_ended(id, Link::Unasked);
         let threshold = self.silent_after();
         let host = &mut self.slab[id as usize];
         host.under_way -= 1;
