@@ -136,18 +136,6 @@ impl RateController for Aimd {
         };
     }
 
-    fn view(&self, _wait: Wait, _now: Time) -> PathView {
-        PathView::default()
-    }
-
-    fn was_too_fast(&self, _sent: Time) -> bool {
-        false
-    }
-
-    fn is_uncertain(&self) -> bool {
-        false
-    }
-
     fn pace(&self) -> Pace {
         Pace {
             per_s: (self.window * 1e6 / self.answer_us.max(1) as f32) as u32,

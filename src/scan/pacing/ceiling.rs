@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
+use super::gcra::Gcra;
 use crate::scan::time::Time;
 
 /// How many attempts may begin per second, and at which addresses that holds.
@@ -22,12 +23,11 @@ pub(in crate::scan) struct Pacer {
     all: Option<Limit>,
 }
 
-/// The generic cell rate algorithm (ITU-T I.371). Its state is one number: when the next attempt is
-/// due if all come evenly. Attempts may run ahead by a burst and no more.
+/// One rate.
 #[derive(Debug)]
 struct Limit {
     interval_ns: u64,
-    due_ns: u64,
+    gcra: Gcra,
     /// SYNs that the kernel will send on its own within the next window.
     announced: u64,
 }
@@ -46,19 +46,20 @@ impl Limit {
     fn new(per_s: NonZeroU32) -> Self {
         Limit {
             interval_ns: interval_ns(u64::from(per_s.get())),
-            due_ns: 0,
+            gcra: Gcra::default(),
             announced: 0,
         }
     }
 
-    /// When this many packets may be sent at once.
-    fn earliest_ns(&self, packets: u64) -> u64 {
-        (self.due_ns + (self.announced + packets - 1) * self.interval_ns).saturating_sub(BURST_NS)
+    /// When this many packets may be sent at once; `None` for now.
+    fn wait_until(&self, packets: u64, now: Time) -> Option<Time> {
+        let others_ns = (self.announced + packets - 1) * self.interval_ns;
+        self.gcra.wait_behind(others_ns, BURST_NS, now)
     }
 
-    fn begin(&mut self, now_ns: u64) {
-        let most_ns = now_ns + MOST_DEBT_NS.max(self.interval_ns);
-        self.due_ns = (self.due_ns.max(now_ns) + self.interval_ns).min(most_ns);
+    fn begin(&mut self, now: Time) {
+        self.gcra.begin(self.interval_ns, now);
+        self.gcra.hasten(MOST_DEBT_NS.max(self.interval_ns), now);
     }
 }
 
@@ -84,7 +85,7 @@ impl Pacer {
     pub fn change(&mut self, rate: Rate, now: Time) {
         let limit = self.limit(rate.public_only).insert(Limit::new(rate.per_s));
         // What was sent at the old rate does not count against the new one.
-        limit.due_ns = now.us * 1_000;
+        limit.gcra = Gcra::from_now(now);
         self.public
             .iter_mut()
             .chain(&mut self.all)
@@ -95,18 +96,16 @@ impl Pacer {
     pub fn wait_until(&self, endpoint: SocketAddr, with_datagram: bool, now: Time) -> Option<Time> {
         let packets = 1 + u64::from(with_datagram);
         let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
-        let earliest_ns = public
+        public
             .into_iter()
             .chain(&self.all)
-            .map(|limit| limit.earliest_ns(packets))
-            .max()?;
-        (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
+            .filter_map(|limit| limit.wait_until(packets, now))
+            .max()
     }
 
     /// An attempt at `endpoint` begins.
     pub fn begin(&mut self, endpoint: SocketAddr, now: Time) {
-        self.counting(endpoint)
-            .for_each(|limit| limit.begin(now.us * 1_000));
+        self.counting(endpoint).for_each(|limit| limit.begin(now));
     }
 
     /// The kernel will send a SYN to `endpoint` within the next window: keeps room for it.

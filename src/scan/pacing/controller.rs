@@ -45,13 +45,19 @@ pub(in crate::scan) trait RateController: std::fmt::Debug {
     fn on_outage(&mut self, ended: Ended, now: Time);
 
     /// What the controllers of hosts need to know of the path that they share.
-    fn view(&self, wait: Wait, now: Time) -> PathView;
+    fn view(&self, _wait: Wait, _now: Time) -> PathView {
+        PathView::default()
+    }
 
     /// Whether an attempt sent at this time was probably lost because the rate was too high.
-    fn was_too_fast(&self, sent: Time) -> bool;
+    fn was_too_fast(&self, _sent: Time) -> bool {
+        false
+    }
 
     /// Whether more informative samples are needed to judge the rate.
-    fn is_uncertain(&self) -> bool;
+    fn is_uncertain(&self) -> bool {
+        false
+    }
 
     /// The rate, and the reason for its last change.
     fn pace(&self) -> Pace;

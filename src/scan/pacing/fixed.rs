@@ -26,18 +26,6 @@ impl RateController for Fixed {
 
     fn on_outage(&mut self, _ended: Ended, _now: Time) {}
 
-    fn view(&self, _wait: Wait, _now: Time) -> PathView {
-        PathView::default()
-    }
-
-    fn was_too_fast(&self, _sent: Time) -> bool {
-        false
-    }
-
-    fn is_uncertain(&self) -> bool {
-        false
-    }
-
     fn pace(&self) -> Pace {
         Pace {
             per_s: u32::MAX,

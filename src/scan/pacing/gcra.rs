@@ -24,7 +24,12 @@ impl Gcra {
 
     /// When the next attempt may begin, at most `burst_ns` before it is due; `None` for at once.
     pub fn wait_until(&self, burst_ns: u64, now: Time) -> Option<Time> {
-        let earliest_ns = self.due_ns.saturating_sub(burst_ns);
+        self.wait_behind(0, burst_ns, now)
+    }
+
+    /// The same, behind others that take this long.
+    pub fn wait_behind(&self, others_ns: u64, burst_ns: u64, now: Time) -> Option<Time> {
+        let earliest_ns = (self.due_ns + others_ns).saturating_sub(burst_ns);
         (earliest_ns > now.us * 1_000).then(|| Time::from_us(earliest_ns.div_ceil(1_000)))
     }
 
@@ -33,7 +38,7 @@ impl Gcra {
         self.due_ns = self.due_ns.max(now.us * 1_000) + gap_ns;
     }
 
-    /// The gap between attempts has changed: the next attempt waits at most the new gap.
+    /// The next attempt waits at most this long, whatever was due.
     pub fn hasten(&mut self, gap_ns: u64, now: Time) {
         self.due_ns = self.due_ns.min(now.us * 1_000 + gap_ns);
     }
