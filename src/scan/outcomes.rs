@@ -333,14 +333,19 @@ impl Scan {
         if !self.hosts.heard(id, Some(rank)) {
             return;
         }
-        let host = self.hosts.get(id);
-        let is_hasty = host.was_hasty(self.rtts.least_us(host.rtt));
-        let has_enough = !is_hasty && host.silent_attempts >= self.attempts_needed(id);
+        let silent_attempts = self.hosts.get(id).silent_attempts;
+        let has_enough = !self.was_hasty(id) && silent_attempts >= self.attempts_needed(id);
         if has_enough || self.stopped.is_some() {
             self.tell_held(id, self.held_reason(id), now);
         } else {
             self.reopen_held(id);
         }
+    }
+
+    /// Whether silent ports of a host were given less time than its answers take.
+    fn was_hasty(&self, id: HostId) -> bool {
+        let host = self.hosts.get(id);
+        host.was_hasty(self.rtts.least_us(host.rtt))
     }
 
     /// A new probe for a port of which so many attempts were silent.
@@ -354,9 +359,9 @@ impl Scan {
 
     /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
     pub(super) fn reopen_held(&mut self, id: HostId) {
+        let is_hasty = self.was_hasty(id);
         let host = self.hosts.get_mut(id);
         let held = std::mem::take(&mut host.held);
-        let is_hasty = host.was_hasty(self.rtts.least_us(host.rtt));
         let attempts = host.silent_attempts;
         host.reopened(held.len() as u32, is_hasty);
         self.stats.held -= held.len() as u64;
@@ -448,26 +453,15 @@ impl Scan {
         self.unanswered.count(started);
         let outage = self.outages.silent(expected, started, now);
         self.note_outages();
+        let is_canary = self.probes[slot as usize].purpose == Purpose::Canary;
         match outage {
-            Outage::None if self.probes[slot as usize].purpose == Purpose::Canary => {
-                self.count_canary(id, started, true);
-                if self.outages.has_heard_since(started) {
-                    let rank = self.probes[slot as usize].rank.into();
-                    self.hosts.get_mut(id).canaries.retire(rank);
-                }
-                self.count_attempt(slot);
-                return self.settle(slot, Reason::NoResponse, now);
-            }
-            Outage::None => {}
-            Outage::Lasts if self.probes[slot as usize].purpose == Purpose::Canary => {
-                self.count_attempt(slot);
-                return self.settle(slot, Reason::NoResponse, now);
-            }
-            Outage::Lasts => return self.discard(slot),
             Outage::TooLong => {
                 self.count_attempt(slot);
                 return self.give_up_network(slot, now);
             }
+            _ if is_canary => return self.end_silent_canary(slot, outage, now),
+            Outage::Lasts => return self.discard(slot),
+            Outage::None => {}
         }
         if self.hosts.link(id) == Link::Vacant {
             self.count_attempt(slot);
@@ -510,6 +504,21 @@ impl Scan {
         if self.probes[slot as usize].purpose == Purpose::Verdict {
             self.hosts.get_mut(id).ended_silent(before + 1, given_us);
         }
+        self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// A canary was not answered. Where it is not the network that is away, that tells of loss; and
+    /// where others are answered, perhaps only of this service.
+    fn end_silent_canary(&mut self, slot: Slot, outage: Outage, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank, started) = (probe.host, probe.rank.into(), probe.started);
+        if outage == Outage::None {
+            self.count_canary(id, started, true);
+            if self.outages.has_heard_since(started) {
+                self.hosts.get_mut(id).canaries.retire(rank);
+            }
+        }
+        self.count_attempt(slot);
         self.settle(slot, Reason::NoResponse, now);
     }
 

@@ -88,16 +88,14 @@ impl Unanswered {
         if away_us < TABLE_LEAST_US {
             return;
         }
-        let most = match self.ceiling {
-            Some(ceiling) => ceiling.most / 2,
-            None => self.total / 2,
-        };
+        let before = self.ceiling.unwrap_or(Ceiling {
+            most: self.total,
+            lasts_s: 0,
+        });
         let lasts_s = away_us.div_ceil(1_000_000).min(REMEMBERED_S);
         self.ceiling = Some(Ceiling {
-            most: most.max(LEAST),
-            lasts_s: self
-                .ceiling
-                .map_or(lasts_s, |ceiling| ceiling.lasts_s.max(lasts_s)),
+            most: (before.most / 2).max(LEAST),
+            lasts_s: before.lasts_s.max(lasts_s),
         });
     }
 }

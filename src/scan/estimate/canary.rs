@@ -29,10 +29,22 @@ const TAKE_TURNS: usize = 4;
 const EVERY: u32 = 24;
 const SOON: u32 = 4;
 /// At open ports, of which each has only so many, the distance doubles each time that all had their
-/// turn so often: some have to be left for later.
-const AT_OPEN: u32 = 1;
+/// turn: some have to be left for later.
 const MOST_DOUBLINGS: u32 = 12;
+
 impl Canaries {
+    /// How many take turns.
+    fn taking_turns(&self) -> usize {
+        usize::from(self.answered).min(TAKE_TURNS)
+    }
+
+    /// The place of the port of this rank, if it takes turns.
+    fn canary(&mut self, rank: u32) -> Option<&mut Canary> {
+        self.known
+            .iter_mut()
+            .find(|canary| u32::from(canary.rank) == rank)
+    }
+
     /// The port of this rank answered.
     pub fn answered(&mut self, rank: u32, is_open: bool) {
         if is_open && self.refuses {
@@ -57,11 +69,7 @@ impl Canaries {
     pub fn begin(&mut self, rank: u32) {
         self.begun = self.begun.wrapping_add(1);
         self.since = 0;
-        for canary in self
-            .known
-            .iter_mut()
-            .filter(|canary| u32::from(canary.rank) == rank)
-        {
+        if let Some(canary) = self.canary(rank) {
             canary.connections = canary.connections.saturating_add(1);
         }
     }
@@ -79,13 +87,8 @@ impl Canaries {
     /// An open port stayed silent while others answered: that its service is busy says nothing of
     /// the path, and it is left alone.
     pub fn retire(&mut self, rank: u32) {
-        if self.refuses {
-            return;
-        }
-        for canary in self
-            .known
-            .iter_mut()
-            .filter(|canary| u32::from(canary.rank) == rank)
+        if !self.refuses
+            && let Some(canary) = self.canary(rank)
         {
             canary.connections = u8::MAX;
         }
@@ -93,21 +96,21 @@ impl Canaries {
 
     /// One of the ports that are known to answer, another one each time that one is begun.
     pub fn any(&self) -> Option<u32> {
-        let known = usize::from(self.answered).min(TAKE_TURNS);
+        let known = self.taking_turns();
         (known > 0).then(|| self.known[usize::from(self.begun) % known].rank.into())
     }
 
     /// The rank of the port to be asked now, if it is time. A service is connected to `most` times
     /// in all; ports that refuse have none that could mind.
     pub fn due(&self, often: bool, most: u8) -> Option<u32> {
-        let known = usize::from(self.answered).min(TAKE_TURNS);
+        let known = self.taking_turns();
         if known == 0 || most == 0 {
             return None;
         }
         let doublings = if self.refuses {
             0
         } else {
-            u32::from(self.begun) / (AT_OPEN * u32::from(self.answered))
+            u32::from(self.begun) / u32::from(self.answered)
         };
         let first = if often { SOON } else { EVERY };
         let every = first << doublings.min(MOST_DOUBLINGS);
@@ -117,9 +120,8 @@ impl Canaries {
         if u32::from(self.since) < after {
             return None;
         }
-        let turns = (0..known).map(|turn| &self.known[(usize::from(self.begun) + turn) % known]);
-        turns
-            .into_iter()
+        (0..known)
+            .map(|turn| &self.known[(usize::from(self.begun) + turn) % known])
             .find(|canary| self.refuses || canary.connections < most)
             .map(|canary| canary.rank.into())
     }
