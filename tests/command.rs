@@ -220,12 +220,7 @@ fn a_start_that_is_refused_leaves_files_as_they_were() {
         ("127.0.0.1 -p 1 -oJ %", 2, "no file name"),
     ] {
         let ran = run_in(folder.path(), arguments);
-        assert!(
-            ran.code == Some(code) && ran.stderr.contains(part),
-            "{arguments}: {:?} {}",
-            ran.code,
-            ran.stderr
-        );
+        ran.check_refusal(arguments, code, part);
         assert_eq!(
             fs::read_to_string(path("good")).expect("a file"),
             "of yesterday\n",

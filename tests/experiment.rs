@@ -257,12 +257,7 @@ fn what_cannot_be_done_is_said() {
         ),
     ] {
         let ran = run(portreeve(arguments));
-        assert!(
-            ran.code == Some(code) && ran.stderr.contains(text),
-            "{arguments}: {:?} {}",
-            ran.code,
-            ran.stderr
-        );
+        ran.check_refusal(arguments, code, text);
         assert_eq!(
             ran.stdout.contains("The same verdicts"),
             arguments.ends_with("/dev/full"),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use simulator::namespace::{in_namespace, skip};
 use simulator::peer::Peer;
 use simulator::tun::{Reply, TunNetwork};
-use support::command::{portreeve, run};
+use support::command::{end_record, json_lines, portreeve, run};
 
 /// A peer on our own link, or the test is skipped.
 fn peer(own: &[&str], theirs: &[&str]) -> Peer {
@@ -40,31 +40,18 @@ fn scanned(arguments: &str) -> (BTreeSet<String>, Value) {
         ran.stdout,
         ran.stderr
     );
-    let records = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"));
-    let (mut open, mut end) = (BTreeSet::new(), Value::Null);
-    for record in records {
-        let record: Value = record;
-        if record["state"] == "open" {
-            open.insert(format!(
+    let open = json_lines(&ran.stdout)
+        .iter()
+        .filter(|record| record["state"] == "open")
+        .map(|record| {
+            format!(
                 "{} {}",
                 record["ip"].as_str().expect("text"),
                 record["port"]
-            ));
-        }
-        if record["type"] == "end" {
-            end = record;
-        }
-    }
-    let states = ["open", "closed", "filtered", "unscanned"];
-    let sum: u64 = states
-        .map(|state| end[state].as_u64().expect("a count"))
-        .iter()
-        .sum();
-    assert_eq!(Some(sum), end["planned"].as_u64(), "{end}");
-    (open, end)
+            )
+        })
+        .collect();
+    (open, end_record(&ran.stdout))
 }
 
 fn endpoints(addresses: &[&str], ports: &[u16]) -> BTreeSet<String> {
@@ -260,7 +247,7 @@ fn our_own_firewall_is_not_the_targets() {
         }
         let ran = run(portreeve("10.77.0.7 -p 22,80,81 --json -q"));
         assert_eq!(ran.code, Some(3), "{}{}", ran.stdout, ran.stderr);
-        let end = support::command::end_record(&ran.stdout);
+        let end = end_record(&ran.stdout);
         assert_eq!(
             (&end["open"], &end["filtered"]),
             (&1.into(), &0.into()),

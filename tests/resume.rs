@@ -603,12 +603,7 @@ fn a_checkpoint_that_cannot_be_is_refused_before_anything_is_sent() {
         ("resume nothing", 2, "nothing cannot be resumed"),
     ] {
         let ran = run_in(folder.path(), arguments);
-        assert!(
-            ran.code == Some(code) && ran.stderr.contains(part),
-            "{arguments}: {:?} {}",
-            ran.code,
-            ran.stderr
-        );
+        ran.check_refusal(arguments, code, part);
     }
     assert_eq!(
         fs::read_to_string(folder.path().join("notes")).expect("a file"),

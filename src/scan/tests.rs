@@ -669,18 +669,24 @@ impl Link {
     }
 }
 
-/// A scan of a /24 on our own link, 25 ports each; how long it took, in milliseconds.
-fn scan_link(link: &mut Link, room: u32) -> (Scan, u64) {
+/// A scan of a /24 on our own link, whose table has room for so many.
+fn on_link(ports: u16, cap: u32, room: u32) -> Scan {
     let plan = Plan::builder()
         .target(Target::parse("192.0.2.0/24").unwrap())
-        .ports((1..=25).collect::<PortSet>());
+        .ports((1..=ports).collect::<PortSet>());
     let plan = plan.build(&mut |_| unreachable!()).unwrap();
-    let mut scan = Scan::new(plan, Settings::default(), 1_000);
+    let mut scan = Scan::new(plan, Settings::default(), cap);
     scan.set_links(Links {
         networks: vec![("192.0.2.0".parse().unwrap(), 24)],
         room: [room, 0],
         ..Links::default()
     });
+    scan
+}
+
+/// Plays a scan of 25 ports each to its end; how long it took, in milliseconds.
+fn scan_link(link: &mut Link, room: u32) -> (Scan, u64) {
+    let mut scan = on_link(25, 1_000, room);
     let mut outcomes: Vec<(u64, Slot, Outcome)> = Vec::new();
     for ms in 0..600_000 {
         while let Some(slot) = scan.poll_expired(at(ms)) {
@@ -739,16 +745,7 @@ fn a_link_is_asked_no_faster_than_its_table_has_room() {
 
 #[test]
 fn who_answers_for_its_address_is_there_and_its_silence_is_a_firewalls() {
-    let plan = Plan::builder()
-        .target(Target::parse("192.0.2.0/24").unwrap())
-        .ports((1..=2).collect::<PortSet>());
-    let plan = plan.build(&mut |_| unreachable!()).unwrap();
-    let mut scan = Scan::new(plan, Settings::default(), 1);
-    scan.set_links(Links {
-        networks: vec![("192.0.2.0".parse().unwrap(), 24)],
-        room: [64, 0],
-        ..Links::default()
-    });
+    let mut scan = on_link(2, 1, 64);
     let first = scan.poll_connect(at(0)).expect("an attempt");
     assert_eq!(scan.poll_expired(at(2_900)), None, "it may not be sent yet");
     scan.handle_neighbour(first.endpoint.ip(), true, at(2_900));

@@ -73,6 +73,18 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Ran {
+    /// Fails the test unless it ended with this code and said this among its errors.
+    pub fn check_refusal(&self, arguments: &str, code: i32, part: &str) {
+        assert!(
+            self.code == Some(code) && self.stderr.contains(part),
+            "{arguments}: {:?} {}",
+            self.code,
+            self.stderr
+        );
+    }
+}
+
 /// Runs it to its end.
 pub fn run(mut command: Command) -> Ran {
     command.output().map(ran).expect("the command runs")
