@@ -193,6 +193,10 @@ impl Scan {
             .fixed_us
             .is_some_and(|fixed_us| now.us_since(seen.sent) > fixed_us);
         if let Some(ended) = self.outages.answered(is_late, now) {
+            // One that was only slowness has not ended.
+            if !is_late {
+                self.unanswered.learn(self.outages.last_us());
+            }
             self.end_outage(ended, now);
         }
         // Before this answer changes what is known of the rate.
@@ -300,7 +304,6 @@ impl Scan {
 
     fn end_outage(&mut self, ended: Ended, now: Time) {
         self.stats.outage_us = self.outages.lasted_us;
-        self.unanswered.learn(self.outages.last_us());
         let of_hosts = self
             .hosts
             .iter_mut()

@@ -762,3 +762,18 @@ fn who_answers_for_its_address_is_there_and_its_silence_is_a_firewalls() {
         "it has gone since, which says nothing of its ports"
     );
 }
+
+#[test]
+fn an_outage_of_this_machine_says_nothing_of_a_table_on_the_way() {
+    let mut scan = scan(1..=3, fixed(1_000, 0), 1);
+    let first = connect(&mut scan, 0);
+    scan.handle_outcome(first, CONNECTED, at(1));
+    let barred = connect(&mut scan, 10);
+    let no_route = Outcome::PermanentLocal(Reason::NoLocalRoute);
+    scan.handle_outcome(barred, no_route, at(10));
+    assert_eq!(scan.stats().outages, 1);
+    let sent = connect(&mut scan, 6_010);
+    scan.handle_outcome(sent, CONNECTED, at(6_020));
+    assert!(scan.stats().outage_us > 5_000_000);
+    assert_eq!(scan.unanswered.wait_until(1_000_000, at(6_030)), None);
+}
