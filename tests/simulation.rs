@@ -223,7 +223,7 @@ fn simulate(seed: u64) {
     let mut attempt = 0;
     // After each step, where there are few of them.
     for turn in 0.. {
-        assert!(turn < 2_000_000, "the scan does not end");
+        assert!(turn < 4_000_000, "the scan does not end");
         if world.stop_at.is_some_and(|at| now >= at) {
             scan.handle_stop(Reason::Interrupted, now);
         }

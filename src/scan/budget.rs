@@ -114,12 +114,19 @@ impl Limits {
 pub(super) struct Budget {
     limit: u32,
     cap: u32,
+    /// The latest 16 attempts, a bit for each: 1 for one that failed on our own side.
+    recent: u16,
     grows_at: Time,
     grows_gently: bool,
     stalled_since: Option<Time>,
 }
 
-/// After a failure the cap stays for a second, then grows each second. Where descriptors ran out it
+/// The cap shrinks when the latest 16 attempts have all failed. Where too many sockets are the
+/// reason they do so at once, at the cost of 16 calls. A kernel that says no now and then, however
+/// few there are, would bring the cap to 1 for good: of failures by chance, one attempt in four,
+/// 16 come in a row once in four billion attempts.
+const ALL_FAILED: u16 = u16::MAX;
+/// After shrinking the cap stays for a second, then grows each second. Where descriptors ran out it
 /// doubles, since a step that was too bold costs one failed call; where memory or ports ran out
 /// others suffer too, and it grows by an eighth.
 const GROWTH_STEP_US: u64 = 1_000_000;
@@ -134,6 +141,7 @@ impl Budget {
         Budget {
             limit,
             cap: limit,
+            recent: 0,
             grows_at: Time::default(),
             grows_gently: false,
             stalled_since: None,
@@ -144,10 +152,25 @@ impl Budget {
         self.cap
     }
 
-    /// The kernel said no while `in_flight` others were held: so many is what it can bear.
-    /// Descriptors are counted exactly; memory is shared with others, so leave them some; source
-    /// ports are mostly short towards one destination only, so go on with the others.
-    pub fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
+    /// An attempt begins.
+    pub fn begins(&mut self) {
+        self.recent <<= 1;
+    }
+
+    /// The kernel said no to an attempt, the latest one or nearly so, while `in_flight` others were
+    /// held. Failed attempts go back and are made again; if all fail, there are too many.
+    pub fn failed(&mut self, error: OwnError, in_flight: u32, now: Time) {
+        self.stalled_since.get_or_insert(now);
+        self.recent |= 1;
+        if self.recent == ALL_FAILED {
+            self.shrink(error, in_flight, now);
+        }
+    }
+
+    /// So many in flight are what the kernel can bear. Descriptors are counted exactly; memory is
+    /// shared with others, so leave them some; source ports are mostly short towards one
+    /// destination only, so go on with the others.
+    fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
         let bearable = match error.reason() {
             Reason::OutOfDescriptors => in_flight,
             Reason::NoSourcePort => (in_flight - in_flight / 4).max(LEAST_FOR_PORTS),
@@ -156,7 +179,6 @@ impl Budget {
         self.grows_gently = error.reason() != Reason::OutOfDescriptors;
         self.cap = bearable.clamp(1, self.cap);
         self.grows_at = now.plus_us(GROWTH_STEP_US);
-        self.stalled_since.get_or_insert(now);
     }
 
     /// An attempt came to an end: something works.
@@ -279,6 +301,14 @@ mod tests {
         );
     }
 
+    /// So many attempts fail one after the other, all with so many in flight.
+    fn fail(budget: &mut Budget, error: OwnError, attempts: u32, in_flight: u32, now: Time) {
+        for _ in 0..attempts {
+            budget.begins();
+            budget.failed(error, in_flight, now);
+        }
+    }
+
     #[test]
     fn it_shrinks_to_what_was_borne_and_grows_back() {
         for (error, after, seconds) in [
@@ -286,7 +316,9 @@ mod tests {
             (OwnError::Buffers, 75, 23),
         ] {
             let mut budget = Budget::new(1_000);
-            budget.shrink(error, 100, Time::default());
+            fail(&mut budget, error, 15, 100, Time::default());
+            assert_eq!(budget.cap(), 1_000, "that may be chance");
+            fail(&mut budget, error, 1, 100, Time::default());
             assert_eq!(budget.cap(), after);
             budget.grow(Time::from_us(999_999));
             assert_eq!(budget.cap(), after, "not before its time");
@@ -297,15 +329,59 @@ mod tests {
                 budget.grow(next);
             }
             assert_eq!((budget.cap(), steps), (1_000, seconds));
-            budget.shrink(error, 0, Time::default());
+            fail(&mut budget, error, 1, 0, Time::default());
             assert_eq!(budget.cap(), 1, "never less than one");
         }
+    }
+
+    /// Fails if the cap leaves `expect` in a minute after the first second, with 1,000 attempts a
+    /// second of which the kernel takes those that `takes` says, by their number and by how many
+    /// are in flight. A tenth of the cap ends before each.
+    fn check_kernel(
+        name: &str,
+        error: OwnError,
+        expect: std::ops::RangeInclusive<u32>,
+        takes: impl Fn(u64, u32) -> bool,
+    ) {
+        let mut budget = Budget::new(1_000);
+        let mut in_flight = 0;
+        for attempt in 0..60_000 {
+            let now = Time::from_us(attempt * 1_000);
+            budget.grow(now);
+            if in_flight >= budget.cap() {
+                in_flight -= in_flight.div_ceil(10);
+            }
+            budget.begins();
+            if takes(attempt, in_flight) {
+                in_flight += 1;
+            } else {
+                budget.failed(error, in_flight, now);
+            }
+            let cap = budget.cap();
+            assert!(
+                attempt < 1_000 || expect.contains(&cap),
+                "{name}: the cap is {cap} after {attempt} attempts"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_now_and_then_leaves_the_cap_where_a_shortage_does_not() {
+        for error in OwnError::ALL {
+            check_kernel("one in nine", error, 1_000..=1_000, |n, _| n % 9 != 8);
+            check_kernel("one in four", error, 1_000..=1_000, |n, _| n % 4 != 0);
+            check_kernel("in blocks", error, 1_000..=1_000, |n, _| n % 30 > 14);
+        }
+        let bears_300 = |_, in_flight| in_flight < 300;
+        let descriptors = OwnError::ProcessDescriptors;
+        check_kernel("no descriptors", descriptors, 300..=600, bears_300);
+        check_kernel("no memory", OwnError::Memory, 225..=340, bears_300);
     }
 
     #[test]
     fn a_stall_needs_ten_seconds_without_any_answer() {
         let mut budget = Budget::new(10);
-        budget.shrink(OwnError::ProcessDescriptors, 0, Time::default());
+        budget.failed(OwnError::ProcessDescriptors, 0, Time::default());
         let late = Time::from_us(STALL_US);
         assert!(
             budget.is_stalled(0, late)

@@ -411,6 +411,7 @@ impl Scan {
     }
 
     fn begin(&mut self, slot: Slot, now: Time) {
+        self.budget.begins();
         let probe = &mut self.probes[slot as usize];
         let asks_once = self.rtts.all().is_known() && self.hosts.asks_once(probe.host);
         let is_asked = self.hosts.link(probe.host) == Link::Asked;

@@ -719,7 +719,7 @@ impl Scan {
     /// with fewer at once.
     fn send_back(&mut self, slot: Slot, error: OwnError, now: Time) {
         self.stats.own_error(error, 1);
-        self.budget.shrink(error, self.stats.in_flight, now);
+        self.budget.failed(error, self.stats.in_flight, now);
         self.stats.cap = self.budget.cap();
         self.stats.lowest_cap = self.stats.lowest_cap.min(self.stats.cap);
         if self.budget.is_stalled(self.stats.in_flight, now) {

@@ -319,7 +319,7 @@ fn own_side(text: &mut String, stats: &Stats) {
         let lowest = grouped(stats.lowest_cap.into());
         let _ = writeln!(
             text,
-            "on our own side: {}; the probes went back, and as few as {lowest} sockets were used at once",
+            "on our own side: {}; the probes went back, and the cap never fell below {lowest}",
             own.join(", ")
         );
     }
