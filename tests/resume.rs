@@ -301,6 +301,51 @@ fn an_interrupted_scan_is_whole_and_goes_on() {
 }
 
 #[test]
+fn what_this_machine_could_not_send_is_asked_again() {
+    in_namespace("what_this_machine_could_not_send_is_asked_again", || {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        // There is no way to the second one yet.
+        let scan = "127.0.0.1 192.0.2.1 -p 1-100 --show all --checkpoint c -oJ a.jsonl -oX a.xml";
+        let end_of = |Ran { code, stderr, .. }: Ran| {
+            let text = fs::read_to_string(folder.path().join("a.jsonl")).expect("a file");
+            let findings = json_lines(&text);
+            let findings = findings.iter().filter(|line| line["type"] == "finding");
+            assert_eq!(findings.count(), 200, "{stderr}");
+            (code, end_record(&text), stderr)
+        };
+        for _ in 0..2 {
+            let (code, end, stderr) = end_of(run_in(folder.path(), scan));
+            assert!(
+                code == Some(3) && stderr.contains("to go on: portreeve resume"),
+                "{stderr}"
+            );
+            assert_eq!(
+                (&end["closed"], &end["reasons"]["no-local-route"]),
+                (&100.into(), &100.into())
+            );
+        }
+        let added = Command::new("ip")
+            .args(["address", "add", "192.0.2.1/32", "dev", "lo"])
+            .status();
+        match added {
+            Ok(status) => assert!(status.success()),
+            Err(error) => skip(&format!("ip cannot be run: {error}")),
+        }
+        let (code, end, stderr) = end_of(run_in(folder.path(), "resume c"));
+        assert!(
+            code == Some(1) && stderr.contains("100 of 200 endpoints are done"),
+            "{stderr}"
+        );
+        assert_eq!(
+            (&end["closed"], &end["exit"]),
+            (&200.into(), &"complete".into())
+        );
+        let ended = run_in(folder.path(), "resume c");
+        assert!(ended.stderr.contains("came to its end"), "{}", ended.stderr);
+    });
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_left_alone() {
     in_namespace("what_does_not_fit_is_refused_and_left_alone", || {
         listen();

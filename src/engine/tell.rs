@@ -110,6 +110,7 @@ impl Scanner {
     /// Tells what was found, up to a turn's worth, and now and then how far the scan is.
     pub(super) fn tell(&mut self, sink: &mut ByHost) -> io::Result<()> {
         for count in 1.. {
+            self.tell_last_checkpoint(sink)?;
             let Some(news) = self.scan.poll_event() else {
                 break;
             };
@@ -128,23 +129,40 @@ impl Scanner {
 
     fn tell_progress(&self, sink: &mut ByHost) -> io::Result<()> {
         let progress = self.progress();
-        sink.progress(&progress)?;
-        if sink.wants_checkpoint(&progress)
-            && let Some(checkpoint) = self.checkpoint(sink)
-        {
-            sink.checkpoint(&checkpoint)?;
+        if sink.wants_checkpoint(&progress) {
+            self.tell_checkpoint(sink)
+        } else {
+            sink.progress(&progress)
         }
-        Ok(())
+    }
+
+    /// Before the scan ends with endpoints that this machine could not send to: what it takes to
+    /// try them again.
+    fn tell_last_checkpoint(&self, sink: &mut ByHost) -> io::Result<()> {
+        if self.scan.has_only_unsent() {
+            self.tell_checkpoint(sink)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reports are on the disk once they have been told of the progress.
+    fn tell_checkpoint(&self, sink: &mut ByHost) -> io::Result<()> {
+        sink.progress(&self.progress())?;
+        self.checkpoint(sink)
+            .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
     }
 
     /// Tells everything known before a stop, and what it takes to go on after it.
     pub(super) fn tell_before_stop(&mut self, sink: &mut ByHost) -> io::Result<()> {
-        while let Some(news) = self.scan.poll_event() {
+        loop {
+            self.tell_last_checkpoint(sink)?;
+            let Some(news) = self.scan.poll_event() else {
+                break;
+            };
             self.tell_event(news, sink)?;
         }
-        sink.progress(&self.progress())?;
-        self.checkpoint(sink)
-            .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
+        self.tell_checkpoint(sink)
     }
 
     /// Tells a sink that has failed what it would have been told: one of several reports goes on

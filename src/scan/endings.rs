@@ -5,12 +5,15 @@ use std::net::IpAddr;
 
 use super::estimate::SharedLoss;
 use super::hosts::{Host, HostId};
-use super::probe::{Probe, Purpose};
+use super::probe::{Phase, Probe, Purpose};
 use super::{ATTEMPTS_AT_NOBODY, Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
 
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond,
 /// all are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
+/// So many endpoints that this machine could not send to are kept at most; further ones have their
+/// verdict at once. Each keeps its host known, and there is room for twice as many hosts.
+const MOST_UNSENT: usize = 4_096;
 
 impl Scan {
     /// Stops the scan: nothing more is begun, and what has no verdict yet is unscanned for this
@@ -23,6 +26,15 @@ impl Scan {
         }
         self.stopped = Some((reason, now));
         self.paced_until = None;
+        for host in self.hosts.iter() {
+            count_host(
+                host,
+                &self.shared_loss,
+                self.hosts.silent_after(),
+                &mut self.stats,
+            );
+        }
+        self.tell_unsent(now);
         for slot in self.hosts.drain_waiting() {
             self.settle(slot, reason, now);
         }
@@ -32,19 +44,60 @@ impl Scan {
                 self.settle(slot, reason, now);
             }
         }
-        for host in self.hosts.iter() {
-            count_host(
-                host,
-                &self.shared_loss,
-                self.hosts.silent_after(),
-                &mut self.stats,
-            );
-        }
         if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
             self.stats
                 .settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
         }
+    }
+
+    /// This machine could not send the probe at `slot`, however often it was tried. It may do so
+    /// another day: a snapshot has the endpoint among those without a verdict, so it is told at the
+    /// very end, when no snapshot follows.
+    pub(super) fn keep_unsent(&mut self, slot: Slot, reason: Reason, now: Time) {
+        let probe = &mut self.probes[slot as usize];
+        let is_kept = self.unsent < MOST_UNSENT
+            && probe.purpose == Purpose::Verdict
+            && self.hosts.get(probe.host).has_place_to_spare();
+        if !is_kept {
+            return self.settle(slot, reason, now);
+        }
+        probe.phase = Phase::Unsent(reason);
+        self.unsent += 1;
+    }
+
+    /// The probes that could not be sent, and why.
+    pub(super) fn all_unsent(&self) -> impl Iterator<Item = (Slot, Reason)> {
+        self.probes
+            .iter()
+            .filter_map(|(slot, probe)| match probe.phase {
+                Phase::Unsent(reason) => Some((slot as Slot, reason)),
+                _ => None,
+            })
+    }
+
+    /// What could not be sent has its verdict now.
+    fn tell_unsent(&mut self, now: Time) {
+        let unsent: Vec<(Slot, Reason)> = self.all_unsent().collect();
+        self.unsent = 0;
+        for (slot, reason) in unsent {
+            self.settle(slot, reason, now);
+        }
+    }
+
+    /// Whether nothing is under way but what could not be sent.
+    pub(super) fn is_nothing_under_way(&self) -> bool {
+        self.probes.len() == self.unsent
+    }
+
+    /// Whether all is told but what this machine could not send: the last moment for a
+    /// [`snapshot`](Self::snapshot). The next [`poll_event`](Self::poll_event) stops the scan.
+    pub fn has_only_unsent(&self) -> bool {
+        self.unsent > 0
+            && self.news.is_empty()
+            && self.is_nothing_under_way()
+            && !self.hosts.want_turns()
+            && self.hosts.poll_silent(true).is_none()
     }
 
     pub(super) fn settle(&mut self, slot: Slot, reason: Reason, now: Time) {
@@ -175,7 +228,10 @@ impl Scan {
                 self.hosts.poll_silent(true)
             };
             silent.inspect(|&id| self.give_up_host(id, self.now));
-            return silent.is_some();
+            let unsent = self.all_unsent().next();
+            let unsent = unsent.filter(|_| silent.is_none() && !self.hosts.want_turns());
+            unsent.inspect(|&(_, reason)| self.handle_stop(reason, self.now));
+            return silent.is_some() || unsent.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
             self.tell_held(

@@ -98,6 +98,8 @@ pub struct Scan {
     news: VecDeque<Event>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
+    /// Probes that are [`Phase::Unsent`].
+    unsent: usize,
     /// Probes at endpoints that have their verdict.
     without_verdict: u64,
     /// Where attempts got no answer last.
@@ -155,6 +157,7 @@ impl Scan {
             budget: Budget::new(cap),
             news: VecDeque::new(),
             backing_off: 0,
+            unsent: 0,
             without_verdict: 0,
             lately_silent: VecDeque::new(),
             now: Time::default(),
@@ -332,7 +335,7 @@ impl Scan {
         }
         let places = self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap()
-            && self.probes.len() < places;
+            && self.probes.len() - self.unsent < places;
         let canaries = (self.stats.begun >= CANARIES_FROM).then(|| self.path.is_uncertain());
         // What our own side held back is not spread.
         let asks_again = !self.rtts.is_deaf(now)
@@ -476,7 +479,7 @@ impl Scan {
     /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was
     /// never taken up.
     pub fn poll_event(&mut self) -> Option<Event> {
-        while self.news.is_empty() && self.probes.is_empty() && !self.is_finished() {
+        while self.news.is_empty() && self.is_nothing_under_way() && !self.is_finished() {
             if !self.tell_left() {
                 break;
             }
@@ -600,6 +603,11 @@ impl Scan {
         assert_eq!(
             in_flight, self.stats.in_flight as usize,
             "in flight is miscounted"
+        );
+        assert_eq!(
+            self.all_unsent().count(),
+            self.unsent,
+            "unsent is miscounted"
         );
         let timed = in_flight + back_off + in_phase(Phase::BackOffAlone);
         assert_eq!(

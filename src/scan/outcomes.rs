@@ -556,7 +556,7 @@ impl Scan {
             self.no_routes.truncate(NO_ROUTES - 1);
             self.no_routes.push_front(network);
         }
-        self.settle(slot, Reason::NoLocalRoute, now);
+        self.keep_unsent(slot, Reason::NoLocalRoute, now);
     }
 
     /// Somebody on our own link answers for this address, or nobody does. An attempt that waited
@@ -733,7 +733,9 @@ impl Scan {
         }
         match self.stopped {
             Some((reason, _)) => self.settle(slot, reason, now),
-            None if probe.own_failures >= OWN_FAILURES => self.settle(slot, error.reason(), now),
+            None if probe.own_failures >= OWN_FAILURES => {
+                self.keep_unsent(slot, error.reason(), now)
+            }
             None => self.back_off(slot, error.reason() != Reason::NoSourcePort, now),
         }
     }

@@ -6,6 +6,7 @@ use super::hosts::HostId;
 use super::observation::Observation;
 use super::pacing::{IntervalId, Prior};
 use super::time::Time;
+use super::verdict::Reason;
 
 /// The attempts at one endpoint. There are many, so they are kept small.
 #[derive(Debug)]
@@ -115,4 +116,6 @@ pub(super) enum Phase {
     BackOff,
     /// The same, for a source port or a route: others need not wait for that.
     BackOffAlone,
+    /// This machine could not send it, for this reason. That is told last of all.
+    Unsent(Reason),
 }

@@ -388,6 +388,47 @@ fn a_lasting_shortage_ends_in_unscanned_not_in_a_loop() {
 }
 
 #[test]
+fn what_could_not_be_sent_is_told_last_and_left_in_a_snapshot() {
+    let mut first = scan(1..=200, Settings::default(), 100);
+    let mut now = Time::default();
+    let mut told = Vec::new();
+    while !first.has_only_unsent() {
+        while let Some(connect) = first.poll_connect(now) {
+            let outcome = if connect.endpoint.port() <= 100 {
+                Outcome::TransientLocal(OwnError::SourcePorts)
+            } else {
+                Outcome::Refused
+            };
+            first.handle_outcome(connect.slot, outcome, now);
+            first.check_invariants();
+        }
+        if !first.has_only_unsent() {
+            told.extend(reasons(&mut first));
+            now = first.poll_timeout().expect("something to wait for");
+            assert_eq!(first.poll_expired(now), None);
+        }
+    }
+    assert_eq!(told, [Reason::ConnRefused; 100]);
+    let snapshot = first.snapshot().expect("nothing is untold");
+    assert_eq!(snapshot.hosts[0].left.len(), 100);
+    let stats = first.stats().clone();
+    let plan = first.plan().clone();
+    let resumed = Scan::resume(plan, Settings::default(), 100, &snapshot, stats);
+    let mut resumed = resumed.expect("the same plan");
+    while !resumed.is_finished() {
+        while let Some(connect) = resumed.poll_connect(now) {
+            resumed.handle_outcome(connect.slot, Outcome::Refused, now);
+        }
+        reasons(&mut resumed);
+        now = now.plus_us(1_000);
+    }
+    assert_eq!(resumed.stats().with_reason(Reason::ConnRefused), 200);
+    assert_eq!(reasons(&mut first), [Reason::NoSourcePort; 100]);
+    assert!(first.is_finished() && first.stopped() == Some(Reason::NoSourcePort));
+    first.check_invariants();
+}
+
+#[test]
 fn what_waits_for_a_source_port_does_not_keep_others_waiting() {
     let mut scan = scan(1..=200, Settings::default(), 100);
     let mut now = Time::default();

@@ -173,6 +173,11 @@ impl Host {
         self.has_more() && self.under_way < most
     }
 
+    /// Whether a port under way may stay so to the end without being in the way of others.
+    pub fn has_place_to_spare(&self) -> bool {
+        self.is_present() || self.under_way < LOOKAHEAD / 2
+    }
+
     pub(super) fn has_more(&self) -> bool {
         self.next < self.plan.ports || !self.left.is_empty()
     }

@@ -590,7 +590,7 @@ impl Hosts {
     }
 
     /// A silent host whose turns are over: others need its place, or nobody else is left.
-    pub fn poll_silent(&mut self, is_end: bool) -> Option<HostId> {
+    pub fn poll_silent(&self, is_end: bool) -> Option<HostId> {
         let is_full = self.silent.len() > HOSTS_AT_ONCE;
         let is_idle = |id: &HostId| self.slab[*id as usize].under_way == 0;
         if is_full || is_end {
