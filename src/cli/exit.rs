@@ -78,6 +78,9 @@ pub enum Failure {
          take them from its file"
     )]
     BorrowedRights,
+    /// The kernel gives no random numbers.
+    #[error("the kernel gives no random numbers (getrandom); try again in a moment")]
+    NoRandomness,
     /// Signal handlers could not be set.
     #[error("signals cannot be handled: {0}")]
     Signals(io::Error),
@@ -109,6 +112,7 @@ impl Failure {
                 | engine::Error::TwoSources(_),
             ) => Code::Usage,
             Failure::BorrowedRights
+            | Failure::NoRandomness
             | Failure::Write { .. }
             | Failure::Signals(_)
             | Failure::Engine(_) => Code::Failed,

@@ -6,7 +6,7 @@
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`.
-//! - Exit codes and errors: `exit`, `advice`.
+//! - Before all: `randomness`. Exit codes and errors: `exit`, `advice`.
 
 mod advice;
 mod args;
@@ -21,6 +21,7 @@ mod merge;
 mod opening;
 mod outputs;
 mod progress;
+mod randomness;
 mod request;
 mod scan;
 mod settings;
@@ -47,6 +48,7 @@ pub fn main() -> Code {
     if engine::has_borrowed_rights() {
         return fail(&Failure::BorrowedRights);
     }
+    randomness::draw_keys();
     let arguments: Vec<_> = std::env::args_os().collect();
     let environment = |name: &str| std::env::var_os(name);
     let done = match settings::parse(arguments.clone(), &environment) {
