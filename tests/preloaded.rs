@@ -1,5 +1,6 @@
-//! The command under a preloaded library that answers connect() itself, as those do that send a
-//! program's connections through a proxy. The library is built here, with the C compiler.
+//! The command under a preloaded library that answers connect() itself: as those do that send a
+//! program's connections through a proxy, or as systems do whose sockets serve only once. The
+//! libraries are built here, with the C compiler.
 
 mod support;
 
@@ -38,13 +39,43 @@ int connect(int fd, const struct sockaddr *to, socklen_t length) {
 }
 "#;
 
-/// Builds the library; `None`, loudly, without a C compiler.
-fn hook(folder: &Path) -> Option<PathBuf> {
+/// A socket that was refused and has told so fails from then on, with the error `AGAIN`.
+const SINGLE_USE: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+static char is_refused[65536];
+
+int socket(int domain, int type, int protocol) {
+    int (*real)(int, int, int) = (int (*)(int, int, int))dlsym(RTLD_NEXT, "socket");
+    int fd = real(domain, type, protocol);
+    if (fd >= 0)
+        is_refused[fd] = 0;
+    return fd;
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t length) {
+    int (*real)(int, const struct sockaddr *, socklen_t) =
+        (int (*)(int, const struct sockaddr *, socklen_t))dlsym(RTLD_NEXT, "connect");
+    if (is_refused[fd]) {
+        errno = AGAIN;
+        return -1;
+    }
+    int failed = real(fd, to, length);
+    is_refused[fd] = failed && errno == ECONNREFUSED;
+    return failed;
+}
+"#;
+
+/// Builds a library; `None`, loudly, without a C compiler.
+fn built(folder: &Path, text: &str, define: &str) -> Option<PathBuf> {
     let source = folder.join("hook.c");
-    std::fs::write(&source, HOOK).expect("written");
+    std::fs::write(&source, text).expect("written");
     let library = folder.join("hook.so");
     let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
+        .args(["-shared", "-fPIC", define, "-o"])
         .args([&library, &source])
         .arg("-ldl")
         .status();
@@ -65,7 +96,7 @@ fn hook(folder: &Path) -> Option<PathBuf> {
 #[cfg(target_os = "linux")]
 fn a_connection_that_a_library_makes_is_open_and_the_library_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(library) = hook(folder.path()) else {
+    let Some(library) = built(folder.path(), HOOK, "-DHOOK") else {
         return;
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -91,4 +122,37 @@ fn a_connection_that_a_library_makes_is_open_and_the_library_is_told() {
         "{}",
         ran.stdout
     );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_sockets_serve_once_each_attempt_has_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    for error in [
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "EINVAL",
+        "EISCONN",
+        "EALREADY",
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let define = format!("-DAGAIN={error}");
+        let Some(library) = built(folder.path(), SINGLE_USE, &define) else {
+            return;
+        };
+        let mut command = portreeve(&format!("127.0.0.1 -p 1-2000,{port} --json --seed 1"));
+        command.env("LD_PRELOAD", library);
+        let ran = run(command);
+        assert_eq!(ran.code, Some(0), "{error}: {}{}", ran.stdout, ran.stderr);
+        let end = end_record(&ran.stdout);
+        assert_eq!(
+            (&end["open"], &end["own_errors"], &end["exit"]),
+            (&1.into(), &serde_json::json!({}), &"complete".into()),
+            "{error}: {end}"
+        );
+        assert!(end["sockets_opened"].as_u64() >= Some(2_000), "{end}");
+        let told = end["local_error"].as_str().expect("told");
+        assert!(told.contains("cannot be used twice"), "{told}");
+    }
 }

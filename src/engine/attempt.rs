@@ -18,6 +18,13 @@ const CONNECTED: Outcome = Outcome::Connected {
 const NOT_OURS: &str = "connect() came back with another socket in place of ours: a preloaded \
                         library (LD_PRELOAD) is in the way, and the verdicts are what it says";
 
+/// What is told where sockets turn out to serve only once.
+const SINGLE_USE: &str = "sockets cannot be used twice here, as Linux's can; each attempt has a \
+                          new one";
+
+/// Why an attempt could not begin, and the errno behind it.
+type Failed = (Outcome, io::Error);
+
 impl Scanner {
     /// Begins an attempt. One that ends at once is concluded at once.
     pub(super) fn begin(&mut self, connect: Connect) {
@@ -38,7 +45,23 @@ impl Scanner {
     }
 
     /// Returns whether it is connected already.
-    fn connect(&mut self, connect: &Connect) -> Result<bool, (Outcome, io::Error)> {
+    fn connect(&mut self, connect: &Connect) -> Result<bool, Failed> {
+        let provided = self.provide(connect);
+        let slot = connect.slot;
+        let fd = self.sockets.get(slot).map_or(-1, Socket::fd);
+        let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
+        trace::probe_start(connect.endpoint, slot, fd, number);
+        let was_used = provided?;
+        match self.connect_socket(connect) {
+            Err((_, error)) if was_used && socket::shows_single_use(&error) => {
+                self.connect_afresh(connect, &error)
+            }
+            done => done,
+        }
+    }
+
+    /// Returns whether the socket has been used before.
+    fn provide(&mut self, connect: &Connect) -> Result<bool, Failed> {
         let &Connect {
             slot,
             endpoint,
@@ -46,14 +69,31 @@ impl Scanner {
             ..
         } = connect;
         let registry = self.queue.registry();
-        let provided = self
-            .sockets
-            .provide(slot, endpoint, avoid_self, &self.scan, registry);
-        let socket = self.sockets.get(slot);
-        let number = || self.scan.attempt(slot).map_or(0, |(number, _)| number);
-        trace::probe_start(endpoint, slot, socket.map_or(-1, Socket::fd), number);
-        provided.map_err(|error| (socket::failure_to_begin(&error), error))?;
-        socket.map_or(Ok(false), |socket| socket.connect(endpoint))
+        self.sockets
+            .provide(slot, endpoint, avoid_self, &self.scan, registry)
+            .map_err(|error| (socket::failure_to_begin(&error), error))
+    }
+
+    fn connect_socket(&self, connect: &Connect) -> Result<bool, Failed> {
+        let socket = self.sockets.get(connect.slot);
+        socket.map_or(Ok(false), |socket| socket.connect(connect.endpoint))
+    }
+
+    /// A socket that was used before failed as if it could not be used again (gVisor). A new one
+    /// shows whether that was the reason: then no socket is kept any more.
+    fn connect_afresh(&mut self, connect: &Connect, failed: &io::Error) -> Result<bool, Failed> {
+        self.sockets.release(connect.slot);
+        self.provide(connect)?;
+        let done = self.connect_socket(connect);
+        let fails_alike = matches!(
+            &done,
+            Err((_, error)) if error.raw_os_error() == failed.raw_os_error()
+        );
+        if !fails_alike {
+            self.sockets.stop_keeping(&self.scan);
+            self.counters.local_error = Some(SINGLE_USE.into());
+        }
+        done
     }
 
     /// Whether idle sockets may be why an attempt could not begin.

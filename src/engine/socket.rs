@@ -567,6 +567,23 @@ fn bind_device(_: &socket2::Socket, _: &str, _: bool) -> io::Result<()> {
     ))
 }
 
+/// Whether a socket that has been used before fails like this where sockets serve only once: the
+/// kernel finds it still connecting, connected or failed. Linux says none of it.
+pub(super) fn shows_single_use(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EALREADY
+                | libc::EINVAL
+                | libc::EISCONN
+                | libc::EOPNOTSUPP
+        )
+    )
+}
+
 /// The meaning of an error on our own side: none of these says anything about the target.
 pub(super) fn failure_to_begin(error: &io::Error) -> Outcome {
     let own = match error.raw_os_error().unwrap_or(0) {

@@ -72,7 +72,7 @@ impl Sockets {
     }
 
     /// Makes sure that a slot has a socket for an attempt at `endpoint`: the one that was kept
-    /// there, if it fits, or else a new one.
+    /// there, if it fits, or else a new one. Whether it has been used before.
     pub fn provide(
         &mut self,
         slot: Slot,
@@ -80,11 +80,11 @@ impl Sockets {
         avoid_self: u8,
         scan: &Scan,
         registry: &Registry,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         if let Some(kept) = self.get(slot) {
             if kept.fits(endpoint, avoid_self) {
                 trace::socket_kept(kept.fd(), slot);
-                return Ok(());
+                return Ok(true);
             }
             self.release(slot);
         }
@@ -96,7 +96,7 @@ impl Sockets {
         socket.register(registry, Owner::Probe(slot).token(), self.treatment.listen)?;
         trace::socket_opened(socket.fd(), slot);
         self.insert(slot, socket);
-        Ok(())
+        Ok(false)
     }
 
     /// Registers a slot's socket again, which is connected already. Whether it is another one than
@@ -125,6 +125,12 @@ impl Sockets {
     /// Whether a socket may stay open for the next attempt: not while more are open than may be.
     pub fn may_keep(&self, scan: &Scan) -> bool {
         self.treatment.keep && self.held <= scan.stats().cap
+    }
+
+    /// Every attempt has a socket of its own from now on.
+    pub fn stop_keeping(&mut self, scan: &Scan) {
+        self.treatment.keep = false;
+        self.release_idle(scan);
     }
 
     /// Takes a slot's socket away from it, if it has one. It closes when it is dropped.
