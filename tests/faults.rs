@@ -7,26 +7,40 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simulator::namespace::{in_namespace, skip};
-use support::command::{Ran, end_record, ran};
+use support::command::{Ran, end_record, json_lines, ran};
 
 /// The command in a folder, with faults in strace's words: `connect:error=ENOBUFS:when=9+9`.
-fn with_faults(folder: &Path, faults: &[&str], arguments: &str) -> Ran {
+fn faulty(folder: &Path, faults: &[&str], arguments: &str) -> Command {
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-o", "/dev/null"])
-        // Only these calls are slowed down.
-        .arg("--seccomp-bpf")
         .env("PORTREEVE_CONFIG", "none")
         .stdin(Stdio::null())
         .current_dir(folder);
+    // Other calls need not be slow.
+    let calls: Vec<&str> = faults
+        .iter()
+        .filter_map(|fault| fault.split(':').next())
+        .collect();
+    strace
+        .arg("--seccomp-bpf")
+        .args(["-e", &format!("trace={}", calls.join(","))]);
     for fault in faults {
         strace.args(["-e", &format!("inject={fault}")]);
     }
     strace
         .arg(env!("CARGO_BIN_EXE_portreeve"))
         .args(arguments.split_whitespace());
-    let output = strace.output();
-    ran(output.unwrap_or_else(|error| skip(&format!("strace cannot be run: {error}"))))
+    strace
+}
+
+fn output(mut command: Command) -> Ran {
+    let output = command.output();
+    ran(output.unwrap_or_else(|error| skip(&format!("{command:?} cannot be run: {error}"))))
+}
+
+fn with_faults(folder: &Path, faults: &[&str], arguments: &str) -> Ran {
+    output(faulty(folder, faults, arguments))
 }
 
 /// Whatever fails now and then, all ports of a scan of loopback have their true verdict.
@@ -92,6 +106,42 @@ fn a_wait_that_is_always_interrupted_makes_no_port_silent() {
             );
         },
     );
+}
+
+/// A sandbox may forbid the question (prlimit64 under seccomp); then a file tells, if it is there.
+#[test]
+fn a_descriptor_limit_that_is_not_told_is_assumed() {
+    in_namespace("a_descriptor_limit_that_is_not_told_is_assumed", || {
+        let folder = tempfile::tempdir().expect("a folder");
+        for error in ["EPERM", "ENOSYS"] {
+            let fault = format!("prlimit64:error={error}");
+            for (hides_proc, told) in [(false, None), (true, Some(256))] {
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c"]).arg(if hides_proc {
+                    "mount -t tmpfs none /proc && exec \"$@\""
+                } else {
+                    "exec \"$@\""
+                });
+                let scan = faulty(folder.path(), &[&fault], "127.0.0.1 -p 1 --json");
+                command.arg("sh").arg(scan.get_program());
+                command
+                    .args(scan.get_args())
+                    .env("PORTREEVE_CONFIG", "none");
+                let Ran {
+                    code,
+                    stdout,
+                    stderr,
+                } = output(command);
+                assert_eq!(code, Some(1), "{fault}: {stderr}");
+                let limits = &json_lines(&stdout)[0]["limits"];
+                assert!(
+                    told.is_none_or(|limit| limits["nofile"] == limit)
+                        && limits["nofile_is_assumed"].as_bool().is_some() == hides_proc,
+                    "{fault}: {limits}"
+                );
+            }
+        }
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::scan::Limits;
+use crate::scan::{ASSUMED_NOFILE, Limits};
 
 /// Raises this process's soft limit of open descriptors (RLIMIT_NOFILE) to its hard limit and
 /// returns the new limit; `u64::MAX` stands for no limit. It affects the whole process, so the
@@ -67,7 +67,30 @@ pub fn nofile() -> io::Result<(u64, u64)> {
     Ok((plain(limit.rlim_cur), plain(limit.rlim_max)))
 }
 
+/// What getrlimit(2) says, or where it may not be called (a sandbox), the list of all limits.
 fn descriptor_limit() -> io::Result<libc::rlimit> {
+    asked_limit().or_else(|error| {
+        let list = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        listed_limit(&list).ok_or(error)
+    })
+}
+
+/// Linux: `Max open files            1024                 524288               files`.
+fn listed_limit(list: &str) -> Option<libc::rlimit> {
+    let line = list
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut limits = line.split_whitespace().map(|word| match word {
+        "unlimited" => Some(libc::RLIM_INFINITY),
+        word => word.parse().ok(),
+    });
+    Some(libc::rlimit {
+        rlim_cur: limits.next()??,
+        rlim_max: limits.next()??,
+    })
+}
+
+fn asked_limit() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -89,15 +112,15 @@ fn plain(limit: libc::rlim_t) -> u64 {
 }
 
 /// Reads what bears on the number of sockets. A value that the system does not provide is `None`.
-pub(super) fn limits(max_fds: Option<u32>) -> io::Result<Limits> {
-    let nofile = plain(descriptor_limit()?.rlim_cur);
-    Ok(Limits {
+pub(super) fn limits(max_fds: Option<u32>) -> Limits {
+    let nofile = nofile().ok().map(|(soft, _)| soft);
+    Limits {
         nofile,
-        already_open: open_descriptors(nofile),
+        already_open: open_descriptors(nofile.unwrap_or(ASSUMED_NOFILE)),
         max_fds,
         available_bytes: memory::available_bytes(),
         tcp_available_bytes: memory::tcp_available_bytes(),
-    })
+    }
 }
 
 /// Memory that the kernel's TCP holds now, for all sockets of the machine: mostly queued packets,
@@ -308,6 +331,24 @@ mod tests {
         let raised = raise_descriptor_limit().unwrap();
         assert_eq!(raised, plain(descriptor_limit().unwrap().rlim_cur));
         assert_eq!(raise_descriptor_limit().unwrap(), raised);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_list_says_what_the_call_says() {
+        let list = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let (asked, listed) = (asked_limit().unwrap(), listed_limit(&list).unwrap());
+        assert_eq!(
+            (listed.rlim_cur, listed.rlim_max),
+            (asked.rlim_cur, asked.rlim_max)
+        );
+        let no_limit = "Max open files            1024                 unlimited            files";
+        let listed = listed_limit(no_limit).unwrap();
+        assert_eq!(
+            (listed.rlim_cur, listed.rlim_max),
+            (1_024, libc::RLIM_INFINITY)
+        );
+        assert!(listed_limit("").is_none() && listed_limit("Max open files x y").is_none());
     }
 
     #[test]

@@ -2,20 +2,16 @@
 //! reads.
 
 use std::fs::read_to_string;
-use std::io;
 
 use super::fdlimit;
 use crate::report::limits::Machine;
 
 /// Reads the machine's limits. `found` is RLIMIT_NOFILE, soft and hard, as it was before the caller
-/// [raised](super::raise_descriptor_limit) it.
-///
-/// # Errors
-/// What getrlimit(2) says. A value that the system does not provide, or does not let us read, is
-/// `None` and no error.
-pub fn machine(found: (u64, u64), max_fds: Option<u32>) -> io::Result<Machine> {
-    Ok(Machine {
-        limits: fdlimit::limits(max_fds)?,
+/// [raised](super::raise_descriptor_limit) it. A value that the system does not provide, or does
+/// not let us read, is `None`.
+pub fn machine(found: Option<(u64, u64)>, max_fds: Option<u32>) -> Machine {
+    Machine {
+        limits: fdlimit::limits(max_fds),
         nofile: found,
         files: numbers("fs/file-nr")
             .and_then(|numbers| Some((*numbers.first()?, *numbers.get(2)?))),
@@ -32,7 +28,7 @@ pub fn machine(found: (u64, u64), max_fds: Option<u32>) -> io::Result<Machine> {
             .and_then(|(count, most)| Some((*count.first()?, *most.first()?))),
         epoll_watches: numbers("fs/epoll/max_user_watches")
             .and_then(|numbers| numbers.first().copied()),
-    })
+    }
 }
 
 /// The numbers in a file below /proc/sys (proc_sys(5)); other systems have no such file.
@@ -55,7 +51,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn linux_tells() {
-        let machine = machine(fdlimit::nofile().unwrap(), Some(5)).unwrap();
+        let machine = machine(fdlimit::nofile().ok(), Some(5));
         assert_eq!(machine.limits.cap().0, 5);
         let (first, last) = machine.source_ports.expect("a range");
         assert!(first < last);

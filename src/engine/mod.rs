@@ -119,7 +119,7 @@ impl Scanner {
     /// Prepares to scan `plan`: makes the poll and reads the machine's limits; opens no connection.
     ///
     /// # Errors
-    /// [`Error`]: no descriptor for the poll, limits unreadable, or a source that cannot be used.
+    /// [`Error`]: no descriptor for the poll, or a source that cannot be used.
     pub fn new(plan: Plan, options: Options) -> Result<Self, Error> {
         Self::prepare(plan, options, None)
     }
@@ -141,7 +141,7 @@ impl Scanner {
                 .map_err(|error| Error::Metrics { address, error })
         };
         let server = options.metrics.map(serve).transpose()?;
-        let limits = limits(&options)?;
+        let limits = limits(&options);
         let (cap, _) = limits.cap();
         let mut scan = begin_or_resume(plan, &options, cap, resumed.as_ref())?;
         let links = watch_links(&mut scan, &socket_options, &queue);
@@ -441,16 +441,16 @@ impl Iterator for Scanner {
 }
 
 /// Reads what the machine allows, less what the scan's other descriptors will take.
-fn limits(options: &Options) -> Result<Limits, Error> {
+fn limits(options: &Options) -> Limits {
     let max_fds = options.max_fds.map(|max| max.max(1));
-    let mut limits = fdlimit::limits(max_fds).map_err(Error::Limits)?;
+    let mut limits = fdlimit::limits(max_fds);
     if options.metrics.is_some() {
         limits.already_open += http::CONNECTIONS as u64;
     }
     if options.settings.sends_datagrams {
         limits.already_open += talk::DATAGRAM_SOCKETS;
     }
-    Ok(limits)
+    limits
 }
 
 fn begin_or_resume(

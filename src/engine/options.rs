@@ -44,9 +44,6 @@ pub enum Error {
     /// The poll could not be made or waited on.
     #[error("the system's event queue failed: {0}")]
     Poll(#[source] io::Error),
-    /// The limits could not be read.
-    #[error("the descriptor limit could not be read: {0}")]
-    Limits(#[source] io::Error),
     /// There is a source address, but none of the family that some targets have.
     #[error(
         "targets are {family} too, and no {family} source address is given; add one, or leave out these targets"

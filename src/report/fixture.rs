@@ -67,7 +67,7 @@ pub fn summary() -> Summary {
 /// The beginning of a scan of this plan.
 pub fn begin(plan: &Outline) -> Begin<'_> {
     let limits = Limits {
-        nofile: 256,
+        nofile: Some(256),
         already_open: 6,
         max_fds: None,
         available_bytes: Some(1 << 30),

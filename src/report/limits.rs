@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::grouped;
-use crate::scan::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
+use crate::scan::{ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 
 /// The limits of a machine at one moment. `None` where the system does not report one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Machine {
     /// The limits that set the cap on sockets.
     pub limits: Limits,
     /// RLIMIT_NOFILE as this process found it, soft and hard; `u64::MAX` is no limit.
-    pub nofile: (u64, u64),
+    pub nofile: Option<(u64, u64)>,
     /// The open files of all processes, and the most there may be.
     pub files: Option<(u64, u64)>,
     /// The first and the last port that the kernel uses for outgoing connections.
@@ -65,11 +65,7 @@ fn mib(bytes: u64) -> String {
 
 impl Machine {
     fn rows(&self) -> Vec<Row> {
-        let Machine {
-            limits,
-            nofile: (soft, hard),
-            ..
-        } = *self;
+        let Machine { limits, nofile, .. } = *self;
         let reserve: u64 = RESERVE.iter().map(|(_, count)| count).sum();
         let both = |pair: Option<(u64, u64)>, names: [&'static str; 2]| {
             vec![
@@ -80,26 +76,34 @@ impl Machine {
         let of = |pair: Option<(u64, u64)>| {
             pair.map(|(used, most)| format!("{} of {}", grouped(used), or_unlimited(most)))
         };
-        let raised = if soft < limits.nofile {
-            format!(", raised from {}", grouped(soft))
-        } else {
-            String::new()
+        let (soft, hard) = nofile.unzip();
+        let raised = match soft.filter(|&soft| Some(soft) < limits.nofile) {
+            Some(soft) => format!(", raised from {}", grouped(soft)),
+            None => String::new(),
+        };
+        let allowed = match limits.nofile.zip(hard) {
+            Some((limit, hard)) => {
+                let (limit, hard) = (or_unlimited(limit), or_unlimited(hard));
+                format!("{limit}{raised}, hard limit {hard}")
+            }
+            None => format!("{ASSUMED_NOFILE} assumed: {NOT_TOLD}"),
         };
         vec![
             Row {
                 name: "descriptors",
                 values: vec![
-                    ("soft_limit", limited(soft)),
-                    ("hard_limit", limited(hard)),
-                    ("used_limit", limited(limits.nofile)),
+                    ("soft_limit", soft.and_then(limited)),
+                    ("hard_limit", hard.and_then(limited)),
+                    (
+                        "used_limit",
+                        limited(limits.nofile.unwrap_or(ASSUMED_NOFILE)),
+                    ),
                     ("already_open", Some(limits.already_open)),
                     ("reserve", Some(reserve)),
                 ],
                 sockets: limits.sockets(SetBy::Nofile),
                 words: Some(format!(
-                    "{}{raised}, hard limit {}; {} open already; kept free: {}",
-                    or_unlimited(limits.nofile),
-                    or_unlimited(hard),
+                    "{allowed}; {} open already; kept free: {}",
                     limits.already_open,
                     RESERVE
                         .map(|(what, count)| format!("{count} for {what}"))
@@ -295,7 +299,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits {
-        nofile: 20_000,
+        nofile: Some(20_000),
         already_open: 4,
         max_fds: None,
         available_bytes: Some(3 << 30),
@@ -303,7 +307,7 @@ mod tests {
     };
     const MACHINE: Machine = Machine {
         limits: LIMITS,
-        nofile: (1_024, 20_000),
+        nofile: Some((1_024, 20_000)),
         files: Some((1_216, 9_000_000)),
         source_ports: Some((32_768, 60_999)),
         tcp_mem_bytes: Some([380 << 20, 507 << 20, 760 << 20]),
@@ -352,7 +356,7 @@ mod tests {
         let machine = Machine {
             files: Some((5, i64::MAX as u64)),
             limits: Limits {
-                nofile: u64::MAX,
+                nofile: Some(u64::MAX),
                 available_bytes: None,
                 tcp_available_bytes: None,
                 ..LIMITS
@@ -374,14 +378,14 @@ mod tests {
     #[test]
     fn what_a_system_does_not_tell_is_not_guessed() {
         let limits = Limits {
-            nofile: u64::MAX,
+            nofile: None,
             available_bytes: None,
             tcp_available_bytes: None,
             ..LIMITS
         };
         let machine = Machine {
             limits,
-            nofile: (u64::MAX, u64::MAX),
+            nofile: None,
             files: None,
             source_ports: None,
             tcp_mem_bytes: None,
@@ -391,7 +395,7 @@ mod tests {
         };
         assert_eq!(
             text(&machine).matches(NOT_TOLD).count(),
-            6,
+            7,
             "{}",
             text(&machine)
         );

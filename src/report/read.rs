@@ -216,7 +216,10 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             ..Settings::default()
         },
         limits: Limits {
-            nofile: limits.maybe("nofile")?.unwrap_or(u64::MAX),
+            nofile: match limits.flag("nofile_is_assumed") {
+                true => None,
+                false => limits.maybe("nofile")?.or(Some(u64::MAX)),
+            },
             already_open: limits.number("already_open")?,
             max_fds: limits.maybe("max_fds")?,
             available_bytes: limits.maybe("available_bytes")?,

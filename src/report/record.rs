@@ -11,7 +11,7 @@ use super::escape::{banner_text, printable};
 use super::format::{ip_text, timestamp};
 use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary};
 use crate::plan::{Names, Order, Services};
-use crate::scan::{Finding, Histogram, RESERVE, Reason, State, Stats, Time};
+use crate::scan::{ASSUMED_NOFILE, Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
 /// The version of the records. New fields do not change it; changed or removed fields do.
 pub const SCHEMA: u32 = 1;
@@ -77,6 +77,8 @@ struct LimitsOf {
     cap: u32,
     set_by: &'static str,
     nofile: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    nofile_is_assumed: bool,
     already_open: u64,
     reserve: u64,
     max_fds: Option<u32>,
@@ -323,7 +325,11 @@ impl<'a> Start<'a> {
             limits: LimitsOf {
                 cap: begin.cap,
                 set_by: begin.cap_set_by.as_str(),
-                nofile: Some(limits.nofile).filter(|&limit| limit != u64::MAX),
+                nofile: limits
+                    .nofile
+                    .or(Some(ASSUMED_NOFILE))
+                    .filter(|&limit| limit != u64::MAX),
+                nofile_is_assumed: limits.nofile.is_none(),
                 already_open: limits.already_open,
                 reserve: RESERVE.iter().map(|&(_, count)| count).sum(),
                 max_fds: limits.max_fds,

@@ -8,8 +8,9 @@ use super::verdict::{OwnError, Reason};
 /// What the machine and the user allow, as read before the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// RLIMIT_NOFILE after it was raised; `u64::MAX` for no limit.
-    pub nofile: u64,
+    /// RLIMIT_NOFILE after it was raised; `u64::MAX` for no limit. `None` where the system does not
+    /// tell (a sandbox): then [`ASSUMED_NOFILE`] stands for it.
+    pub nofile: Option<u64>,
     /// Descriptors that were open before the scan.
     pub already_open: u64,
     /// `--max-fds`.
@@ -20,6 +21,10 @@ pub struct Limits {
     /// the system tells.
     pub tcp_available_bytes: Option<u64>,
 }
+
+/// The descriptor limit where the system does not tell: the smallest that systems come with. If it
+/// is less, the kernel says so.
+pub const ASSUMED_NOFILE: u64 = 256;
 
 /// Descriptors that are kept free, and for what.
 pub const RESERVE: [(&str, u64); 2] = [
@@ -91,9 +96,10 @@ impl Limits {
     pub fn sockets(&self, limit: SetBy) -> Option<u64> {
         let reserve: u64 = RESERVE.iter().map(|&(_, count)| count).sum();
         match limit {
-            SetBy::Nofile if self.nofile == u64::MAX => None,
+            SetBy::Nofile if self.nofile == Some(u64::MAX) => None,
             SetBy::Nofile => Some(
                 self.nofile
+                    .unwrap_or(ASSUMED_NOFILE)
                     .saturating_sub(self.already_open)
                     .saturating_sub(reserve),
             ),
@@ -224,7 +230,7 @@ mod tests {
     #[test]
     fn the_smallest_limit_decides() {
         let roomy = Limits {
-            nofile: 20_000,
+            nofile: Some(20_000),
             already_open: 6,
             max_fds: None,
             available_bytes: Some(8 << 30),
@@ -233,7 +239,7 @@ mod tests {
         check(roomy, 19_990, SetBy::Nofile);
         check(
             Limits {
-                nofile: 16,
+                nofile: Some(16),
                 already_open: 4,
                 ..roomy
             },
@@ -242,7 +248,7 @@ mod tests {
         );
         check(
             Limits {
-                nofile: 3,
+                nofile: Some(3),
                 already_open: 4,
                 ..roomy
             },
@@ -259,7 +265,7 @@ mod tests {
         );
         check(
             Limits {
-                nofile: u64::MAX,
+                nofile: Some(u64::MAX),
                 available_bytes: None,
                 tcp_available_bytes: None,
                 ..roomy
@@ -269,7 +275,15 @@ mod tests {
         );
         check(
             Limits {
-                nofile: 1_000_000,
+                nofile: None,
+                ..roomy
+            },
+            246,
+            SetBy::Nofile,
+        );
+        check(
+            Limits {
+                nofile: Some(1_000_000),
                 ..roomy
             },
             65_536,

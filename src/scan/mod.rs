@@ -36,7 +36,7 @@ use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 use unanswered::Unanswered;
 
-pub use budget::{Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
+pub use budget::{ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use estimate::{Missed, SILENT_US, Timeouts};
 pub use hosts::SILENT_PORTS;
 pub use neighbours::Links;

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::described;
 use crate::report::Begin;
 use crate::report::format::{counted, grouped, milliseconds};
-use crate::scan::{Limits, MEMORY_SHARE, RESERVE, Rate, SOCKET_BYTES, SetBy, Timeouts};
+use crate::scan::{
+    ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, Rate, SOCKET_BYTES, SetBy, Timeouts,
+};
 
 /// The plan and the limits.
 pub(super) fn preamble(begin: &Begin) -> String {
@@ -57,10 +59,10 @@ fn limits(text: &mut String, limits: &Limits, set_by: SetBy) {
         .iter()
         .map(|(what, count)| format!("{count} for {what}"))
         .collect();
-    let nofile = if limits.nofile == u64::MAX {
-        "unlimited".into()
-    } else {
-        grouped(limits.nofile)
+    let nofile = match limits.nofile {
+        Some(u64::MAX) => "unlimited".into(),
+        Some(limit) => grouped(limit),
+        None => format!("{ASSUMED_NOFILE}, assumed since the system does not tell"),
     };
     line(
         SetBy::Nofile,
