@@ -31,6 +31,43 @@ fn start_record(ran: &Ran) -> Value {
         .unwrap_or_else(|| panic!("no record: {}", ran.stderr))
 }
 
+/// As where HOME is another user's: `sudo -u nobody`, a container with HOME=/root.
+#[test]
+fn settings_that_nobody_asked_for_and_nobody_can_read_are_left_out() {
+    let home = tempfile::tempdir().expect("a scratch folder");
+    fs::create_dir_all(home.path().join(".config/portreeve")).expect("a folder");
+    let file = home.path().join(".config/portreeve/config.toml");
+    let scan = "127.0.0.1 -p 1-3 --json";
+    // Even root cannot read these.
+    let check = |what: &str, warning: &str| {
+        let ran = run(at_home(home.path(), scan));
+        end_record(&ran.stdout);
+        assert!(
+            ran.stderr.contains("are left out") && ran.stderr.contains(warning),
+            "{what}: {}",
+            ran.stderr
+        );
+        let named = format!("{scan} --config .config/portreeve/config.toml");
+        run(at_home(home.path(), &named)).check_refusal(what, 2, "settings cannot be read");
+    };
+    fs::create_dir(&file).expect("a folder");
+    check("a folder", "no regular file");
+    fs::remove_dir(&file).expect("removed");
+    std::os::unix::fs::symlink("config.toml", &file).expect("a link");
+    check("a link to itself", "symbolic links");
+    fs::remove_file(&file).expect("removed");
+    let made = Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    let ran = run(at_home(home.path(), scan));
+    assert!(ran.stderr.contains("no regular file"), "{}", ran.stderr);
+    fs::remove_file(&file).expect("removed");
+    let ran = run(at_home(home.path(), scan));
+    assert_eq!(ran.stderr, "");
+    // One that can be read and not understood may exclude something.
+    fs::write(&file, b"exclude = \"127.0.0.1\" # \xFF\n").expect("written");
+    run(at_home(home.path(), scan)).check_refusal("no UTF-8", 2, "settings cannot be read");
+}
+
 #[test]
 fn settings_come_from_words_variables_and_files_in_that_order() {
     let home = tempfile::tempdir().expect("a scratch folder");

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser};
@@ -15,6 +15,7 @@ use toml::Value;
 
 use super::args::{Args, nmap_spellings};
 use super::exit::Failure;
+use super::tell;
 
 /// The presets `-T0` to `-T5`. Those below 3 are gentle, those above are impatient.
 pub const PRESETS: [&[(&str, &str)]; 6] = [
@@ -302,57 +303,39 @@ fn variables(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) 
     keys.filter_map(setting).collect()
 }
 
-/// The settings from a file: the one that is named, or the one at its usual place (XDG Base
-/// Directory Specification) if it exists.
+/// The settings from a file: the one that is named, or the one at its usual place if it exists. If
+/// nobody named it and it cannot be opened, as in another user's home, it is left out.
 fn file_settings(
     named: Option<PathBuf>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<Setting>, Failure> {
     let is_named = named.is_some();
-    let folder = |name: &str| {
-        environment(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let usual = || {
-        Some(
-            folder("XDG_CONFIG_HOME")
-                .or_else(|| Some(folder("HOME")?.join(".config")))?
-                .join("portreeve/config.toml"),
-        )
-    };
     let Some(path) = named
-        .or_else(usual)
+        .or_else(|| usual_file(environment))
         .filter(|path| path.as_os_str() != "none")
     else {
         return Ok(Vec::new());
     };
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
-    let read = |file: File| -> io::Result<String> {
-        let mut text = String::new();
-        // A longer file is no settings file, and may be endless.
-        match file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)? as u64 {
-            LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
-            _ => Ok(text),
-        }
+    let unread = |error: io::Error| {
+        wrong(format!(
+            "the settings cannot be read: {error}; --config none does without them"
+        ))
     };
-    let text = match File::open(&path).and_then(read) {
-        Ok(text) => text,
-        Err(error)
-            if !is_named
-                && matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-        {
+    let file = match open_settings(&path, is_named) {
+        Err(error) if !is_named => {
+            let is_missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+            if !is_missing {
+                let path = path.display();
+                tell(&format!(
+                    "warning: the settings in {path} are left out: {error}"
+                ));
+            }
             return Ok(Vec::new());
         }
-        Err(error) => {
-            return Err(wrong(format!(
-                "the settings cannot be read: {error}; --config none does without them"
-            )));
-        }
+        opened => opened.map_err(unread)?,
     };
+    let text = settings_text(file).map_err(unread)?;
     let table: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().into()))?;
@@ -373,6 +356,35 @@ fn file_settings(
         Ok(Setting { key, values, place })
     };
     table.into_iter().map(setting).collect()
+}
+
+/// The usual place (XDG Base Directory Specification).
+fn usual_file(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| {
+        environment(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let settings = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(settings.join("portreeve/config.toml"))
+}
+
+/// A file that is named may be a pipe. One that is not must be a file: a pipe might never end.
+fn open_settings(path: &Path, is_named: bool) -> io::Result<File> {
+    if is_named || path.metadata()?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
+}
+
+fn settings_text(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    // A longer file is no settings file, and may be endless.
+    match file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)? as u64 {
+        LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
+        _ => Ok(text),
+    }
 }
 
 fn plain(value: Value) -> Option<String> {
