@@ -49,6 +49,7 @@ pub fn main() -> Code {
         return fail(&Failure::BorrowedRights);
     }
     randomness::draw_keys();
+    signals::outlive_limits();
     let arguments: Vec<_> = std::env::args_os().collect();
     let environment = |name: &str| std::env::var_os(name);
     let done = match settings::parse(arguments.clone(), &environment) {

@@ -54,7 +54,7 @@ use profile::Stopwatch;
 use queue::{Owner, Queue};
 pub use resolve::resolve;
 #[cfg(feature = "cli")]
-pub use signals::stop_on;
+pub use signals::{stop_on, warn_before_cpu_limit};
 use socket::SocketOptions;
 use sockets::{Sockets, Treatment};
 pub use talk::NOTICE_BYTES;

@@ -16,12 +16,12 @@ const SAME_REQUEST_MS: u64 = 500;
 /// nobody reads: the second signal ends it.
 const HANGS_MS: u64 = 2_000;
 
-/// Makes each of these signals stop the scan. Another one, at least half a second later, ends the
-/// process with this exit code; what the scan had yet to report is lost then.
+/// Makes each of these signals stop the scan. With an exit code, another one of them, at least half
+/// a second later, ends the process with it; what the scan had yet to report is lost then.
 ///
 /// # Errors
 /// What sigaction(2) says.
-pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result<()> {
+pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: Option<i32>) -> io::Result<()> {
     let first_ms = Arc::new(AtomicU64::new(NONE));
     for &signal in signals {
         let stop = stop.clone();
@@ -31,7 +31,9 @@ pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result
             match first_ms.compare_exchange(NONE, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => stop.stop(),
                 Err(first_ms) if is_meant(now_ms.saturating_sub(first_ms), stop.is_seen()) => {
-                    signal_hook::low_level::exit(exit_code)
+                    if let Some(code) = exit_code {
+                        signal_hook::low_level::exit(code)
+                    }
                 }
                 Err(_) => {}
             }
@@ -41,6 +43,23 @@ pub fn stop_on(signals: &[i32], stop: &StopHandle, exit_code: i32) -> io::Result
         unsafe { signal_hook::low_level::register(signal, handle) }?;
     }
     Ok(())
+}
+
+/// Has SIGXCPU come a second before the limit of processor time kills. `ulimit -t` makes the soft
+/// and the hard limit the same, so that it would never come. Affects the whole process; if it
+/// fails, the limits stay as they are.
+pub fn warn_before_cpu_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: getrlimit only writes the struct behind the pointer, which outlives the call.
+    let is_told = unsafe { libc::getrlimit(libc::RLIMIT_CPU, &mut limit) } == 0;
+    if is_told && limit.rlim_max != libc::RLIM_INFINITY && limit.rlim_cur == limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max.saturating_sub(1).max(1);
+        // SAFETY: setrlimit only reads the struct behind the pointer, which outlives the call.
+        unsafe { libc::setrlimit(libc::RLIMIT_CPU, &limit) };
+    }
 }
 
 /// No signal has come yet.

@@ -1,0 +1,52 @@
+//! The command under limits of its own process, as a shell sets them (`ulimit`): it ends with its
+//! report, or with a sentence.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::command::{Ran, end_record, portreeve, ran};
+
+/// The command in a folder after `ulimit` with these words.
+fn limited(folder: &Path, limits: &str, arguments: &str) -> Ran {
+    let scan = portreeve(arguments);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit {limits} && exec \"$@\""), "sh"])
+        .arg(scan.get_program())
+        .args(scan.get_args())
+        .env("PORTREEVE_CONFIG", "none")
+        .stdin(Stdio::null())
+        .current_dir(folder);
+    ran(shell.output().expect("a shell"))
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_like_a_full_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (arguments, name) in [
+        ("127.0.0.1 -p- --show all -oJ a.jsonl", "a.jsonl"),
+        ("127.0.0.1 -p- --show all -oX a.xml", "a.xml"),
+    ] {
+        let Ran { code, stderr, .. } = limited(folder.path(), "-f 100", arguments);
+        assert_eq!(code, Some(4), "{arguments}: {stderr}");
+        assert!(
+            stderr.contains(&format!("{name} cannot be written: File too large")),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_on_processor_time_stops_the_scan_with_its_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for limits in ["-t 2", "-St 1"] {
+        let endless = "127.0.0.0/8 -p- -q -oJ a.jsonl --show open";
+        let Ran { code, stderr, .. } = limited(folder.path(), limits, endless);
+        assert_eq!(code, Some(130), "{limits}: {stderr}");
+        let text = fs::read_to_string(folder.path().join("a.jsonl")).expect("a report");
+        assert_eq!(end_record(&text)["exit"], "interrupted", "{limits}");
+    }
+}
