@@ -144,6 +144,58 @@ fn a_descriptor_limit_that_is_not_told_is_assumed() {
     });
 }
 
+/// As on NFS, Lustre, CIFS, 9p and FUSE.
+#[test]
+fn where_files_cannot_be_locked_or_flushed_a_checkpoint_is_kept_all_the_same() {
+    in_namespace(
+        "where_files_cannot_be_locked_or_flushed_a_checkpoint_is_kept_all_the_same",
+        || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let scan = "127.0.0.1 -p 1-50 --checkpoint c -oJ a.jsonl -oX a.xml";
+            for (call, errors, warning) in [
+                (
+                    "flock",
+                    "ENOSYS EOPNOTSUPP ENOLCK EBADF",
+                    "cannot be locked",
+                ),
+                (
+                    "fsync",
+                    "EINVAL EBADF EOPNOTSUPP ENOSYS",
+                    "cannot be flushed",
+                ),
+                ("fdatasync", "EINVAL ENOSYS EOPNOTSUPP", "cannot be flushed"),
+            ] {
+                for error in errors.split(' ') {
+                    let fault = format!("{call}:error={error}");
+                    let ran = with_faults(folder.path(), &[&fault], scan);
+                    assert_eq!(ran.code, Some(1), "{fault}: {}", ran.stderr);
+                    let warnings = ran.stderr.matches("warning: ").count();
+                    assert!(
+                        warnings == 1 && ran.stderr.contains(warning),
+                        "{fault}: {}",
+                        ran.stderr
+                    );
+                    let ended = with_faults(folder.path(), &[&fault], "resume c");
+                    assert!(
+                        ended.stderr.contains("came to its end"),
+                        "{fault}: {}",
+                        ended.stderr
+                    );
+                }
+                // A disk that fails is no disk that cannot.
+                let fault = format!("{call}:error=EIO");
+                let ran = with_faults(folder.path(), &[&fault], scan);
+                assert!(
+                    matches!(ran.code, Some(2 | 4)),
+                    "{fault}: {:?} {}",
+                    ran.code,
+                    ran.stderr
+                );
+            }
+        },
+    );
+}
+
 #[test]
 fn without_random_numbers_it_says_so() {
     in_namespace("without_random_numbers_it_says_so", || {

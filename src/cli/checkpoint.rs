@@ -13,11 +13,10 @@ use portreeve::plan::{Order, Plan, Shard};
 use portreeve::report::checkpoint::{self, CheckpointError};
 use portreeve::report::{Checkpoint, Progress};
 use portreeve::scan::Time;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
+use super::durable;
 use super::exit::Failure;
 use super::files::{ReportFile, Written, identity, open_regular};
 
@@ -146,7 +145,11 @@ impl CheckpointFile {
             made_next: false,
             last: None,
         };
-        file.next = Some(locked(file.open_next().map_err(LoadError::Write)?)?);
+        let next = locked(file.open_next().map_err(LoadError::Write)?)?;
+        durable::flush(&next)
+            .and_then(|()| file.flush_folder())
+            .map_err(LoadError::Write)?;
+        file.next = Some(next);
         Ok(file)
     }
 
@@ -198,7 +201,9 @@ impl CheckpointFile {
             None => {
                 let next = self.open_next()?;
                 // No other process may find it unlocked.
-                flock(&next, FlockOperation::NonBlockingLockExclusive)?;
+                if !durable::lock(&next)? {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
                 next
             }
         };
@@ -207,13 +212,14 @@ impl CheckpointFile {
         next.set_len(0)?;
         next.rewind()?;
         next.write_all(text.as_bytes())?;
-        next.sync_all()?;
+        durable::flush(next)?;
         std::fs::rename(self.next_path(), &self.path)?;
         self.lock = self.next.take();
-        // Without this, a crash of the machine may lose the new name.
-        self.path
-            .parent()
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        self.flush_folder()
+    }
+
+    fn flush_folder(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), durable::flush_folder)
     }
 
     /// Opens the next one's file. It may belong to another process, so nothing is cut off before it
@@ -295,7 +301,10 @@ pub enum LoadError {
 fn load(path: &Path) -> Result<(File, Option<Unfinished>), LoadError> {
     // A link that the user typed is followed; its target must not be a link.
     let path = path.canonicalize().map_err(LoadError::File)?;
-    let file = locked(open_regular(&path, File::options().read(true)).map_err(LoadError::File)?)?;
+    // Where locks are the server's (NFS), only who may write can have one.
+    let open = |writes| open_regular(&path, File::options().read(true).write(writes));
+    let file = open(true).or_else(|_| open(false));
+    let file = locked(file.map_err(LoadError::File)?)?;
     let ours = file.metadata().map_err(LoadError::File)?;
     check_owner(&ours).map_err(LoadError::Stranger)?;
     let (run, from) = checkpoint::read(BufReader::new(&file))?;
@@ -322,10 +331,9 @@ fn check_owner(data: &Metadata) -> Result<(), String> {
 }
 
 fn locked(file: File) -> Result<File, LoadError> {
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(LoadError::InUse),
-        Err(error) => Err(LoadError::File(error.into())),
+    match durable::lock(&file).map_err(LoadError::File)? {
+        true => Ok(file),
+        false => Err(LoadError::InUse),
     }
 }
 

@@ -8,10 +8,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::durable;
 use super::exit::Failure;
 
 /// The permissions of files that are created.
@@ -168,9 +169,8 @@ impl ReportFile {
     /// nobody is kept.
     pub fn lock(&self, name: &str) -> Result<(), Failure> {
         let taken = "another process is writing it; wait for its end, or give another file";
-        let is_taken = self.0.is_regular
-            && flock(&self.0.file, FlockOperation::NonBlockingLockExclusive)
-                == Err(Errno::WOULDBLOCK);
+        let is_free = || durable::lock(&self.0.file);
+        let is_taken = self.0.is_regular && !is_free().unwrap_or(true);
         if is_taken {
             return Err(Failure::Write {
                 name: name.into(),
@@ -206,7 +206,7 @@ impl ReportFile {
             ..
         } = &*self.0;
         if *is_regular {
-            file.sync_data().map(|()| Some(content.get()))
+            durable::flush(file).map(|()| Some(content.get()))
         } else {
             Ok(None)
         }

@@ -4,7 +4,8 @@
 //! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
 //!   (values), `credentials` (dropped). Nothing behind `request` knows flags.
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
-//! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later.
+//! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
+//!   `durable` locks and flushes files.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`.
 //! - Before all: `randomness`. Exit codes and errors: `exit`, `advice`.
 
@@ -12,6 +13,7 @@ mod advice;
 mod args;
 mod checkpoint;
 mod credentials;
+mod durable;
 mod exit;
 mod experiment;
 mod files;
