@@ -882,50 +882,12 @@ fn do_not_block(pipe: &std::io::PipeWriter) {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_terminal_that_goes_away_interrupts() {
-    use std::os::unix::fs::OpenOptionsExt;
-    use std::os::unix::process::CommandExt;
-    let (mut terminal, name) = new_terminal();
-    let mut options = fs::File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    let end = || options.open(&name);
-    let mut command = portreeve("127.0.0.1 -p- --max-rate 5000 --show all -q");
-    command
-        .stdin(end().expect("the terminal"))
-        .stdout(end().expect("the terminal"))
-        .stderr(end().expect("the terminal"));
-    // SAFETY: both system calls are async-signal-safe, and nothing else happens before exec.
-    unsafe { command.pre_exec(|| own_terminal(0)) };
-    let mut child = command.spawn().expect("it runs");
-    drop(command);
-    terminal.read_exact(&mut [0; 100]).expect("findings");
+    let mut terminal = support::terminal::Terminal::new();
+    let command = portreeve("127.0.0.1 -p- --max-rate 5000 --show all -q");
+    let mut child = terminal.spawn(command);
+    terminal.screen.read_exact(&mut [0; 100]).expect("findings");
     drop(terminal);
     assert_eq!(wait(&mut child), Some(130));
-}
-
-/// A pseudo-terminal: the side of the program that draws it, and the name of the other.
-fn new_terminal() -> (fs::File, std::path::PathBuf) {
-    use std::os::fd::AsRawFd;
-    let mut options = fs::File::options();
-    let master = options.read(true).write(true).open("/dev/ptmx");
-    let master = master.expect("a terminal");
-    let fd = master.as_raw_fd();
-    let mut number: libc::c_uint = 0;
-    let locked: libc::c_int = 0;
-    // SAFETY: the requests read and write an int each, which outlives the calls.
-    unsafe {
-        assert_eq!(libc::ioctl(fd, libc::TIOCSPTLCK, &locked), 0);
-        assert_eq!(libc::ioctl(fd, libc::TIOCGPTN, &mut number), 0);
-    }
-    (master, format!("/dev/pts/{number}").into())
-}
-
-/// Makes this process the first of a session with this terminal.
-fn own_terminal(fd: i32) -> std::io::Result<()> {
-    // SAFETY: the calls take plain numbers.
-    match unsafe { libc::setsid() != -1 && libc::ioctl(fd, libc::TIOCSCTTY, 0) == 0 } {
-        true => Ok(()),
-        false => Err(std::io::Error::last_os_error()),
-    }
 }
 
 #[test]
