@@ -828,6 +828,45 @@ fn standard_output_under_its_other_name_may_be_left() {
     assert_eq!(wait(&mut child), Some(0));
 }
 
+/// Whatever its name, a report to standard output is the only one there.
+#[test]
+#[cfg(target_os = "linux")]
+fn standard_output_under_its_other_names_has_one_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    // Open at both ends, and with room for a report.
+    let both = fs::File::options().read(true).write(true).open(&pipe);
+    let both = both.expect("a pipe");
+    let pipe = pipe.display().to_string();
+    for name in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", &pipe] {
+        let arguments = format!("127.0.0.1 -p 1 -oX {name}");
+        let out = both.try_clone().expect("a descriptor");
+        let code = portreeve(&arguments).stdout(out).status().expect("it runs");
+        assert_eq!(code.code(), Some(1), "{name}");
+        let mut bytes = [0; 65_536];
+        let count = (&both).read(&mut bytes).expect("a report");
+        let text = String::from_utf8_lossy(&bytes[..count]);
+        assert!(
+            text.starts_with("<?xml")
+                && text.ends_with("</nmaprun>\n")
+                && !text.contains("planned"),
+            "{name}: {text}"
+        );
+    }
+    for arguments in [
+        "127.0.0.1 -p 1 -oX /dev/stdout -oG -",
+        "experiment --csv /dev/stdout",
+    ] {
+        run(portreeve(arguments)).check_refusal(arguments, 2, "standard output");
+    }
+    let arguments = format!("127.0.0.1 -p 1 -oX {pipe} -oG {pipe}");
+    run(portreeve(&arguments)).check_refusal(&arguments, 2, "two reports cannot both go to");
+    let nowhere = run(portreeve("127.0.0.1 -p 1 -oX /dev/null -oG /dev/null"));
+    assert_eq!(nowhere.code, Some(1), "{}", nowhere.stderr);
+}
+
 #[test]
 fn a_reader_that_leaves_does_not_take_the_file_with_it() {
     let file = tempfile::NamedTempFile::new().expect("a file");

@@ -135,3 +135,22 @@ fn what_was_typed_ahead_is_left_to_the_shell() {
     assert_eq!(&line, b"ls d\n");
     assert!(!is_key_by_key(&other));
 }
+
+/// A report that names the terminal is the only one there.
+#[test]
+fn a_terminal_by_its_name_is_standard_output() {
+    let mut terminal = Terminal::new();
+    let other = terminal.open();
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", other.as_raw_fd()));
+    let name = name.expect("its name");
+    let command = portreeve(&format!("127.0.0.1 -p 1 -q -oG {}", name.display()));
+    let mut child = terminal.spawn(command);
+    assert_eq!(wait(&mut child), Some(1));
+    let mut bytes = [0; 4_096];
+    let count = terminal.screen.read(&mut bytes).expect("a report");
+    let text = String::from_utf8_lossy(&bytes[..count]);
+    assert!(
+        text.starts_with("# ") && !text.contains("planned ="),
+        "{text}"
+    );
+}

@@ -15,7 +15,7 @@ use portreeve::scan::State;
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
 use super::request::{ExperimentRequest, Ground};
-use super::stdout::Stdout;
+use super::stdout::{Stdout, is_stdout};
 use super::{advice, progress, signals, tell, wants_color};
 
 /// Runs the scans, prints the table and writes the files.
@@ -149,7 +149,7 @@ impl Files {
             .into_iter()
             .filter_map(|path| path.as_deref())
             .collect();
-        if paths.iter().any(|path| path.as_os_str() == "-") {
+        if paths.iter().any(|path| is_stdout(path)) {
             return Err(Failure::Usage(
                 "standard output has the table; give --csv, --json and --svg a file each".into(),
             ));

@@ -156,14 +156,6 @@ impl ReportFile {
         self.0.is_regular
     }
 
-    /// Whether it leads to where standard output goes, as /dev/stdout does.
-    pub fn is_stdout(&self) -> bool {
-        match (self.0.file.metadata(), Path::new("/dev/stdout").metadata()) {
-            (Ok(here), Ok(there)) => identity(&here) == identity(&there),
-            _ => false,
-        }
-    }
-
     /// Keeps other scans from writing this file while it is open here: their lines would mix with
     /// ours. All files must have been found distinct before. Where the file system has no locks,
     /// nobody is kept.
@@ -240,8 +232,6 @@ impl Write for ReportFile {
 /// a file that is `taken`. A file that does not exist yet may turn out to be a link, so this is
 /// checked again once all are open.
 pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure> {
-    let is_file = |path: &&Path| path.as_os_str() != "-";
-    let reports: Vec<&Path> = reports.iter().copied().filter(is_file).collect();
     for (i, path) in reports.iter().enumerate() {
         let is_same = |other: &&Path| is_same_file(path, other);
         if reports[..i].iter().any(is_same) {
@@ -250,7 +240,7 @@ pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure>
                 path.display()
             )));
         }
-        if let Some(other) = taken.iter().copied().filter(is_file).find(is_same) {
+        if let Some(other) = taken.iter().copied().find(is_same) {
             let path = path.display();
             let other = other.display();
             return Err(Failure::Usage(format!(
@@ -261,13 +251,21 @@ pub fn check_distinct(reports: &[&Path], taken: &[&Path]) -> Result<(), Failure>
     Ok(())
 }
 
-/// Whether both names lead to the same regular file. Any number of reports may go to /dev/null.
+/// Whether both names lead to the same file, pipe or device. Any number of reports may go to
+/// /dev/null.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     match (one.metadata(), other.metadata()) {
-        (Ok(one), Ok(other)) => one.is_file() && identity(&one) == identity(&other),
+        (Ok(one), Ok(other)) => identity(&one) == identity(&other) && !is_null(&one),
         (Err(_), Err(_)) => place(one).is_some_and(|here| Some(here) == place(other)),
         _ => false,
     }
+}
+
+/// Whether it is /dev/null, which keeps nothing.
+pub fn is_null(data: &Metadata) -> bool {
+    Path::new("/dev/null")
+        .metadata()
+        .is_ok_and(|null| identity(data) == identity(&null))
 }
 
 /// The identity of a file, whatever its name: device and inode.

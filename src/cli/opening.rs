@@ -27,8 +27,8 @@ use rustix::io::Errno;
 use super::exit::Failure;
 use super::files::{NEW_FILE_MODE, ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
-use super::request::{Format, OutputRequest, STDOUT, is_stdout};
-use super::stdout::Stdout;
+use super::request::{Format, OutputRequest, STDOUT};
+use super::stdout::{Stdout, is_stdout};
 
 /// What is written, and what that requires.
 pub struct Destination<'a> {
@@ -120,7 +120,8 @@ pub fn open<'a>(
     let paths = to.paths(resumed);
     check_names(&paths)?;
     let stats = to.request.stats.as_deref();
-    let reports: Vec<&Path> = paths.iter().map(PathBuf::as_path).chain(stats).collect();
+    let files = || paths.iter().map(PathBuf::as_path).chain(stats);
+    let reports: Vec<&Path> = files().filter(|path| !is_stdout(path)).collect();
     let taken = [taken, &[Path::new("/dev/stdout")]].concat();
     check_distinct(&reports, &taken)?;
     let mut outputs = Outputs::default();
@@ -146,11 +147,7 @@ pub fn open<'a>(
             Some(file) => {
                 file.lock(&name)?;
                 let sink = to.report(format, Box::new(file.clone()));
-                if file.is_stdout() {
-                    outputs.add_watched(&name, sink);
-                } else {
-                    outputs.add(&name, sink);
-                }
+                outputs.add(&name, sink);
                 outputs.cut_later(name, file.clone());
             }
             None => outputs.add_watched(STDOUT, to.report(format, to.stdout())),

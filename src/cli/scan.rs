@@ -18,9 +18,9 @@ use super::exit::{Code, Failure};
 use super::keys::Keys;
 use super::opening::{self, Destination};
 use super::outputs::Outputs;
-use super::request::{Action, Drawn, OutputRequest, ScanRequest, is_stdout};
+use super::request::{Action, Drawn, OutputRequest, ScanRequest};
 use super::signals::Signals;
-use super::stdout::Stdout;
+use super::stdout::{Stdout, is_stdout};
 use super::throttle::Throttle;
 use super::{advice, progress, settings, signals, tell};
 

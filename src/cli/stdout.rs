@@ -1,13 +1,28 @@
 //! Standard output as it may be: a pipe that does not block is waited for, a terminal that has gone
-//! is a reader that has gone. It knows bytes, no reports.
+//! is a reader that has gone, and it has other names. It knows bytes, no reports.
 
+use std::fs::Metadata;
 use std::io::{self, Write};
+use std::path::Path;
 
 use portreeve::engine::StopHandle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::stdio::stdout;
+
+use super::files::{identity, is_null};
+
+/// Whether a report with this name goes to standard output: `-`, the names that systems have for
+/// it, or whatever else leads to the same pipe or terminal. A regular file by its own name does
+/// not: each of the two would write at a place of its own.
+pub fn is_stdout(path: &Path) -> bool {
+    const NAMES: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+    let here = || Path::new("/dev/stdout").metadata().ok();
+    let is_there = |data: &Metadata| here().is_some_and(|out| identity(&out) == identity(data));
+    let is_same = |data: Metadata| !data.is_file() && !is_null(&data) && is_there(&data);
+    NAMES.iter().any(|name| path.as_os_str() == *name) || path.metadata().is_ok_and(is_same)
+}
 
 /// Looks for a stop this often.
 const WAIT: Timespec = Timespec {

@@ -15,7 +15,7 @@ use portreeve::plan::Services;
 use portreeve::scan::State;
 
 pub use experiment::{ExperimentRequest, Ground};
-pub use outputs::{Format, OutputRequest, STDOUT, is_stdout};
+pub use outputs::{Format, OutputRequest, STDOUT};
 pub use plan::{Drawn, PlanRequest, services};
 
 use super::args::{Command, MergeArgs};

@@ -7,6 +7,7 @@ use portreeve::report::StateSet;
 
 use crate::cli::args::OutputArgs;
 use crate::cli::credentials::without_credentials;
+use crate::cli::stdout::is_stdout;
 
 /// The formats of reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +87,6 @@ impl OutputRequest {
 }
 
 pub const STDOUT: &str = "standard output";
-
-pub fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
 
 /// A report's place in words.
 fn place(path: &Path) -> String {
