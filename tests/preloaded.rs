@@ -69,6 +69,22 @@ int connect(int fd, const struct sockaddr *to, socklen_t length) {
 }
 "#;
 
+/// The machine sleeps for an hour, some time after it was first asked how long it has been on.
+const SLEEP: &str = r#"
+#define _GNU_SOURCE
+#include <time.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int asked;
+    int failed = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_BOOTTIME && ++asked > 20)
+        time->tv_sec += 3600;
+    return failed;
+}
+"#;
+
 /// Builds a library; `None`, loudly, without a C compiler.
 fn built(folder: &Path, text: &str, define: &str) -> Option<PathBuf> {
     let source = folder.join("hook.c");
@@ -155,4 +171,28 @@ fn where_sockets_serve_once_each_attempt_has_its_own() {
         let told = end["local_error"].as_str().expect("told");
         assert!(told.contains("cannot be used twice"), "{told}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn findings_after_the_machine_has_slept_have_their_own_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(library) = built(folder.path(), SLEEP, "-DSLEEP") else {
+        return;
+    };
+    let mut command = portreeve("127.0.0.1 -p 1-300 --max-rate 500 --json --show all");
+    command.env("LD_PRELOAD", library);
+    let ran = run(command);
+    let end = end_record(&ran.stdout);
+    let at = |record: &serde_json::Value| {
+        let text = record["timestamp"].as_str().expect("a time").to_owned();
+        text.parse::<jiff::Timestamp>().expect("a time").as_second()
+    };
+    let lines = json_lines(&ran.stdout);
+    let since = |record| at(record) - at(&lines[0]);
+    assert!(since(&lines[1]) < 3_600, "{}", lines[1]);
+    let last = lines.iter().rfind(|line| line["type"] == "finding");
+    let last = last.expect("a finding");
+    assert!(since(last) >= 3_600 && since(&end) >= 3_600, "{last} {end}");
+    assert!(end["elapsed_us"].as_u64() < Some(60_000_000), "{end}");
 }

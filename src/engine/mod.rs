@@ -157,7 +157,11 @@ impl Scanner {
             talk: Talk::new(options.sent_notice()),
             server,
             links,
-            clock: Clock::new(before.map(|summary| summary.elapsed)),
+            clock: Clock::new(
+                resumed
+                    .as_ref()
+                    .map(|from| (from.started_at, from.summary.elapsed)),
+            ),
             turn: Turn::default(),
             next_look: Time::default(),
             is_progress_due: false,

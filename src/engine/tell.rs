@@ -3,7 +3,6 @@
 //! knows; it does not know how they are shown.
 
 use std::io;
-use std::time::{Duration, SystemTime};
 
 use super::local::Local;
 use super::profile::Stopwatch;
@@ -27,7 +26,7 @@ impl Scanner {
             Origin::Scan
         };
         Begin {
-            started_at: SystemTime::now() - Duration::from_micros(self.clock.elapsed().us),
+            started_at: self.clock.started_at(),
             plan: outline,
             settings: self.options.settings,
             limits: self.limits,
@@ -48,6 +47,7 @@ impl Scanner {
         Summary {
             stats: self.scan.stats().clone(),
             elapsed: self.clock.elapsed(),
+            ended: self.clock.reported(self.clock.now),
             exit: self.exit(),
             stopped: self.scan.stopped(),
             cap,
@@ -91,6 +91,7 @@ impl Scanner {
 
     fn checkpoint(&self, sink: &ByHost) -> Option<Checkpoint> {
         Some(Checkpoint {
+            started_at: self.clock.started_at(),
             snapshot: self.scan.snapshot()?,
             summary: self.summary(),
             hosts: sink.hosts(),
@@ -199,7 +200,7 @@ impl Scanner {
                 }
                 sink.finding(&finding)
             }
-            Event::HostDone(done) => sink.host_done(&done, self.clock.elapsed()),
+            Event::HostDone(done) => sink.host_done(&done, self.clock.reported(self.clock.now)),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ struct Body<Run, UnderWay> {
 
 #[derive(Serialize, Deserialize)]
 struct UnderWay<'a, SoFar> {
+    /// Microseconds since 1970.
+    started_us: u64,
     so_far: SoFar,
     hosts: Cow<'a, [HostReport]>,
     snapshot: Cow<'a, Snapshot>,
@@ -70,8 +72,10 @@ const LONGEST_BODY_BYTES: u64 = 256 << 20;
 /// # Errors
 /// `run` cannot be written as JSON.
 pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_json::Result<String> {
+    let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH);
     let under_way = checkpoint.map(|checkpoint| UnderWay {
-        so_far: End::of(&checkpoint.summary, SystemTime::UNIX_EPOCH),
+        started_us: since_1970(checkpoint.started_at).map_or(0, |since| since.as_micros() as u64),
+        so_far: End::of(&checkpoint.summary, checkpoint.started_at),
         hosts: Cow::Borrowed(&checkpoint.hosts),
         snapshot: Cow::Borrowed(&checkpoint.snapshot),
     });
@@ -134,6 +138,7 @@ pub fn read<Run: DeserializeOwned>(
     let Body { run, under_way } = serde_json::from_slice::<Body<Run, UnderWay<Value>>>(body)
         .map_err(|error| damaged(&error))?;
     let Some(UnderWay {
+        started_us,
         so_far,
         hosts,
         snapshot,
@@ -141,10 +146,12 @@ pub fn read<Run: DeserializeOwned>(
     else {
         return Ok((run, None));
     };
-    let summary = read::end(read::Fields(&so_far)).map_err(|error| damaged(&error))?;
+    let started_at = SystemTime::UNIX_EPOCH + Duration::from_micros(started_us);
+    let summary = read::end(read::Fields(&so_far), started_at).map_err(|error| damaged(&error))?;
     Ok((
         run,
         Some(Checkpoint {
+            started_at,
             summary,
             snapshot: snapshot.into_owned(),
             hosts: hosts.into_owned(),
@@ -191,6 +198,7 @@ mod tests {
             hosts: vec![host],
         };
         Checkpoint {
+            started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
             summary: fixture::summary(),
             snapshot,
             hosts: hosts.iter().cloned().collect(),
@@ -211,8 +219,12 @@ mod tests {
         let then = &kept.summary;
         let now = &again.summary;
         assert_eq!(
-            (now.elapsed, now.exit, now.turns, &now.local_error),
-            (then.elapsed, then.exit, then.turns, &then.local_error)
+            (now.elapsed, now.ended, now.exit, now.turns),
+            (then.elapsed, then.ended, then.exit, then.turns)
+        );
+        assert_eq!(
+            (again.started_at, &now.local_error),
+            (kept.started_at, &then.local_error)
         );
         for state in State::ALL {
             assert!(

@@ -183,6 +183,7 @@ fn summary_of(scan: &Scan, begin: &Begin) -> Summary {
     Summary {
         stats: scan.stats().clone(),
         elapsed: at(30),
+        ended: at(30),
         exit: Exit::Interrupted,
         stopped: scan.stopped(),
         cap: begin.cap,

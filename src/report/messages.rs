@@ -67,6 +67,8 @@ pub struct Progress<'a> {
 /// finding before that moment has been reported.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// When the scan was first started.
+    pub started_at: SystemTime,
     /// What was counted so far.
     pub summary: Summary,
     /// How far the scan is.
@@ -113,8 +115,10 @@ impl Exit {
 pub struct Summary {
     /// The counters.
     pub stats: Stats,
-    /// How long the scan took.
+    /// How long the scan took. Neither the machine's sleep nor the time between two runs counts.
     pub elapsed: Time,
+    /// When it ended, from its first start on, by the clock on the wall.
+    pub ended: Time,
     /// How it ended.
     pub exit: Exit,
     /// Why it ended early, if it did.

@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
         format!(
             "{} {word} at {} -- {} ({} up) scanned in {:.2} seconds",
             self.scanner,
-            self.ctime(summary.elapsed),
+            self.ctime(summary.ended),
             counted(self.addresses, "IP address", "IP addresses"),
             counted(self.hosts_up(summary), "host", "hosts"),
             summary.elapsed.us as f64 / 1e6,

@@ -289,7 +289,7 @@ fn bytes(hex: &str) -> Result<Box<[u8]>> {
 
 /// The contents of an end record, except what cannot be added up: how late the loop was, and where
 /// its time went.
-pub(super) fn end(record: Fields) -> Result<Summary> {
+pub(super) fn end(record: Fields, started_at: SystemTime) -> Result<Summary> {
     let planned = record.number("planned")?;
     let cap = record.number("cap")?;
     let mut stats = Stats::new(planned, cap);
@@ -356,6 +356,7 @@ pub(super) fn end(record: Fields) -> Result<Summary> {
     Ok(Summary {
         stats,
         elapsed: Time::from_us(record.number("elapsed_us")?),
+        ended: record.since("timestamp", started_at)?,
         exit: named(&Exit::ALL, Exit::as_str, record.text("exit")?)?,
         stopped: None,
         cap,

@@ -446,7 +446,7 @@ impl End<'_> {
             stale_events: summary.stale_events,
             late_us: Quantiles::of(&summary.late),
             profile: summary.profile.map(costs),
-            timestamp: timestamp(started_at, summary.elapsed),
+            timestamp: timestamp(started_at, summary.ended),
         }
     }
 }

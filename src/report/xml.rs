@@ -101,8 +101,8 @@ impl Format for Elements {
     }
 
     fn tail(run: &Run, summary: &Summary) -> String {
-        let end = run.seconds(summary.elapsed);
-        let time = run.ctime(summary.elapsed);
+        let end = run.seconds(summary.ended);
+        let time = run.ctime(summary.ended);
         let done = escaped(&run.done(summary));
         let elapsed = summary.elapsed.us as f64 / 1e6;
         let exit = match summary.exit {

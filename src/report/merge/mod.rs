@@ -194,13 +194,11 @@ impl Joined {
             .unwrap_or(started_at);
         let first = ends().next();
         let sum = |count: fn(&Summary) -> u64| ends().map(count).sum();
+        let passed = ended_at.duration_since(started_at).unwrap_or_default();
+        let ended = Time::from_us(passed.as_micros() as u64);
         Summary {
-            elapsed: Time::from_us(
-                ended_at
-                    .duration_since(started_at)
-                    .unwrap_or_default()
-                    .as_micros() as u64,
-            ),
+            elapsed: ended,
+            ended,
             exit: if is_complete {
                 Exit::Complete
             } else {

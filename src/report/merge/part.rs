@@ -125,7 +125,7 @@ impl Part {
                 self.hosts[self.hosts.len() - 1].address
             }
             "end" => {
-                let end = read::end(record)?;
+                let end = read::end(record, self.start.started_at)?;
                 if end.stats.planned != self.planned() || end.stats.settled() != end.stats.planned {
                     return Err("its counts do not add up".into());
                 }
@@ -219,7 +219,7 @@ impl Part {
             .max()
             .unwrap_or_default();
         self.start.started_at
-            + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.elapsed).us)
+            + Duration::from_micros(self.end.as_ref().map_or(last, |end| end.ended).us)
     }
 
     /// What was counted; without an end record, what was listed.
