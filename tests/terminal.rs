@@ -154,3 +154,55 @@ fn a_terminal_by_its_name_is_standard_output() {
         "{text}"
     );
 }
+
+/// What a short scan draws where TERM and NO_COLOR are these, on a terminal of so many columns.
+fn drawn(term: Option<&str>, no_color: bool, columns: u16) -> String {
+    let mut terminal = Terminal::new();
+    let size = libc::winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the request reads the struct, which outlives the call.
+    let set = unsafe { libc::ioctl(terminal.screen.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+    assert_eq!(set, 0);
+    let mut command = portreeve("127.0.0.1 -p 1-300 --max-rate 1000");
+    command.env_remove("TERM").env("LC_ALL", "C");
+    command.envs(term.map(|term| ("TERM", term)));
+    command.envs(no_color.then_some(("NO_COLOR", "1")));
+    let mut child = terminal.spawn(command);
+    let mut text = Vec::new();
+    // The end is an error: nobody has the other side any more.
+    let _ = terminal.screen.read_to_end(&mut text);
+    assert_eq!(wait(&mut child), Some(1));
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.is_ascii() && text.contains("300 planned ="), "{text}");
+    text
+}
+
+#[test]
+fn a_terminal_gets_what_it_says_that_it_can() {
+    const BOLD: &str = "\u{1b}[1m";
+    const REDRAWN: &str = "\r\u{1b}[2K";
+    for (term, no_color, has_color, has_progress) in [
+        (Some("xterm"), false, true, true),
+        (Some("xterm"), true, false, true),
+        (Some("dumb"), false, false, false),
+        (Some(""), false, false, false),
+        (None, false, false, false),
+    ] {
+        let text = drawn(term, no_color, 80);
+        assert_eq!(
+            (text.contains(BOLD), text.contains(REDRAWN)),
+            (has_color, has_progress),
+            "TERM={term:?}, NO_COLOR {no_color}: {text:?}"
+        );
+        assert!(has_progress || !text.contains('\u{1b}'), "{text:?}");
+    }
+    // The line that is redrawn must fit into one.
+    let text = drawn(Some("xterm"), true, 20);
+    let lines = text.split(REDRAWN);
+    let longest = lines.map(|line| line.split("\r\n").next().unwrap_or("").len());
+    assert!(longest.max() <= Some(20), "{text:?}");
+}

@@ -128,8 +128,15 @@ fn tell(lines: &str) {
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// Whether to use colours on standard output: it is a terminal, and NO_COLOR is not set
-/// (no-color.org).
+/// Whether to use colours on standard output: it is a terminal that takes them, and NO_COLOR is not
+/// set (no-color.org).
 fn wants_color() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal()
+        && understands_escapes()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether the terminal says that it understands escape sequences.
+fn understands_escapes() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }

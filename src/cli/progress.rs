@@ -19,9 +19,9 @@ pub struct Line {
     keys: Option<Keys>,
 }
 
-/// A line on standard error, if that is a terminal; otherwise nothing.
+/// A line on standard error, if that is a terminal where it can be redrawn; otherwise nothing.
 pub fn bar(quiet: bool) -> ProgressBar {
-    let target = if quiet {
+    let target = if quiet || !super::understands_escapes() {
         ProgressDrawTarget::hidden()
     } else {
         ProgressDrawTarget::stderr()
