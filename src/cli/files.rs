@@ -161,9 +161,7 @@ impl ReportFile {
     /// nobody is kept.
     pub fn lock(&self, name: &str) -> Result<(), Failure> {
         let taken = "another process is writing it; wait for its end, or give another file";
-        let is_free = || durable::lock(&self.0.file);
-        let is_taken = self.0.is_regular && !is_free().unwrap_or(true);
-        if is_taken {
+        if self.0.is_regular && matches!(durable::lock(&self.0.file), Ok(false)) {
             return Err(Failure::Write {
                 name: name.into(),
                 error: io::Error::other(taken),
