@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::command::{Ran, end_record, portreeve, ran};
+use simulator::namespace::in_namespace;
+use support::command::{Ran, end_record, portreeve, ran, run_in};
 
 /// The command in a folder after `ulimit` with these words.
 fn limited(folder: &Path, limits: &str, arguments: &str) -> Ran {
@@ -49,4 +50,34 @@ fn a_limit_on_processor_time_stops_the_scan_with_its_report() {
         let text = fs::read_to_string(folder.path().join("a.jsonl")).expect("a report");
         assert_eq!(end_record(&text)["exit"], "interrupted", "{limits}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_scan_ends_before_its_memory_and_goes_on_where_there_is_more() {
+    in_namespace(
+        "a_scan_ends_before_its_memory_and_goes_on_where_there_is_more",
+        || {
+            let folder = tempfile::tempdir().expect("a folder");
+            let scan = "127.0.0.1-8 -p- --show all -q -oX a.xml --checkpoint c";
+            let ports = |what: &str| {
+                let text = fs::read_to_string(folder.path().join("a.xml")).expect("a report");
+                assert!(text.ends_with("</nmaprun>\n"), "{what}");
+                text.matches("<port ").count()
+            };
+            for kib in [45_000, 35_000] {
+                let _ = fs::remove_file(folder.path().join("c"));
+                let limits = format!("-v {kib}");
+                let Ran { code, stderr, .. } = limited(folder.path(), &limits, scan);
+                assert!(
+                    code == Some(3) && stderr.contains("no memory is left"),
+                    "{limits}: {code:?} {stderr}"
+                );
+                assert!(ports(&limits) < 524_280, "nothing was provoked");
+            }
+            let ran = run_in(folder.path(), "resume c");
+            assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+            assert_eq!(ports("resumed"), 524_280);
+        },
+    );
 }

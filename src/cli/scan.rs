@@ -12,6 +12,7 @@ use portreeve::plan::{Plan, Warning};
 use portreeve::report::explain::{Ahead, explain};
 use portreeve::report::text::described;
 use portreeve::report::{Checkpoint, counted, grouped};
+use portreeve::scan::Reason;
 
 use super::checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use super::exit::{Code, Failure};
@@ -30,6 +31,10 @@ type Lookups = Vec<(String, Vec<SocketAddr>)>;
 /// What is told of user names and passwords in URLs.
 const NO_CREDENTIALS: &str = "note: user names and passwords in URLs are not used, and no report \
                               or checkpoint keeps them; other users see them while this runs";
+
+/// What is told of a scan that was stopped for it.
+const NO_MEMORY: &str = "error: no memory is left for the rest of this scan; raise the limit of \
+                         memory (ulimit -v), or scan less at a time (--shard)";
 
 /// The checkpoint of a scan, if it has one.
 #[derive(Default)]
@@ -213,8 +218,11 @@ fn probe(
     announce(&scanner, request);
     show_progress(&mut outputs, request, &scanner, signals, bar.clone())?;
     let summary = scanner.run(&mut outputs);
-    let was_stopped = scanner.summary().stopped.is_some();
-    if let Some(path) = checkpoint.filter(|path| !quiet && was_stopped && path.exists()) {
+    let stopped = scanner.summary().stopped;
+    if stopped == Some(Reason::OutOfMemory) {
+        tell(NO_MEMORY);
+    }
+    if let Some(path) = checkpoint.filter(|path| !quiet && stopped.is_some() && path.exists()) {
         tell(&format!("to go on: portreeve resume {}", path.display()));
     }
     match summary.map_err(Failure::from) {

@@ -21,6 +21,7 @@ mod options;
 mod profile;
 mod queue;
 mod resolve;
+mod room;
 #[cfg(feature = "cli")]
 mod signals;
 mod socket;
@@ -93,6 +94,8 @@ pub struct Scanner {
     /// When the next [look](Self::look) is due.
     next_look: Time,
     is_progress_due: bool,
+    /// How many findings were held for their hosts when memory was last looked after.
+    rows_checked: usize,
 
     counters: Counters,
     tcp_memory: Option<TcpMemory>,
@@ -165,6 +168,7 @@ impl Scanner {
             turn: Turn::default(),
             next_look: Time::default(),
             is_progress_due: false,
+            rows_checked: 0,
             counters: Counters {
                 local_error: before.and_then(|summary| summary.local_error.clone()),
                 ..Counters::default()

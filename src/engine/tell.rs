@@ -6,12 +6,20 @@ use std::io;
 
 use super::local::Local;
 use super::profile::Stopwatch;
+use super::room::is_room_for;
 use super::{Error, Scanner, TcpMemory};
 use crate::plan::Outline;
 use crate::report::by_host::ByHost;
 use crate::report::{Begin, Checkpoint, Exit, Notices, Origin, Phase, Progress, Sink, Summary};
 use crate::scan::{Event, Finding, Reason, State};
 
+/// The scan is stopped while this much memory is still to be had: its end needs some …
+const SPARE_BYTES: usize = 4 << 20;
+/// … and so does each finding that is held for its host, when it is written and kept in a
+/// checkpoint: with 128 bytes, scans under `ulimit -v` were still aborted.
+const BYTES_A_ROW: usize = 192;
+/// That is looked after ten times a second, and after so many more findings.
+const ROWS_UNCHECKED: usize = 4_096;
 /// At most this many findings are told before the loop goes on: a stop may leave a long list of
 /// them, during which a second signal must not go unnoticed.
 const TOLD_PER_TURN: usize = 4_096;
@@ -121,11 +129,24 @@ impl Scanner {
                 break;
             }
         }
+        self.look_for_room(sink);
         if std::mem::take(&mut self.is_progress_due) {
             self.tell_progress(sink)?;
         }
         self.lap(Phase::Tell);
         Ok(())
+    }
+
+    /// Stops the scan while there is memory left for its end.
+    fn look_for_room(&mut self, sink: &ByHost) {
+        let rows = sink.rows_held();
+        if !self.is_progress_due && rows < self.rows_checked + ROWS_UNCHECKED {
+            return;
+        }
+        self.rows_checked = rows;
+        if !is_room_for(SPARE_BYTES + rows * BYTES_A_ROW) {
+            self.scan.handle_stop(Reason::OutOfMemory, self.clock.now);
+        }
     }
 
     fn tell_progress(&self, sink: &mut ByHost) -> io::Result<()> {

@@ -158,6 +158,11 @@ impl<'s> ByHost<'s> {
         kept.cloned().collect()
     }
 
+    /// How many findings are held, for all hosts together; a banner counts as several.
+    pub fn rows_held(&self) -> usize {
+        self.hosts.as_ref().map_or(0, |hosts| hosts.rows)
+    }
+
     /// A host is finished: reports what was found on it. `at` is the time of the scan.
     ///
     /// # Errors

@@ -44,7 +44,10 @@ impl Scan {
                 self.settle(slot, reason, now);
             }
         }
-        if !self.settings.tell_unscanned || self.plan.len() - self.stats.begun > TOLD_UNSCANNED {
+        let tells_each = self.settings.tell_unscanned
+            && self.plan.len() - self.stats.begun <= TOLD_UNSCANNED
+            && reason != Reason::OutOfMemory;
+        if !tells_each {
             self.stats
                 .settle(reason, self.plan.len() - self.stats.begun);
             self.stats.begun = self.plan.len();
