@@ -230,11 +230,14 @@ impl Scan {
             } else {
                 self.hosts.poll_silent(true)
             };
-            silent.inspect(|&id| self.give_up_host(id, self.now));
+            if let Some(id) = silent {
+                self.give_up_host(id, self.now);
+                return true;
+            }
             let unsent = self.all_unsent().next();
-            let unsent = unsent.filter(|_| silent.is_none() && !self.hosts.want_turns());
-            unsent.inspect(|&(_, reason)| self.handle_stop(reason, self.now));
-            return silent.is_some() || unsent.is_some();
+            let last = unsent.filter(|_| !self.hosts.want_turns());
+            last.inspect(|&(_, reason)| self.handle_stop(reason, self.now));
+            return last.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
             self.tell_held(
