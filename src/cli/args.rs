@@ -14,7 +14,7 @@ use super::shard;
 
 /// Finds the open TCP ports of hosts with ordinary connections, on one thread and without root.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -317,12 +317,14 @@ pub enum Command {
     /// Print the manual page, or that of a command; `portreeve man | man -l -` shows it
     Man {
         /// The command, such as experiment
-        #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment"])]
+        #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment", "version"])]
         command: Option<String>,
     },
     /// Repeat a scan under different settings, to see what they do; without a target, against this
     /// machine
     Experiment(Box<ExperimentArgs>),
+    /// Print the version
+    Version,
 }
 
 /// What `merge` joins, and where it goes.
@@ -690,7 +692,7 @@ mod tests {
                 "{name}"
             );
         }
-        assert_eq!(names.len(), 6);
+        assert_eq!(names.len(), 7);
     }
 
     #[test]

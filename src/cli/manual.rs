@@ -1,4 +1,7 @@
-//! Texts generated from the definitions of the flags: completions for shells, and manual pages.
+//! Texts generated from the definitions of the flags: completions for shells, manual pages, the
+//! version.
+
+use std::io::Write;
 
 use clap::CommandFactory;
 
@@ -24,4 +27,9 @@ pub fn page(command: Option<&str>) -> Result<Code, Failure> {
         .unwrap_or(&all)
         .clone();
     print(|out| clap_mangen::Man::new(page).render(out))
+}
+
+/// Prints the name and the version, as `--version` does.
+pub fn version() -> Result<Code, Failure> {
+    print(|out| write!(out, "{}", Args::command().render_version()))
 }

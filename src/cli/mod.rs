@@ -2,7 +2,8 @@
 //! interface.
 //!
 //! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
-//!   (values), `credentials` (dropped). Nothing behind `request` knows flags.
+//!   (values), `credentials` (dropped), `misspelt` (commands). Nothing behind `request` knows
+//!   flags.
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
 //!   `durable` locks and flushes files.
@@ -20,6 +21,7 @@ mod files;
 mod keys;
 mod manual;
 mod merge;
+mod misspelt;
 mod opening;
 mod outputs;
 mod progress;
@@ -93,6 +95,7 @@ fn run(typed: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
         Request::Limits { json, max_fds } => limits(json, max_fds),
         Request::Completions(shell) => manual::completions(shell),
         Request::Manual(command) => manual::page(command.as_deref()),
+        Request::Version => manual::version(),
     }
 }
 

@@ -21,6 +21,7 @@ pub use plan::{Drawn, PlanRequest, services};
 use super::args::{Command, MergeArgs};
 use super::credentials::word_without_credentials;
 use super::exit::Failure;
+use super::misspelt::check_command;
 use super::settings::Typed;
 
 /// What the command line asks for.
@@ -32,6 +33,7 @@ pub enum Request {
     Limits { json: bool, max_fds: Option<u32> },
     Completions(clap_complete::Shell),
     Manual(Option<String>),
+    Version,
 }
 
 impl Request {
@@ -48,6 +50,7 @@ impl Request {
             Some(Command::Limits { json, max_fds }) => Request::Limits { json, max_fds },
             Some(Command::Completions { shell }) => Request::Completions(shell),
             Some(Command::Man { command }) => Request::Manual(command),
+            Some(Command::Version) => Request::Version,
         })
     }
 }
@@ -77,6 +80,7 @@ pub enum Action {
 
 impl ScanRequest {
     pub fn new(Typed { args, words }: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
+        check_command(&args.scan)?;
         let mut options = options::options(&args.scan)?;
         let services = services();
         let plan = PlanRequest::new(args.scan, args.shard, &services)?;
