@@ -65,6 +65,7 @@
 //! so only when asked, because the limit belongs to the whole process.
 #![deny(missing_docs)]
 
+pub mod lines;
 pub mod plan;
 pub mod scan;
 

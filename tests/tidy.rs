@@ -5,14 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom, by the first folder or file below `src/`.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("lines", &[]),
     ("plan", &[]),
     ("scan", &["plan"]),
-    ("report", &["plan", "scan"]),
+    ("report", &["lines", "plan", "scan"]),
     ("trace", &["scan"]),
     ("engine", &["plan", "scan", "report", "trace"]),
     ("experiment", &["plan", "scan", "report", "engine"]),
-    ("cli", &["plan", "scan", "report", "engine", "experiment"]),
+    (
+        "cli",
+        &["lines", "plan", "scan", "report", "engine", "experiment"],
+    ),
 ];
 
 /// Words that only `engine/` may contain.

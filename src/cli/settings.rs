@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser};
+use portreeve::lines;
 use toml::Value;
 
 use super::args::{Args, nmap_spellings};
@@ -379,11 +380,11 @@ fn open_settings(path: &Path, is_named: bool) -> io::Result<File> {
 }
 
 fn settings_text(file: File) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // A longer file is no settings file, and may be endless.
-    match file.take(LONGEST_FILE_BYTES).read_to_string(&mut text)? as u64 {
+    match file.take(LONGEST_FILE_BYTES).read_to_end(&mut bytes)? as u64 {
         LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
-        _ => Ok(text),
+        _ => lines::text(&bytes).map_err(io::Error::other),
     }
 }
 
@@ -455,6 +456,22 @@ mod tests {
             words("x --config none ::1", "rubbish", &[]).as_deref(),
             Ok("--config none ::1")
         );
+    }
+
+    #[test]
+    fn a_file_is_read_whatever_system_wrote_it() {
+        for file in [
+            "\u{feff}max-fds = 2\nbanner = true\n",
+            "# ours\r\nmax-fds = 2\r\nbanner = true\r\n",
+            "# ours\rmax-fds = 2\rbanner = true\r",
+        ] {
+            assert_eq!(
+                words("x ::1", file, &[]).as_deref(),
+                Ok("--banner --max-fds=2 ::1")
+            );
+        }
+        let wide = words("x ::1", "m\0a\0", &[]).expect_err("UTF-16");
+        assert!(wide.contains("this is UTF-16"), "{wide}");
     }
 
     #[test]

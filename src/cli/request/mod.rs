@@ -3,6 +3,7 @@
 //! when they are needed.
 
 mod experiment;
+mod lists;
 mod options;
 mod outputs;
 mod plan;

@@ -1,15 +1,14 @@
 //! What to scan: from flags to a plan. Typed targets are parsed at once; files of targets are read,
 //! and names looked up, when the plan is built.
 
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use portreeve::plan::{
     Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Shard, Target, TargetError,
 };
 
+use super::lists::{self, is_stdin};
 use crate::cli::advice;
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Failure;
@@ -17,12 +16,11 @@ use crate::cli::shard::{self, Wanted};
 
 /// Where the system keeps the names of services.
 const SERVICES_FILE: &str = "/etc/services";
-/// The longest line in a file of targets. A file with a longer line is no list of targets.
-const LONGEST_LINE_BYTES: u64 = 64 * 1024;
 
 /// The names of ports. A system without that file has the built-in ones.
 pub fn services() -> Services {
-    Services::with_system(&std::fs::read_to_string(SERVICES_FILE).unwrap_or_default())
+    let text = std::fs::read(SERVICES_FILE).unwrap_or_default();
+    Services::with_system(&String::from_utf8_lossy(&text))
 }
 
 /// What an earlier run has drawn or found, to get its plan again.
@@ -96,10 +94,10 @@ impl PlanRequest {
     pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
         let mut builder = self.builder.clone();
         for file in &self.target_files {
-            builder = add_targets_of_file(builder, file, PlanBuilder::target)?;
+            builder = lists::read(file, builder, PlanBuilder::target)?;
         }
         for file in &self.excluded_files {
-            builder = add_targets_of_file(builder, file, PlanBuilder::exclude)?;
+            builder = lists::read(file, builder, PlanBuilder::exclude)?;
         }
         let (seed, shard) = match drawn {
             Some(Drawn { seed, shard }) => (seed, shard),
@@ -172,115 +170,9 @@ fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
     }
 }
 
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// Adds the targets in a file, or from standard input for `-`.
-fn add_targets_of_file(
-    mut builder: PlanBuilder,
-    path: &Path,
-    add: fn(PlanBuilder, Target) -> PlanBuilder,
-) -> Result<PlanBuilder, Failure> {
-    let name = if is_stdin(path) {
-        "standard input".into()
-    } else {
-        path.display().to_string()
-    };
-    let cannot =
-        |error: io::Error| Failure::Usage(format!("targets cannot be read from {name}: {error}"));
-    let mut reader: Box<dyn BufRead> = if is_stdin(path) {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(path).map_err(cannot)?))
-    };
-    let mut is_empty = true;
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let length = reader
-            .by_ref()
-            .take(LONGEST_LINE_BYTES)
-            .read_until(b'\n', &mut line)
-            .map_err(cannot)?;
-        if length == 0 {
-            break;
-        }
-        let targets = targets_of_line(&line)
-            .map_err(|what| Failure::Usage(format!("{name}, line {number}: {what}")))?;
-        is_empty &= targets.is_empty();
-        builder = targets.into_iter().fold(builder, add);
-    }
-    if is_empty {
-        return Err(Failure::Usage(format!(
-            "{name} holds no target; write one a line, such as 192.0.2.0/24"
-        )));
-    }
-    Ok(builder)
-}
-
-/// The targets of a line, up to a comment.
-fn targets_of_line(line: &[u8]) -> Result<Vec<Target>, String> {
-    if line.len() as u64 == LONGEST_LINE_BYTES {
-        return Err("the line is longer than 64 KiB; write one target a line".into());
-    }
-    let text = std::str::from_utf8(line)
-        .map_err(|_| "this is no text (UTF-8); write one target a line")?;
-    check_ends_once(text)?;
-    let words = text.split('#').next().unwrap_or_default();
-    words
-        .split_whitespace()
-        .map(|word| Target::parse(word).map_err(|error| advice::target(&error)))
-        .collect()
-}
-
-/// Refuses a line that another program may read as several: a comment in it would hide targets, and
-/// hidden exclusions would be scanned. No other control character but a tab belongs in a list,
-/// either.
-fn check_ends_once(line: &str) -> Result<(), String> {
-    let is_doubtful = |letter: char| {
-        (letter.is_control() && letter != '\t') || matches!(letter, '\u{2028}' | '\u{2029}')
-    };
-    let ended = line.strip_suffix('\n');
-    let text = ended.map_or(line, |text| text.strip_suffix('\r').unwrap_or(text));
-    let found = text
-        .chars()
-        .enumerate()
-        .find(|&(_, letter)| is_doubtful(letter));
-    found.map_or(Ok(()), |(before, letter)| {
-        Err(format!(
-            "character {} is U+{:04X}, which may or may not end a line; end lines with LF or CR LF",
-            before + 1,
-            u32::from(letter)
-        ))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_that_may_be_several_is_refused() {
-        for line in [
-            "10.0.0.0/8 # a b\t\r\n",
-            "10.0.0.0/8 # é\n",
-            "::1",
-            "\r\n",
-            "",
-        ] {
-            assert!(targets_of_line(line.as_bytes()).is_ok(), "{line:?}");
-        }
-        for end in [
-            "\r", "\u{85}", "\u{2028}", "\u{2029}", "\u{b}", "\u{c}", "\u{1c}", "\0",
-        ] {
-            let line = format!("10.0.0.0/8 # ours{end}192.0.2.0/24\n");
-            let error = targets_of_line(line.as_bytes()).unwrap_err();
-            assert!(error.contains("character 18 is U+"), "{end:?}: {error}");
-        }
-        assert!(targets_of_line(b"10.0.0.1\r").is_err());
-        assert!(targets_of_line(b"10.0.0.1 # \xff\n").is_err());
-    }
 
     #[test]
     fn excluded_lists_split_at_commas_unless_they_are_octets() {

@@ -543,6 +543,29 @@ mod tests {
     }
 
     #[test]
+    fn files_that_other_systems_have_touched_are_read() {
+        let text = written();
+        let told = joined(&[&text]).expect("a scan").0;
+        let mark = "\u{feff}";
+        for touched in [
+            text.replace('\n', "\r\n"),
+            text.replace('\n', "\r"),
+            text.replace('\n', "\n\n \r\n"),
+            format!("{mark}{text}"),
+        ] {
+            assert_eq!(joined(&[&touched]).expect("the same scan").0, told);
+        }
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for wide in [&wide[..], &[&[0xff, 0xfe], &wide[..]].concat()] {
+            let error = Part::read("a", wide).map(drop).expect_err("refused");
+            assert!(
+                error.to_string().contains("line 1: this is UTF-16"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn what_warnings_hold_does_not_act_on_a_terminal() {
         let text = written()
             .replace("\"warnings\":[]", "\"warnings\":[\"\\u001b[2J\"]")

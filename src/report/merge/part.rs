@@ -3,13 +3,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use super::MergeError;
+use crate::lines::{LineError, Lines};
 use crate::report::by_host::without_port;
 use crate::report::escape::printable;
 use crate::report::format::counted;
@@ -18,7 +19,7 @@ use crate::report::{Exit, HostReport, Summary};
 use crate::scan::{Finding, State, Stats, Time};
 
 /// The longest line of an input: a command line of 2 MiB, as Linux allows, and as much again.
-const LONGEST_LINE_BYTES: u64 = 4 << 20;
+const LONGEST_LINE_BYTES: usize = 4 << 20;
 
 /// One input: a shard, or a whole scan.
 #[derive(Debug)]
@@ -39,33 +40,28 @@ impl Part {
     ///
     /// # Errors
     /// [`MergeError`]: the input cannot be read, is something else, or is empty.
-    pub fn read(name: &str, mut from: impl BufRead) -> Result<Self, MergeError> {
+    pub fn read(name: &str, from: impl BufRead) -> Result<Self, MergeError> {
         let wrong = |number: usize, what: String| MergeError::Line {
             name: printable(name),
             number,
             what: printable(&what),
         };
         let mut part: Option<Part> = None;
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let length = from
-                .by_ref()
-                .take(LONGEST_LINE_BYTES)
-                .read_until(b'\n', &mut line);
-            let length = length.map_err(|error| MergeError::Read {
+        let mut lines = Lines::new(from, LONGEST_LINE_BYTES);
+        let unread = |error| match error {
+            LineError::Read(error) => MergeError::Read {
                 name: printable(name),
                 error,
-            })?;
-            if length == 0 {
-                break;
+            },
+            LineError::Text { number, error } => wrong(number, error.to_string()),
+        };
+        while let Some(line) = lines.next_line().map_err(unread)? {
+            let number = line.number;
+            if line.bytes.trim_ascii().is_empty() {
+                continue;
             }
-            let is_whole = line.last() == Some(&b'\n');
-            if !is_whole && length as u64 == LONGEST_LINE_BYTES {
-                return Err(wrong(number, "it is longer than 4 MiB".into()));
-            }
-            let record = match serde_json::from_slice::<Value>(&line) {
-                Err(_) if !is_whole && line[0] == b'{' => break,
+            let record = match serde_json::from_slice::<Value>(line.bytes) {
+                Err(_) if !line.is_ended && line.bytes[0] == b'{' => break,
                 record => record.map_err(|error| wrong(number, error.to_string()))?,
             };
             let record = Fields(&record);
