@@ -104,9 +104,12 @@ impl PortSet {
             if part.is_empty() {
                 return Err(PortError::Empty(text.into()));
             }
-            for port in Self::entry(part, services)? {
-                if !bracketed || services.name(port).is_some() {
-                    set.insert(port);
+            for (first, last) in ranges_of(part, services)? {
+                if bracketed {
+                    let named = (first..=last).filter(|&port| services.name(port).is_some());
+                    named.for_each(|port| set.insert(port, port));
+                } else {
+                    set.insert(first, last);
                 }
             }
             if closes && !std::mem::replace(&mut bracketed, false) {
@@ -117,39 +120,6 @@ impl PortSet {
             return Err(PortError::Brackets(list.into()));
         }
         Ok(set.into())
-    }
-
-    fn entry(part: &str, services: &Services) -> Result<Vec<u16>, PortError> {
-        if part.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            let ports: Vec<u16> = services.matching(part).collect();
-            return if ports.is_empty() {
-                Err(PortError::UnknownName(part.into()))
-            } else {
-                Ok(ports)
-            };
-        }
-        let (first, last) = match part.split_once('-') {
-            None => {
-                let port = number(part, part)?;
-                (port, port)
-            }
-            Some((first, last)) => (
-                if first.is_empty() {
-                    1
-                } else {
-                    number(first, part)?
-                },
-                if last.is_empty() {
-                    u16::MAX
-                } else {
-                    number(last, part)?
-                },
-            ),
-        };
-        if first > last {
-            return Err(PortError::Backwards { first, last });
-        }
-        Ok((first..=last).collect())
     }
 
     /// The `count` ports most often found open, 1 to 1000. The next in rank replace those in
@@ -213,6 +183,40 @@ impl PortSet {
     }
 }
 
+/// The ranges that an entry of a list stands for.
+fn ranges_of(part: &str, services: &Services) -> Result<Vec<(u16, u16)>, PortError> {
+    if part.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        let ports: Vec<_> = services.matching(part).map(|port| (port, port)).collect();
+        return if ports.is_empty() {
+            Err(PortError::UnknownName(part.into()))
+        } else {
+            Ok(ports)
+        };
+    }
+    let (first, last) = match part.split_once('-') {
+        None => {
+            let port = number(part, part)?;
+            (port, port)
+        }
+        Some((first, last)) => (
+            if first.is_empty() {
+                1
+            } else {
+                number(first, part)?
+            },
+            if last.is_empty() {
+                u16::MAX
+            } else {
+                number(last, part)?
+            },
+        ),
+    };
+    if first > last {
+        return Err(PortError::Backwards { first, last });
+    }
+    Ok(vec![(first, last)])
+}
+
 fn number(text: &str, part: &str) -> Result<u16, PortError> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(PortError::NotAPort(part.into()));
@@ -223,7 +227,7 @@ fn number(text: &str, part: &str) -> Result<u16, PortError> {
 impl FromIterator<u16> for PortSet {
     fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> Self {
         let mut set = Bits::new();
-        ports.into_iter().for_each(|port| set.insert(port));
+        ports.into_iter().for_each(|port| set.insert(port, port));
         set.into()
     }
 }
@@ -251,17 +255,30 @@ impl Bits {
         Bits(Box::new([0; 1024]))
     }
 
-    fn insert(&mut self, port: u16) {
-        self.0[usize::from(port >> 6)] |= 1 << (port & 63);
+    /// Adds a range, word by word.
+    fn insert(&mut self, first: u16, last: u16) {
+        for word in first >> 6..=last >> 6 {
+            let from = first.max(word << 6) & 63;
+            let to = last.min(word << 6 | 63) & 63;
+            self.0[usize::from(word)] |= u64::MAX >> (63 - (to - from)) << from;
+        }
+    }
+
+    /// The ports, ascending.
+    fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        let words = (0..).zip(self.0.iter()).filter(|&(_, &word)| word != 0);
+        words.flat_map(|(number, &word)| {
+            let has = move |bit: &u16| word >> bit & 1 == 1;
+            (0..64).filter(has).map(move |bit| number << 6 | bit)
+        })
     }
 }
 
 impl From<Bits> for PortSet {
     fn from(bits: Bits) -> Self {
-        let has = |port: &u16| bits.0[usize::from(port >> 6)] >> (port & 63) & 1 == 1;
         let mut runs: Vec<Run> = Vec::new();
         let mut len = 0;
-        for port in (0..=u16::MAX).filter(has) {
+        for port in bits.iter() {
             match runs
                 .last_mut()
                 .filter(|run| run.last.checked_add(1) == Some(port))
@@ -348,6 +365,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ranges_are_what_they_span(ranges in proptest::collection::vec((any::<u16>(), 0..200u16), 1..9)) {
+            let mut bits = Bits::new();
+            let ends = |(first, more): (u16, u16)| (first, first.saturating_add(more));
+            ranges.iter().for_each(|&range| bits.insert(ends(range).0, ends(range).1));
+            let ports = ranges.iter().flat_map(|&range| ends(range).0..=ends(range).1);
+            prop_assert_eq!(PortSet::from(bits), ports.collect());
+        }
+
         #[test]
         fn printed_sets_parse_to_themselves(ports in proptest::collection::btree_set(any::<u16>(), 1..200)) {
             let set: PortSet = ports.iter().copied().collect();
