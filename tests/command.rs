@@ -381,7 +381,7 @@ fn an_unknown_name_among_others_is_a_warning() {
         } = run(portreeve("no-such-name.invalid 127.0.0.1 -p 1"));
         assert_eq!(code, Some(1));
         assert!(
-            stderr.contains("no-such-name.invalid") && stdout.contains("1 target was left out"),
+            stderr.contains("no-such-name.invalid") && stdout.contains("could not be looked up"),
             "{stderr}{stdout}"
         );
         assert_eq!(run(portreeve("no-such-name.invalid -p 1")).code, Some(4));

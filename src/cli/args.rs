@@ -120,6 +120,10 @@ pub struct ScanArgs {
     /// starts a comment [nmap: -iL]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub input_file: Vec<PathBuf>,
+    /// Go on without the lines and targets that are not understood, with a warning; exclusions must
+    /// always be understood
+    #[arg(long, help_heading = "Targets")]
+    pub skip_invalid: bool,
     /// Leave out these targets, separated by commas
     #[arg(long, value_name = "TARGETS", help_heading = "Targets")]
     pub exclude: Vec<String>,

@@ -147,7 +147,7 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     }
     for warning in plan.warnings() {
         // Results are missing that were asked for.
-        let matters = matches!(warning, Warning::Unresolved { .. });
+        let matters = !matches!(warning, Warning::OtherFamily { .. });
         if matters || !quiet {
             tell(&format!("warning: {}", advice::warning(warning)));
         }

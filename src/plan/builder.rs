@@ -51,6 +51,7 @@ pub struct PlanBuilder {
     /// The other targets.
     targets: Vec<Target>,
     excluded: Vec<Target>,
+    warnings: Vec<Warning>,
     ports: Option<PortSet>,
     excluded_ports: PortSet,
     services: Services,
@@ -69,6 +70,7 @@ impl PlanBuilder {
             addresses: Pieces::default(),
             targets: Vec::new(),
             excluded: Vec::new(),
+            warnings: Vec::new(),
             ports: None,
             excluded_ports: PortSet::none(),
             services: Services::built_in(),
@@ -103,6 +105,13 @@ impl PlanBuilder {
     /// Excludes a target's addresses: all of them, where it is a name.
     pub fn exclude(mut self, target: Target) -> Self {
         self.excluded.push(target);
+        self
+    }
+
+    /// Notes that this many targets were not understood, and what was wrong with the first.
+    pub fn skipped(mut self, count: u64, first: &str) -> Self {
+        let first = first.into();
+        self.warnings.push(Warning::NotUnderstood { count, first });
         self
     }
 
@@ -156,14 +165,17 @@ impl PlanBuilder {
     /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64
     /// counts. An unknown target name is a [warning](Plan::warnings), unless nothing else is left.
     pub fn build(mut self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
-        if self.targets.is_empty() && self.addresses.is_empty() {
+        if self.targets.is_empty() && self.addresses.is_empty() && self.warnings.is_empty() {
             return Err(PlanError::NoTargets);
         }
         let mut included = Collector::new(resolve, self.family, self.resolve_all);
         let (main, by_url_port) = self.included(&mut included)?;
         let Collector {
-            names, warnings, ..
+            names,
+            warnings: left_out,
+            ..
         } = included;
+        let warnings = [std::mem::take(&mut self.warnings), left_out].concat();
         let excluded = self.excluded(resolve)?;
         let lists = self.lists(main, by_url_port);
         if lists.iter().all(|(_, ports)| ports.is_empty()) {

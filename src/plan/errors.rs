@@ -59,6 +59,13 @@ pub enum Warning {
         /// What the resolver said.
         error: String,
     },
+    /// Targets that were not understood.
+    NotUnderstood {
+        /// How many.
+        count: u64,
+        /// What was wrong with the first one.
+        first: String,
+    },
     /// The target has no address of the family that was asked for.
     OtherFamily {
         /// The target as it was written.
@@ -74,6 +81,13 @@ impl fmt::Display for Warning {
             Warning::Unresolved { target, error } => write!(
                 f,
                 "{target:?} could not be looked up and is not scanned ({error})"
+            ),
+            Warning::NotUnderstood { count: 1, first } => {
+                write!(f, "1 target was not understood and is not scanned: {first}")
+            }
+            Warning::NotUnderstood { count, first } => write!(
+                f,
+                "{count} targets were not understood and are not scanned, the first of them: {first}"
             ),
             Warning::OtherFamily { target, wanted } => write!(
                 f,

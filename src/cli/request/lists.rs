@@ -8,14 +8,21 @@ use std::path::Path;
 use portreeve::lines::{LineError, Lines};
 use portreeve::plan::Target;
 
+use super::mistakes::Mistakes;
 use crate::cli::advice;
 use crate::cli::exit::Failure;
 
 /// A file with a longer line is no list of targets.
 const LONGEST_LINE_BYTES: usize = 64 * 1024;
 
-/// Adds the targets in a file, or from standard input for `-`, to `plan`.
-pub fn read<P>(path: &Path, mut plan: P, add: fn(P, Target) -> P) -> Result<P, Failure> {
+/// Adds the targets in a file, or from standard input for `-`, to `plan`. A line that is not
+/// understood is among the mistakes, and none of its targets is added.
+pub fn read<P>(
+    path: &Path,
+    mut plan: P,
+    add: fn(P, Target) -> P,
+    mistakes: &mut Mistakes,
+) -> Result<P, Failure> {
     let name = if is_stdin(path) {
         "standard input".into()
     } else {
@@ -36,12 +43,17 @@ pub fn read<P>(path: &Path, mut plan: P, add: fn(P, Target) -> P) -> Result<P, F
             error => Failure::Usage(format!("{name}, {error}")),
         })?;
         let Some(line) = line else { break };
-        let targets = line.text().map_err(|error| error.to_string());
-        let targets = targets
-            .and_then(targets_of_line)
-            .map_err(|what| Failure::Usage(format!("{name}, line {}: {what}", line.number)))?;
-        is_empty &= targets.is_empty();
-        plan = targets.into_iter().fold(plan, add);
+        let text = line.text().map_err(|error| error.to_string());
+        match text.and_then(targets_of_line) {
+            Ok(targets) => {
+                is_empty &= targets.is_empty();
+                plan = targets.into_iter().fold(plan, add);
+            }
+            Err(what) => {
+                is_empty = false;
+                mistakes.add(format!("{name}, line {}: {what}", line.number));
+            }
+        }
     }
     if is_empty {
         return Err(Failure::Usage(format!(
@@ -99,12 +111,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), content).expect("written");
         let add = |list: Vec<String>, target: Target| [list, vec![target.to_string()]].concat();
-        let told = match read(file.path(), Vec::new(), add) {
-            Ok(targets) => targets.join(" "),
-            Err(failure) => failure
-                .to_string()
-                .replace(&file.path().display().to_string(), "error"),
+        let mut mistakes = Mistakes::default();
+        let told = match read(file.path(), Vec::new(), add, &mut mistakes) {
+            Ok(targets) => match mistakes.first() {
+                None => targets.join(" "),
+                Some(_) => mistakes.message(""),
+            },
+            Err(failure) => failure.to_string(),
         };
+        let told = told.replace(&file.path().display().to_string(), "error");
         let is_right = match expect.strip_prefix("error") {
             Some(part) => told.starts_with("error") && told.contains(part),
             None => told == expect,

@@ -4,6 +4,7 @@
 
 mod experiment;
 mod lists;
+mod mistakes;
 mod options;
 mod outputs;
 mod plan;

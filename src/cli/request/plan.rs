@@ -9,6 +9,7 @@ use portreeve::plan::{
 };
 
 use super::lists::{self, is_stdin};
+use super::mistakes::Mistakes;
 use crate::cli::advice;
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Failure;
@@ -33,6 +34,9 @@ pub struct Drawn {
 pub struct PlanRequest {
     /// The typed targets and ports.
     builder: PlanBuilder,
+    /// What was not understood of the typed targets, if that may be left out.
+    mistakes: Mistakes,
+    skips_invalid: bool,
     target_files: Vec<PathBuf>,
     excluded_files: Vec<PathBuf>,
     is_sequential: bool,
@@ -56,10 +60,16 @@ impl PlanRequest {
             .family(family)
             .resolve_all(args.resolve_all);
         let builder = with_ports(builder, &args, services)?;
-        let builder =
-            with_targets(builder, &args).map_err(|error| Failure::Usage(advice::target(&error)))?;
+        let mut mistakes = Mistakes::default();
+        let builder = with_targets(builder, &args, &mut mistakes);
+        if !args.skip_invalid {
+            refuse(&mistakes, SKIP)?;
+        }
+        let builder = with_exclusions(builder, &args)?;
         Ok(PlanRequest {
             builder,
+            mistakes,
+            skips_invalid: args.skip_invalid,
             target_files: args.input_file,
             excluded_files: args.exclude_file,
             is_sequential: args.sequential,
@@ -93,12 +103,22 @@ impl PlanRequest {
     /// or that of an earlier run.
     pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
         let mut builder = self.builder.clone();
+        let mut mistakes = self.mistakes.clone();
         for file in &self.target_files {
-            builder = lists::read(file, builder, PlanBuilder::target)?;
+            builder = lists::read(file, builder, PlanBuilder::target, &mut mistakes)?;
         }
+        match mistakes.first() {
+            Some((count, first)) if self.skips_invalid => {
+                builder = builder.skipped(count, first);
+            }
+            _ => refuse(&mistakes, SKIP)?,
+        }
+        let mut mistakes = Mistakes::default();
         for file in &self.excluded_files {
-            builder = lists::read(file, builder, PlanBuilder::exclude)?;
+            builder = lists::read(file, builder, PlanBuilder::exclude, &mut mistakes)?;
         }
+        // Whoever excludes means it: these are never skipped.
+        refuse(&mistakes, " in what is to be left out")?;
         let (seed, shard) = match drawn {
             Some(Drawn { seed, shard }) => (seed, shard),
             // Shards belong together only if their seed is the same, so it is not random.
@@ -149,16 +169,33 @@ fn with_ports(
     Ok(builder.exclude_ports(excluded))
 }
 
-fn with_targets(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder, TargetError> {
+fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistakes) -> PlanBuilder {
     for text in &args.targets {
-        builder = builder.target(Target::parse(text)?);
-    }
-    for text in &args.exclude {
-        for target in excluded(text)? {
-            builder = builder.exclude(target);
+        match Target::parse(text) {
+            Ok(target) => builder = builder.target(target),
+            Err(error) => mistakes.add(advice::target(&error)),
         }
     }
+    builder
+}
+
+fn with_exclusions(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder, Failure> {
+    for text in &args.exclude {
+        let targets = excluded(text).map_err(|error| Failure::Usage(advice::target(&error)))?;
+        builder = targets.into_iter().fold(builder, PlanBuilder::exclude);
+    }
     Ok(builder)
+}
+
+/// How to go on if targets are not understood.
+const SKIP: &str = "; --skip-invalid goes on without these";
+
+/// Fails if there is a mistake.
+fn refuse(mistakes: &Mistakes, hint: &str) -> Result<(), Failure> {
+    match mistakes.first() {
+        None => Ok(()),
+        Some(_) => Err(Failure::Usage(mistakes.message(hint))),
+    }
 }
 
 /// Targets separated by commas. An octet list (`10.0.0.1,3`) contains commas itself, so the whole

@@ -72,20 +72,23 @@ impl<W: Write> Text<'_, W> {
         }
     }
 
-    /// The plan's warnings: in full if they are what is missing from joined reports.
+    /// The plan's warnings: in full if they are few, or what is missing from joined reports.
     fn left_out(&self, text: &mut String) {
-        let left_out = self.warnings.len() as u64;
-        if self.origin == Origin::Joined {
-            text.extend(self.warnings.iter().map(|warning| format!("{warning}\n")));
-        } else if left_out > 0 {
-            let targets = counted(left_out, "target was", "targets were");
-            let _ = writeln!(
-                text,
-                "{targets} left out: not known by name, or not of the family asked for"
-            );
+        let told = match self.origin {
+            Origin::Joined => self.warnings.len(),
+            _ => self.warnings.len().min(MOST_WARNINGS),
+        };
+        let (told, others) = self.warnings.split_at(told);
+        text.extend(told.iter().map(|warning| format!("{warning}\n")));
+        if !others.is_empty() {
+            let others = counted(others.len() as u64, "other warning", "other warnings");
+            let _ = writeln!(text, "{others}, as told when the scan began");
         }
     }
 }
+
+/// A report's end repeats this many of the warnings that its beginning told on standard error.
+const MOST_WARNINGS: usize = 5;
 
 /// This machine's own ports, compared with what listens there.
 fn own_ports(text: &mut String, style: Style, LocalCheck { ports, untold }: &LocalCheck) {
