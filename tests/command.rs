@@ -65,9 +65,9 @@ fn exit_codes_tell_what_came_of_it() {
     assert_eq!(code("127.0.0.1 -p 1"), Some(1), "nothing open");
     assert_eq!(code("127.0.0.1 -p 20-10"), Some(2), "bad usage");
     assert_eq!(
-        code("fe80::1 -p 1"),
+        code("fe80::1%lo -p 1"),
         Some(3),
-        "a link-local address without a zone cannot be reached"
+        "loopback devices have no link-local addresses"
     );
     assert_eq!(code("127.0.0.1 -p 1 -oJ /nonexistent/file"), Some(4));
     assert_eq!(code("--help"), Some(0));
@@ -119,7 +119,7 @@ fn every_mistake_is_answered_with_what_to_type() {
         ),
         ("127.0.0.1 -oX - -oG -", &["standard output", "a file"]),
         ("bad_host! -p 1", &["bad_host!", "host name"]),
-        ("127.0.0.1:80", &["-p 80 127.0.0.1"]),
+        ("127.0.0.1:http", &["port's number"]),
         ("-T6 127.0.0.1", &["0 to 5"]),
         ("-sS 127.0.0.1", &["TCP connect"]),
         ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),

@@ -3,10 +3,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
-use support::command::{Ran, portreeve, run, run_in};
+use support::command::{Ran, portreeve, ran, run, run_in};
 
 /// Fails unless the command refuses these arguments with these parts of a message.
 fn check_refused(arguments: &str, parts: &[&str]) {
@@ -109,4 +113,171 @@ fn all_bad_lines_are_told_at_once_and_may_be_skipped() {
         "-iL good -p 1 --skip-invalid --exclude-file bad",
     );
     excluded.check_refusal("an exclusion", 2, "26 mistakes in what is to be left out");
+}
+
+#[test]
+fn hosts_bring_ports_of_their_own() {
+    let folder = folder(&[
+        ("open", "127.0.0.2:22\n[::1]:9\n127.0.0.2:80 # web\n"),
+        (
+            "old.gnmap",
+            "# Nmap\nHost: 127.0.0.3 ()\tStatus: Up\nHost: 127.0.0.3 ()\tPorts: \
+             22/open/tcp//ssh///, 23/closed/tcp//telnet///\n",
+        ),
+        (
+            "a.csv",
+            "ip,host,port,protocol,state\n127.0.0.4,,81,tcp,open\n",
+        ),
+        ("ports", "# ours\r\n5-6,7\r\n9\r\n"),
+        ("bad", "5\nx!\n"),
+    ]);
+    let plan = |arguments: &str| plan_in(folder.path(), arguments).0.join(" ");
+    assert_eq!(
+        plan("-iL open -iL old.gnmap -iL a.csv"),
+        "127.0.0.2:22 127.0.0.2:80 127.0.0.3:22 127.0.0.4:81 [::1]:9"
+    );
+    assert_eq!(
+        plan("127.0.0.2:80 [::1]:9 -p 1"),
+        "127.0.0.2:1 127.0.0.2:80 [::1]:1 [::1]:9"
+    );
+    assert_eq!(
+        plan("127.0.0.1 -p @ports --exclude-ports 6"),
+        "127.0.0.1:5 127.0.0.1:7 127.0.0.1:9"
+    );
+    for (arguments, part) in [
+        ("127.0.0.1 -p @none", "ports cannot be read from none"),
+        (
+            "127.0.0.1 -p @bad",
+            "bad, line 2: no TCP service is called \"x!\"",
+        ),
+        ("127.0.0.1 --exclude 127.0.0.1:80", "write 127.0.0.1"),
+        ("127.0.0.1 -p @ports -oJ ports", "in use already"),
+        ("fe80::1", "as in fe80::1%eth0"),
+        ("127.0.0.1:9,5 --exclude-ports @ports", "no port is left"),
+    ] {
+        run_in(folder.path(), arguments).check_refusal(arguments, 2, part);
+    }
+}
+
+#[test]
+fn what_list_open_writes_can_be_scanned_again() {
+    let listeners = ["127.0.0.1:0", "[::1]:0"].map(|at| TcpListener::bind(at).expect("a port"));
+    let ends = listeners.map(|listener| (listener.local_addr().expect("an address"), listener));
+    let folder = folder(&[]);
+    let [v4, v6] = [ends[0].0.port(), ends[1].0.port()];
+    let arguments =
+        format!("127.0.0.1 ::1 -p {v4},{v6} --list-open open --output-csv csv -oG gnmap -q");
+    let first = run_in(folder.path(), &arguments);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let open: BTreeSet<String> = first.stdout.lines().map(str::to_owned).collect();
+    for list in ["open", "csv", "gnmap"] {
+        let again = run_in(folder.path(), &format!("-iL {list} -q"));
+        assert_eq!(
+            again
+                .stdout
+                .lines()
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>(),
+            open,
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn what_people_write_is_taken_or_answered() {
+    let folder = folder(&[]);
+    let plan = |words: &[&str]| {
+        let mut command = portreeve("--dry-run -v --sequential");
+        let ran = run({
+            command.current_dir(folder.path()).args(words);
+            command
+        });
+        assert_eq!(ran.code, Some(0), "{words:?}: {}", ran.stderr);
+        ran.stdout.lines().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    for (words, expect) in [
+        (
+            &["127.0.0.1-127.0.0.2", "-p", "1"][..],
+            "127.0.0.1:1 127.0.0.2:1",
+        ),
+        (
+            &["127.0.0.1,127.0.0.2", "-p", "1"],
+            "127.0.0.1:1 127.0.0.2:1",
+        ),
+        (
+            &["127.0.0.0/31,127.0.0.3", "-p", "1"],
+            "127.0.0.0:1 127.0.0.1:1 127.0.0.3:1",
+        ),
+        (
+            &["127.0.0.0/255.255.255.254", "-p", "1"],
+            "127.0.0.0:1 127.0.0.1:1",
+        ),
+        (
+            &["127.0.0.1 127.0.0.2\n", "-p", "1"],
+            "127.0.0.1:1 127.0.0.2:1",
+        ),
+        (
+            &["127.0.0.1", "-p", "22\n80\n"],
+            "127.0.0.1:22 127.0.0.1:80",
+        ),
+        (&["127.0.0.1", "-p", "22 80"], "127.0.0.1:22 127.0.0.1:80"),
+        (&["http://[fe80::1%25lo]:80/"], "[fe80::1%1]:80"),
+    ] {
+        assert_eq!(plan(words), expect, "{words:?}");
+    }
+    check_refused(
+        "127.0.0.1 -p 80 443",
+        &["\"443\" is no target", "-p 22,443"],
+    );
+    check_refused("127.0.0.1 -p 1-5, 7-9", &["\"7-9\" is no target"]);
+    check_refused("127.0.0.9-127.0.0.1", &["write 127.0.0.1-127.0.0.9"]);
+    check_refused("127.0.0.0/0.0.0.255", &["no network mask", "/24"]);
+    check_refused("fe80::1", &["fe80::1%eth0"]);
+    let unknown = run(portreeve("fe80::1%nowhere0 -p 1"));
+    unknown.check_refusal("a device", 4, "no network device \"nowhere0\"");
+}
+
+/// What would be probed when this is fed through a pipe.
+fn plan_fed(arguments: &str, stdin: &str) -> Ran {
+    let mut child = portreeve(&format!("{arguments} --dry-run -v --sequential"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut pipe = child.stdin.take().expect("piped");
+    // Whoever names targets does not read it.
+    let _ = pipe.write_all(stdin.as_bytes());
+    drop(pipe);
+    ran(child.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn a_pipe_names_targets_where_none_is_typed() {
+    let told = plan_fed("-p 9", "127.0.0.1\r127.0.0.2:5\r");
+    assert!(
+        told.stdout
+            .ends_with("127.0.0.1:9\n127.0.0.2:5\n127.0.0.2:9\n"),
+        "{}",
+        told.stdout
+    );
+    assert!(
+        told.stderr.contains("from standard input"),
+        "{}",
+        told.stderr
+    );
+    let told = plan_fed("127.0.0.3 -p 9", "127.0.0.1\n");
+    assert_eq!(
+        told.stdout.lines().skip(1).collect::<Vec<_>>(),
+        ["127.0.0.3:9"]
+    );
+    let told = plan_fed("127.0.0.3 - -p 9", "127.0.0.1\n");
+    assert!(
+        told.stdout.ends_with("127.0.0.1:9\n127.0.0.3:9\n"),
+        "{}",
+        told.stdout
+    );
+    let told = plan_fed("- -p 9 --checkpoint c", "127.0.0.1\n");
+    assert!(told.code == Some(2), "{}", told.stderr);
 }

@@ -17,10 +17,11 @@ fn only(family: Family) -> &'static str {
 /// A target that was not understood.
 pub fn target(error: &TargetError) -> String {
     match error {
-        TargetError::NotV6(_) => format!("{error} (one port of a host: -p PORT HOST)"),
-        TargetError::HostPort { host, port } => format!(
-            "{host}:{port} is not a target: to scan one port of a host, write -p {port} {host}"
+        // What follows a blank behind -p is a target to the command line.
+        TargetError::NotV4(text) if !text.contains('.') => format!(
+            "{text:?} is no target; write ports with commas between them, as in -p 22,{text}"
         ),
+        TargetError::NotV6(_) => format!("{error} (some ports of it: [2001:db8::1]:443)"),
         TargetError::TooScattered(_) => format!("{error} with --exclude"),
         error => error.to_string(),
     }

@@ -111,13 +111,16 @@ pub struct OutputArgs {
 /// What is scanned, and how: all but what becomes of the findings.
 #[derive(Debug, clap::Args)]
 pub struct ScanArgs {
-    /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), octet ranges
-    /// (10.0-1.1,3.*), host names, or URLs (the host, and its port unless -p is given)
+    /// Addresses (192.0.2.7, 2001:db8::1, fe80::1%eth0), blocks (192.0.2.0/24), ranges
+    /// (10.0.0.1-10.0.0.20, 10.0-1.1,3.*), host names, or URLs (the host, and its port unless -p
+    /// is given). HOST:PORTS ([2001:db8::1]:80,443) scans these ports there, and those of -p; "-"
+    /// reads targets from standard input (docs/TARGETS.md)
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
     /// Read targets from FILE, or from standard input if it is "-". White space separates them, "#"
-    /// starts a comment [nmap: -iL]
+    /// starts a comment. --list-open, nmap's grepable lines, and comma-separated values that name
+    /// their columns (ip,port) scan the open ports again [nmap: -iL]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub input_file: Vec<PathBuf>,
     /// Go on without the lines and targets that are not understood, with a warning; exclusions must
@@ -141,7 +144,7 @@ pub struct ScanArgs {
     pub ipv6: bool,
 
     /// Scan these ports: 22,80,1000-2000, -100 (1 to 100), 60000- (to 65535), - (all), names such
-    /// as http*, [1-1024] (those with a name) [default: the top 1,000]
+    /// as http*, [1-1024] (those with a name); @FILE reads them from FILE [default: the top 1,000]
     #[arg(short, long, value_name = "PORTS", allow_hyphen_values = true, conflicts_with_all = ["top_ports", "fast"], help_heading = "Ports")]
     pub ports: Option<String>,
     /// Leave out these ports

@@ -140,6 +140,9 @@ fn is_same(run: &Run, request: &ScanRequest) -> Result<bool, Failure> {
 
 fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     let signals = signals::listen().map_err(Failure::Signals)?;
+    if request.takes_stdin && !request.outputs.quiet {
+        tell("no target is named: reading targets from standard input");
+    }
     let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
     let quiet = request.outputs.quiet;
     if request.had_credentials && !quiet {

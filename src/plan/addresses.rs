@@ -121,6 +121,10 @@ impl<P: Position> Ranges<P> {
         self.list.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (P, P)> + '_ {
+        self.list.iter().copied()
+    }
+
     /// Prepares [`nth`](Self::nth). The count must fit a u64.
     pub fn index(&mut self) {
         self.before.clear();
@@ -230,6 +234,16 @@ impl Pieces {
         }
         if self.v4.len() + self.v6.len() >= FEW_PIECES.max(2 * self.merged_len) {
             *self = std::mem::take(self).merged().into();
+        }
+    }
+
+    /// Adds all of another collection.
+    pub fn add_all(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+        } else {
+            self.v4.extend(other.v4);
+            self.v6.extend(other.v6);
         }
     }
 

@@ -1,7 +1,6 @@
 //! From targets and ports to a plan: which addresses are probed on which ports. It looks names up
 //! only through the function it is given.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +8,7 @@ use std::net::IpAddr;
 use super::addresses::{AddressSet, Pieces};
 use super::collector::{Collector, Resolver};
 use super::groups::Groups;
+use super::own_ports::OwnPorts;
 use super::{Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
 /// Which address families are scanned.
@@ -48,6 +48,8 @@ impl fmt::Display for Family {
 pub struct PlanBuilder {
     /// Targets that are plain addresses and blocks: a file may hold millions.
     addresses: Pieces,
+    /// The same with ports of their own: a list of open ports may hold as many.
+    with_ports: OwnPorts,
     /// The other targets.
     targets: Vec<Target>,
     excluded: Vec<Target>,
@@ -68,6 +70,7 @@ impl PlanBuilder {
     pub(super) fn new() -> Self {
         PlanBuilder {
             addresses: Pieces::default(),
+            with_ports: OwnPorts::default(),
             targets: Vec::new(),
             excluded: Vec::new(),
             warnings: Vec::new(),
@@ -81,18 +84,19 @@ impl PlanBuilder {
         }
     }
 
-    /// Adds a target. An address named twice is scanned once.
+    /// Adds a target. An address named twice is scanned once, on all ports that were named.
     pub fn target(mut self, target: Target) -> Self {
-        match target {
-            Target::V4Block { address, prefix } => {
-                self.addresses.add_block(address.into(), prefix, 0)
-            }
-            Target::V6Block {
-                address,
-                prefix,
-                zone: None,
-            } => self.addresses.add_block(address.into(), prefix, 0),
-            other => self.targets.push(other),
+        let (host, ports) = match &target {
+            Target::WithPorts { host, ports } => (&**host, Some(ports)),
+            target => (target, None),
+        };
+        let pieces = match ports {
+            Some(ports) => self.with_ports.of(ports.clone()),
+            None => &mut self.addresses,
+        };
+        match plain_block(host) {
+            Some((address, prefix)) => pieces.add_block(address, prefix, 0),
+            None => self.targets.push(target),
         }
         self
     }
@@ -165,11 +169,13 @@ impl PlanBuilder {
     /// [`PlanError`]: no targets or ports, nothing left of them, or more endpoints than a u64
     /// counts. An unknown target name is a [warning](Plan::warnings), unless nothing else is left.
     pub fn build(mut self, resolve: &mut Resolver) -> Result<Plan, PlanError> {
-        if self.targets.is_empty() && self.addresses.is_empty() && self.warnings.is_empty() {
+        let is_empty =
+            self.targets.is_empty() && self.addresses.is_empty() && self.with_ports.is_empty();
+        if is_empty && self.warnings.is_empty() {
             return Err(PlanError::NoTargets);
         }
         let mut included = Collector::new(resolve, self.family, self.resolve_all);
-        let (main, by_url_port) = self.included(&mut included)?;
+        let (main, own) = self.included(&mut included)?;
         let Collector {
             names,
             warnings: left_out,
@@ -177,8 +183,8 @@ impl PlanBuilder {
         } = included;
         let warnings = [std::mem::take(&mut self.warnings), left_out].concat();
         let excluded = self.excluded(resolve)?;
-        let lists = self.lists(main, by_url_port);
-        if lists.iter().all(|(_, ports)| ports.is_empty()) {
+        let lists = self.lists(main, own);
+        if !lists.is_empty() && lists.iter().all(|(_, ports)| ports.is_empty()) {
             return Err(PlanError::NoPorts);
         }
         let mut groups = Groups::default();
@@ -197,35 +203,42 @@ impl PlanBuilder {
         ))
     }
 
-    /// The targets' addresses: those to be probed on the main list of ports, and those of URLs by
-    /// the port that each URL implies.
-    fn included(
-        &mut self,
-        collector: &mut Collector,
-    ) -> Result<(Pieces, BTreeMap<u16, Pieces>), PlanError> {
-        let mut main = collector.of_family(std::mem::take(&mut self.addresses));
-        let mut by_url_port: BTreeMap<u16, Pieces> = BTreeMap::new();
+    /// The targets' addresses: those to be probed on the main list of ports, and those with ports
+    /// of their own. If ports are chosen, the latter are among the former, too.
+    fn included(&mut self, collector: &mut Collector) -> Result<(Pieces, OwnPorts), PlanError> {
+        let mut main = std::mem::take(&mut self.addresses);
+        let mut own = std::mem::take(&mut self.with_ports);
+        collector.drop_other_family(own.pieces_mut().chain([&mut main]));
         for target in &self.targets {
-            match self.url_port(target) {
-                Some(port) => collector.add(target, by_url_port.entry(port).or_default())?,
+            match self.own_ports(target) {
+                Some(ports) => collector.add(target, own.of(ports))?,
                 None => collector.add(target, &mut main)?,
             }
         }
-        Ok((main, by_url_port))
+        if self.ports.is_some() {
+            own.pieces_mut()
+                .for_each(|pieces| main.add_all(pieces.clone()));
+        }
+        Ok((main, own))
     }
 
-    /// The port that a URL implies, unless ports are given.
-    fn url_port(&self, target: &Target) -> Option<u16> {
-        let (None, Target::Url { scheme, port, .. }) = (&self.ports, target) else {
-            return None;
-        };
-        port.or_else(|| self.services.matching(scheme).next())
+    /// The ports that a target brings. A URL implies one, unless ports are chosen.
+    fn own_ports(&self, target: &Target) -> Option<PortSet> {
+        match target {
+            Target::WithPorts { ports, .. } => Some(ports.clone()),
+            Target::Url { scheme, port, .. } if self.ports.is_none() => {
+                let port = port.or_else(|| self.services.matching(scheme).next())?;
+                Some(PortSet::from_iter([port]))
+            }
+            _ => None,
+        }
     }
 
     fn excluded(&self, resolve: &mut Resolver) -> Result<AddressSet, PlanError> {
         let mut collector = Collector::new(resolve, Family::Both, true);
         let mut excluded = Pieces::default();
         for target in &self.excluded {
+            target.check_exclusion()?;
             collector.add(target, &mut excluded)?;
             // An address that is not known cannot be excluded.
             if let Some(Warning::Unresolved { target, error }) = collector.warnings.pop() {
@@ -238,32 +251,33 @@ impl PlanBuilder {
         Ok(excluded.merged())
     }
 
-    /// The addresses with their ports, URLs first. No address is probed twice on a port.
-    fn lists(
-        &self,
-        main: Pieces,
-        by_url_port: BTreeMap<u16, Pieces>,
-    ) -> Vec<(AddressSet, PortSet)> {
+    /// The addresses with their ports, each address in one list.
+    fn lists(&self, main: Pieces, mut own: OwnPorts) -> Vec<(AddressSet, PortSet)> {
         let ports = match &self.ports {
-            Some(ports) => ports.without(&self.excluded_ports),
+            Some(ports) => ports.clone(),
             None => {
                 PortSet::top(TOP_PORTS, &self.excluded_ports).unwrap_or_else(|_| PortSet::none())
             }
         };
-        let main = main.merged();
-        let mut lists = Vec::with_capacity(by_url_port.len() + 1);
-        for (port, pieces) in by_url_port {
-            if self.excluded_ports.contains(port) {
-                continue;
-            }
-            let mut addresses = pieces.merged();
-            if ports.contains(port) {
-                addresses = addresses.without(&main);
-            }
-            lists.push((addresses, PortSet::from_iter([port])));
+        own.of(ports).add_all(main);
+        let mut lists = own.lists();
+        for (_, ports) in &mut lists {
+            *ports = ports.without(&self.excluded_ports);
         }
-        lists.push((main, ports));
         lists
+    }
+}
+
+/// The block of a target that is nothing but one.
+fn plain_block(target: &Target) -> Option<(IpAddr, u8)> {
+    match *target {
+        Target::V4Block { address, prefix } => Some((address.into(), prefix)),
+        Target::V6Block {
+            address,
+            prefix,
+            zone: None,
+        } => Some((address.into(), prefix)),
+        _ => None,
     }
 }
 
@@ -301,6 +315,45 @@ mod tests {
             1_001,
             "port 80 is among the top 1,000 already, port 5 is not"
         );
+    }
+
+    #[test]
+    fn targets_bring_ports_and_chosen_ones_are_added() {
+        let own = || targets("127.0.0.1:80,22 [::1]:9 127.0.0.1:81 127.0.0.0/31:7");
+        assert_eq!(
+            endpoints(own()),
+            [
+                "127.0.0.0:7",
+                "127.0.0.1:7",
+                "127.0.0.1:22",
+                "127.0.0.1:80",
+                "127.0.0.1:81",
+                "[::1]:9"
+            ]
+        );
+        let chosen = own().ports(ports("1")).exclude_ports(ports("7,80"));
+        assert_eq!(
+            endpoints(chosen),
+            [
+                "127.0.0.0:1",
+                "127.0.0.1:1",
+                "127.0.0.1:22",
+                "127.0.0.1:81",
+                "[::1]:1",
+                "[::1]:9"
+            ]
+        );
+        let mixed = endpoints(targets("127.0.0.1 127.0.0.1:5 127.0.0.2:5"));
+        assert_eq!(mixed.len(), 1_001 + 1);
+        let names = targets("two.test:5 127.0.0.1-127.0.0.2:6").family(Family::V4);
+        assert_eq!(
+            endpoints(names),
+            ["127.0.0.1:6", "127.0.0.2:6", "127.0.0.9:5"]
+        );
+        let plan = targets("127.0.0.1:5 127.0.0.1:6 127.0.0.1:7")
+            .build(&mut no_names)
+            .unwrap();
+        assert_eq!((plan.addresses(), plan.len()), (1, 3), "it is one host");
     }
 
     #[test]
@@ -378,6 +431,10 @@ mod tests {
         refuses(
             targets("127.0.0.1").exclude(Target::parse("nope.test").unwrap()),
             "excluded name \"nope.test\"",
+        );
+        refuses(
+            targets("127.0.0.1").exclude(Target::parse("127.0.0.1:5").unwrap()),
+            "whole addresses are left out",
         );
         refuses(
             targets("127.0.0.1")

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::addresses::Pieces;
-use super::targets::{OctetSet, octet_ranges};
+use super::octets::{OctetSet, octet_ranges};
 use super::{Family, PlanError, Target, TargetError, Warning};
 
 /// Looks up a host name, or an IPv6 address with a zone: all its addresses, the preferred one
@@ -34,22 +34,16 @@ impl<'a, 'r> Collector<'a, 'r> {
         }
     }
 
-    /// Drops the addresses of a family that is not wanted, with a warning.
-    pub fn of_family(&mut self, mut addresses: Pieces) -> Pieces {
-        let unwanted = match self.family {
-            Family::Both => 0,
-            Family::V4 => addresses.drop_v6(),
-            Family::V6 => addresses.drop_v4(),
+    /// Drops the addresses of a family that is not wanted, with one warning.
+    pub fn drop_other_family<'p>(&mut self, all: impl Iterator<Item = &'p mut Pieces>) {
+        let (drop, other): (fn(&mut Pieces) -> usize, _) = match self.family {
+            Family::Both => return,
+            Family::V4 => (Pieces::drop_v6, "IPv6"),
+            Family::V6 => (Pieces::drop_v4, "IPv4"),
         };
-        if unwanted > 0 {
-            let other = if self.family == Family::V4 {
-                "IPv6"
-            } else {
-                "IPv4"
-            };
+        if all.map(drop).sum::<usize>() > 0 {
             self.other_family(format!("the {other} addresses"));
         }
-        addresses
     }
 
     /// Adds a target's addresses to `pieces`.
@@ -57,6 +51,11 @@ impl<'a, 'r> Collector<'a, 'r> {
         match target {
             Target::V4Block { address, prefix } => {
                 self.add_block(target, (*address).into(), *prefix, pieces);
+                Ok(())
+            }
+            Target::V4Range { first, last } => {
+                let ends = (u32::from(*first), u32::from(*last));
+                self.add_v4_ranges(target, vec![ends], pieces);
                 Ok(())
             }
             Target::V4Octets(octets) => self.add_octets(target, octets, pieces),
@@ -79,7 +78,7 @@ impl<'a, 'r> Collector<'a, 'r> {
             Target::Name { name, prefix } => {
                 self.add_looked_up(target, name, *prefix, Some(name), pieces)
             }
-            Target::Url { host, .. } => self.add(host, pieces),
+            Target::WithPorts { host, .. } | Target::Url { host, .. } => self.add(host, pieces),
         }
     }
 
@@ -97,14 +96,18 @@ impl<'a, 'r> Collector<'a, 'r> {
         octets: &[OctetSet; 4],
         pieces: &mut Pieces,
     ) -> Result<(), PlanError> {
+        let ranges =
+            octet_ranges(octets).ok_or_else(|| TargetError::TooScattered(target.to_string()))?;
+        self.add_v4_ranges(target, ranges, pieces);
+        Ok(())
+    }
+
+    fn add_v4_ranges(&mut self, target: &Target, ranges: Vec<(u32, u32)>, pieces: &mut Pieces) {
         if self.family.takes(Ipv4Addr::UNSPECIFIED.into()) {
-            let ranges = octet_ranges(octets)
-                .ok_or_else(|| TargetError::TooScattered(target.to_string()))?;
             pieces.add_v4_ranges(ranges);
         } else {
             self.other_family(target.to_string());
         }
-        Ok(())
     }
 
     fn add_looked_up(

@@ -4,9 +4,10 @@
 //! than a /30. A plan resolves names only through the function it is given, opens no socket, reads
 //! no clock, and knows nothing of attempts or answers.
 //!
-//! - From words to sets: `targets` with `addresses`, `ports` with `services` and `top_ports`.
-//! - From sets to a plan: `builder` with `collector`, `groups` (addresses that share a list of
-//!   ports) and `errors`.
+//! - From words to sets: `targets` with `octets` and `addresses`, `ports` with `services` and
+//!   `top_ports`.
+//! - From sets to a plan: `builder` with `collector`, `own_ports` (targets that bring theirs),
+//!   `groups` (addresses that share a list of ports) and `errors`.
 //! - The plan: `walk` (which endpoint comes when) with `permute` (the shuffled order), `shard`
 //!   (which part of it), `outline` (what reports say of it) and `digest` (which plan it is).
 
@@ -18,7 +19,9 @@ mod errors;
 #[cfg(test)]
 mod fixture;
 mod groups;
+mod octets;
 mod outline;
+mod own_ports;
 mod permute;
 mod ports;
 mod services;
@@ -31,11 +34,12 @@ pub use builder::{Family, PlanBuilder};
 pub use collector::Resolver;
 pub use digest::Digest;
 pub use errors::{PlanError, Warning};
+pub use octets::{MAX_PIECES, OctetSet};
 pub use outline::{Names, Outline};
 pub use permute::Permutation;
 pub(crate) use permute::mix;
 pub use ports::{PortError, PortSet};
 pub use services::Services;
 pub use shard::Shard;
-pub use targets::{MAX_PIECES, OctetSet, Target, TargetError};
+pub use targets::{Target, TargetError};
 pub use walk::{Host, Order, Plan};

@@ -11,7 +11,7 @@ use super::{Order, PortSet, Shard};
 pub struct Outline {
     /// Endpoints to be probed.
     pub endpoints: u64,
-    /// Their addresses. An address with two lists of ports counts twice.
+    /// Their addresses.
     pub addresses: u64,
     /// The longest list of ports.
     pub ports_per_address: usize,

@@ -14,7 +14,7 @@ use super::top_ports::TOP_PORTS;
 /// assert_eq!(ports.to_string(), "22,443,8000-8002");
 /// # Ok::<(), portreeve::plan::PortError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PortSet {
     /// Sorted, neither touching nor overlapping. All ports together are one run of a few bytes; a
     /// list of them would take 128 KiB.
@@ -23,7 +23,7 @@ pub struct PortSet {
 }
 
 /// Consecutive ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Run {
     first: u16,
     last: u16,
@@ -76,7 +76,8 @@ pub enum PortError {
 impl PortSet {
     /// Parses nmap's port grammar: `22`, `1000-2000`, `-100` (1-100), `60000-` (to 65535), `-`
     /// (1-65535), service names with `*` and `?`, `[…]` for only those ports that have a service
-    /// name, and `T:` before any of these. Port 0 is included only when it is written.
+    /// name, and `T:` before any of these. Port 0 is included only when it is written. Commas or
+    /// blanks separate them.
     ///
     /// # Errors
     /// [`PortError`] with the offending part.
@@ -85,8 +86,7 @@ impl PortSet {
         let mut bracketed = false;
         let list = text.trim();
         let list = list.strip_suffix(',').unwrap_or(list);
-        for entry in list.split(',') {
-            let entry = entry.trim();
+        for entry in list.split(',').flat_map(words) {
             let mut part = entry;
             part = match part.split_once(':') {
                 Some(("T" | "t", rest)) => rest,
@@ -149,6 +149,9 @@ impl PortSet {
 
     /// These ports without those in `except`.
     pub fn without(&self, except: &PortSet) -> Self {
+        if except.is_empty() {
+            return self.clone();
+        }
         self.iter().filter(|&port| !except.contains(port)).collect()
     }
 
@@ -180,6 +183,17 @@ impl PortSet {
             .partition_point(|run| run.before as usize <= index);
         let run = &self.runs[after - 1];
         run.first + (index - run.before as usize) as u16
+    }
+}
+
+/// The words of an entry. One whose hyphen stands alone is whole: `2 - 3` is no 2, all ports and 3.
+fn words(entry: &str) -> Vec<&str> {
+    let words: Vec<&str> = entry.split_whitespace().collect();
+    let is_open = |word: &&str| word.starts_with('-') || word.ends_with('-');
+    if words.is_empty() || (words.len() > 1 && words.iter().any(is_open)) {
+        vec![entry.trim()]
+    } else {
+        words
     }
 }
 
@@ -248,11 +262,20 @@ impl fmt::Display for PortSet {
 }
 
 /// One bit per port while a set is built, so that a hostile list of overlapping ranges costs 8 KiB.
-struct Bits(Box<[u64; 1024]>);
+struct Bits {
+    words: Vec<u64>,
+    /// Where the words are that may not be 0, and where they end: most sets are of few neighbours.
+    from: usize,
+    end: usize,
+}
 
 impl Bits {
     fn new() -> Self {
-        Bits(Box::new([0; 1024]))
+        Bits {
+            words: vec![0; 1024],
+            from: 1024,
+            end: 0,
+        }
     }
 
     /// Adds a range, word by word.
@@ -260,16 +283,19 @@ impl Bits {
         for word in first >> 6..=last >> 6 {
             let from = first.max(word << 6) & 63;
             let to = last.min(word << 6 | 63) & 63;
-            self.0[usize::from(word)] |= u64::MAX >> (63 - (to - from)) << from;
+            self.words[usize::from(word)] |= u64::MAX >> (63 - (to - from)) << from;
         }
+        let [first, last] = [first, last].map(|port| usize::from(port >> 6));
+        self.from = self.from.min(first);
+        self.end = self.end.max(last + 1);
     }
 
     /// The ports, ascending.
     fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        let words = (0..).zip(self.0.iter()).filter(|&(_, &word)| word != 0);
-        words.flat_map(|(number, &word)| {
+        (self.from..self.end).flat_map(|at| {
+            let word = self.words[at];
             let has = move |bit: &u16| word >> bit & 1 == 1;
-            (0..64).filter(has).map(move |bit| number << 6 | bit)
+            (0..64).filter(has).map(move |bit| (at as u16) << 6 | bit)
         })
     }
 }
@@ -328,6 +354,8 @@ mod tests {
         check("0", "0");
         check("0-", "0-65535");
         check(" 80 , 22,", "22,80");
+        check("22 80\t443", "22,80,443");
+        check("22\n80-81\r\n", "22,80-81");
         check("80,80,79-81", "79-81");
         check("http*", "80,443,8080,8443");
         check("T:22,80", "22,80");
@@ -345,7 +373,9 @@ mod tests {
         );
         check("", "error: has an empty entry");
         check("1,,2", "error: has an empty entry");
-        check("2 - 3", "error: is no port");
+        check("2 - 3", "error: \"2 - 3\" is no port");
+        check("2 -3", "error: \"2 -3\" is no port");
+        check("1, ,2", "error: has an empty entry");
         check("1-2-3", "error: is no port");
         check("nonesuch", "error: no TCP service is called \"nonesuch\"");
         check("U:53", "error: TCP only");

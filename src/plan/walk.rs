@@ -117,8 +117,7 @@ impl Plan {
         self.len == 0
     }
 
-    /// How many addresses there are. An address with two lists of ports (a URL's port and the
-    /// default ports) counts twice.
+    /// How many addresses there are.
     pub fn addresses(&self) -> u64 {
         self.addresses
     }

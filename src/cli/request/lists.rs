@@ -1,88 +1,151 @@
-//! Lists of targets, from files and standard input: lines, blanks and comments. What one target is
-//! is the plan's grammar. It knows no flags.
+//! Lists of targets and of ports, from files and standard input: lines and comments. What a target
+//! or a port is, the plan's grammar says. It knows no flags.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use portreeve::lines::{LineError, Lines};
-use portreeve::plan::Target;
+use portreeve::plan::{PortError, PortSet, Services, Target, TargetError};
+use rustix::fs::{FileType, fstat};
+use rustix::stdio::stdin;
 
+use super::formats::Formats;
 use super::mistakes::Mistakes;
 use crate::cli::advice;
 use crate::cli::exit::Failure;
 
-/// A file with a longer line is no list of targets.
+/// A file with a longer line is no list.
 const LONGEST_LINE_BYTES: usize = 64 * 1024;
 
-/// Adds the targets in a file, or from standard input for `-`, to `plan`. A line that is not
-/// understood is among the mistakes, and none of its targets is added.
-pub fn read<P>(
+/// Adds the targets in a file, or from standard input for `-`, to `plan`. A line that `parse` does
+/// not understand is among the mistakes, and none of its targets is added.
+pub fn read_targets<P>(
     path: &Path,
+    parse: &dyn Fn(&str) -> Result<Vec<Target>, TargetError>,
     mut plan: P,
     add: fn(P, Target) -> P,
     mistakes: &mut Mistakes,
 ) -> Result<P, Failure> {
-    let name = if is_stdin(path) {
-        "standard input".into()
-    } else {
-        path.display().to_string()
-    };
-    let cannot =
-        |error: io::Error| Failure::Usage(format!("targets cannot be read from {name}: {error}"));
-    let reader: Box<dyn BufRead> = if is_stdin(path) {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(path).map_err(cannot)?))
-    };
-    let mut lines = Lines::new(reader, LONGEST_LINE_BYTES);
+    let mut list = List::open(path, "targets")?;
+    let mut formats = Formats::default();
     let mut is_empty = true;
-    loop {
-        let line = lines.next_line().map_err(|error| match error {
-            LineError::Read(error) => cannot(error),
-            error => Failure::Usage(format!("{name}, {error}")),
-        })?;
-        let Some(line) = line else { break };
-        let text = line.text().map_err(|error| error.to_string());
-        match text.and_then(targets_of_line) {
-            Ok(targets) => {
-                is_empty &= targets.is_empty();
-                plan = targets.into_iter().fold(plan, add);
-            }
-            Err(what) => {
-                is_empty = false;
-                mistakes.add(format!("{name}, line {}: {what}", line.number));
-            }
+    let parsed = |text: &str| parse(text).map_err(|error| advice::target(&error));
+    while let Some((number, line)) = list.next_line()? {
+        let targets = line.and_then(|line| parsed(&formats.targets(&line)));
+        is_empty &= targets.as_ref().is_ok_and(Vec::is_empty);
+        match targets {
+            Ok(targets) => plan = targets.into_iter().fold(plan, add),
+            Err(what) => mistakes.add(list.at(number, &what)),
         }
     }
-    if is_empty {
+    let last = parsed(&formats.last()).map_err(Failure::Usage)?;
+    if is_empty && last.is_empty() {
         return Err(Failure::Usage(format!(
-            "{name} holds no target; write one a line, such as 192.0.2.0/24"
+            "{} holds no target; write one a line, such as 192.0.2.0/24",
+            list.name
         )));
     }
-    Ok(plan)
+    Ok(last.into_iter().fold(plan, add))
+}
+
+/// The ports in a file, or from standard input for `-`.
+pub fn read_ports(path: &Path, services: &Services) -> Result<PortSet, Failure> {
+    let mut list = List::open(path, "ports")?;
+    let mut ports = Vec::new();
+    while let Some((number, line)) = list.next_line()? {
+        let set = match line.as_deref().map(str::trim) {
+            Ok("") => continue,
+            Ok(text) => {
+                PortSet::parse(text, services).map_err(|error: PortError| error.to_string())
+            }
+            Err(what) => Err(what.clone()),
+        };
+        ports.push(set.map_err(|what| Failure::Usage(list.at(number, &what)))?);
+    }
+    if ports.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{} holds no port; write some a line, such as 22,80,8000-8100",
+            list.name
+        )));
+    }
+    Ok(ports.iter().flat_map(PortSet::iter).collect())
 }
 
 pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The targets of a line. Unicode's own line ends may be in it: NEL, LS and PS.
-fn targets_of_line(line: &str) -> Result<Vec<Target>, String> {
-    check_letters(line)?;
-    line.split(['\u{85}', '\u{2028}', '\u{2029}'])
-        .flat_map(|line| words(line.split('#').next().unwrap_or_default()))
-        .map(|word| Target::parse(word).map_err(|error| advice::target(&error)))
-        .collect()
+/// Whether somebody feeds standard input: it is a pipe, a socket or a file, and neither a terminal
+/// nor /dev/null.
+pub fn is_stdin_fed() -> bool {
+    let fed = [FileType::Fifo, FileType::Socket, FileType::RegularFile];
+    fstat(stdin()).is_ok_and(|data| fed.contains(&FileType::from_raw_mode(data.st_mode)))
 }
 
-/// Words between blanks, also those that nobody sees: zero-width spaces come with what is copied
-/// from a web page.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_blank = |letter: char| {
-        letter.is_whitespace() || matches!(letter, '\u{200b}' | '\u{2060}' | '\u{feff}')
-    };
-    text.split(is_blank).filter(|word| !word.is_empty())
+/// A line without its comment, or why it is no text.
+type Text<'a> = Result<Cow<'a, str>, String>;
+
+/// A list that is being read.
+struct List {
+    name: String,
+    /// What it is a list of.
+    what: &'static str,
+    lines: Lines<Box<dyn BufRead>>,
+}
+
+impl List {
+    fn open(path: &Path, what: &'static str) -> Result<Self, Failure> {
+        let name = if is_stdin(path) {
+            "standard input".into()
+        } else {
+            path.display().to_string()
+        };
+        let reader: Box<dyn BufRead> = if is_stdin(path) {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(
+                File::open(path).map_err(|error| unread(what, &name, &error))?,
+            ))
+        };
+        let lines = Lines::new(reader, LONGEST_LINE_BYTES);
+        Ok(List { name, what, lines })
+    }
+
+    /// The next line, and its number.
+    fn next_line(&mut self) -> Result<Option<(usize, Text<'_>)>, Failure> {
+        let name = &self.name;
+        let line = self.lines.next_line().map_err(|error| match error {
+            LineError::Read(error) => unread(self.what, name, &error),
+            error => Failure::Usage(format!("{name}, {error}")),
+        })?;
+        Ok(line.map(|line| {
+            let text = line.text().map_err(|error| error.to_string());
+            (line.number, text.and_then(without_comment))
+        }))
+    }
+
+    /// What is wrong with a line, in a message.
+    fn at(&self, number: usize, what: &str) -> String {
+        format!("{}, line {number}: {what}", self.name)
+    }
+}
+
+fn unread(what: &str, name: &str, error: &io::Error) -> Failure {
+    Failure::Usage(format!("{what} cannot be read from {name}: {error}"))
+}
+
+/// The line up to a comment. Unicode's own line ends may be in it, NEL, LS and PS: what follows one
+/// belongs to no comment before it.
+fn without_comment(line: &str) -> Text<'_> {
+    check_letters(line)?;
+    let ends = ['\u{85}', '\u{2028}', '\u{2029}'];
+    let mut parts = line
+        .split(ends)
+        .map(|part| part.split('#').next().unwrap_or_default());
+    let first = parts.next().unwrap_or_default();
+    Ok(parts.fold(first.into(), |line: Cow<str>, part| line + " " + part))
 }
 
 /// Refuses control characters. Some programs end lines with them, others do not: a comment might
@@ -112,7 +175,13 @@ mod tests {
         std::fs::write(file.path(), content).expect("written");
         let add = |list: Vec<String>, target: Target| [list, vec![target.to_string()]].concat();
         let mut mistakes = Mistakes::default();
-        let told = match read(file.path(), Vec::new(), add, &mut mistakes) {
+        let told = match read_targets(
+            file.path(),
+            &Target::parse_all,
+            Vec::new(),
+            add,
+            &mut mistakes,
+        ) {
             Ok(targets) => match mistakes.first() {
                 None => targets.join(" "),
                 Some(_) => mistakes.message(""),

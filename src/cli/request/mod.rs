@@ -3,11 +3,13 @@
 //! when they are needed.
 
 mod experiment;
+mod formats;
 mod lists;
 mod mistakes;
 mod options;
 mod outputs;
 mod plan;
+mod ports;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,6 +70,8 @@ pub struct ScanRequest {
     pub explain: bool,
     /// The command line with all settings and without passwords, for the checkpoint.
     pub words: Vec<OsString>,
+    /// Whether targets are read from standard input because none is named.
+    pub takes_stdin: bool,
     /// Whether the command line had user names or passwords in URLs.
     pub had_credentials: bool,
 }
@@ -81,7 +85,13 @@ pub enum Action {
 }
 
 impl ScanRequest {
-    pub fn new(Typed { args, words }: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
+    pub fn new(typed: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
+        let Typed { mut args, words } = typed;
+        let names_none = args.scan.targets.is_empty() && args.scan.input_file.is_empty();
+        let takes_stdin = names_none && lists::is_stdin_fed();
+        if takes_stdin {
+            args.scan.input_file.push("-".into());
+        }
         check_command(&args.scan)?;
         let mut options = options::options(&args.scan)?;
         let services = services();
@@ -114,6 +124,7 @@ impl ScanRequest {
             outputs,
             action,
             explain: args.explain,
+            takes_stdin,
             had_credentials: kept_words != words,
             words: kept_words,
         })

@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 use portreeve::plan::{
-    Family, Order, Plan, PlanBuilder, PortSet, Resolver, Services, Shard, Target, TargetError,
+    Family, Order, Plan, PlanBuilder, Resolver, Services, Shard, Target, TargetError,
 };
 
 use super::lists::{self, is_stdin};
 use super::mistakes::Mistakes;
+use super::ports::PortsRequest;
 use crate::cli::advice;
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Failure;
@@ -32,11 +33,14 @@ pub struct Drawn {
 
 /// A plan to be built.
 pub struct PlanRequest {
-    /// The typed targets and ports.
+    /// The typed targets.
     builder: PlanBuilder,
+    ports: PortsRequest,
     /// What was not understood of the typed targets, if that may be left out.
     mistakes: Mistakes,
     skips_invalid: bool,
+    /// Whether everything is sent through one device: link-local addresses need no zone then.
+    has_device: bool,
     target_files: Vec<PathBuf>,
     excluded_files: Vec<PathBuf>,
     is_sequential: bool,
@@ -59,7 +63,7 @@ impl PlanRequest {
             .services(services.clone())
             .family(family)
             .resolve_all(args.resolve_all);
-        let builder = with_ports(builder, &args, services)?;
+        let ports = PortsRequest::new(&args, services)?;
         let mut mistakes = Mistakes::default();
         let builder = with_targets(builder, &args, &mut mistakes);
         if !args.skip_invalid {
@@ -68,9 +72,11 @@ impl PlanRequest {
         let builder = with_exclusions(builder, &args)?;
         Ok(PlanRequest {
             builder,
+            ports,
             mistakes,
             skips_invalid: args.skip_invalid,
-            target_files: args.input_file,
+            has_device: args.device.is_some(),
+            target_files: target_files(args.input_file, &args.targets),
             excluded_files: args.exclude_file,
             is_sequential: args.sequential,
             seed: args.seed,
@@ -84,6 +90,7 @@ impl PlanRequest {
             .iter()
             .chain(&self.excluded_files)
             .map(PathBuf::as_path)
+            .chain(self.ports.files())
     }
 
     pub fn reads_stdin(&self) -> bool {
@@ -102,10 +109,12 @@ impl PlanRequest {
     /// Reads the files of targets, looks names up with `resolve`, and builds the plan: a new one,
     /// or that of an earlier run.
     pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
-        let mut builder = self.builder.clone();
+        let mut builder = self.ports.add_to(self.builder.clone())?;
+        let targets_of = |text: &str| targets(text, self.has_device);
         let mut mistakes = self.mistakes.clone();
         for file in &self.target_files {
-            builder = lists::read(file, builder, PlanBuilder::target, &mut mistakes)?;
+            let add = PlanBuilder::target;
+            builder = lists::read_targets(file, &targets_of, builder, add, &mut mistakes)?;
         }
         match mistakes.first() {
             Some((count, first)) if self.skips_invalid => {
@@ -115,7 +124,8 @@ impl PlanRequest {
         }
         let mut mistakes = Mistakes::default();
         for file in &self.excluded_files {
-            builder = lists::read(file, builder, PlanBuilder::exclude, &mut mistakes)?;
+            let add = PlanBuilder::exclude;
+            builder = lists::read_targets(file, &exclusions, builder, add, &mut mistakes)?;
         }
         // Whoever excludes means it: these are never skipped.
         refuse(&mistakes, " in what is to be left out")?;
@@ -145,34 +155,11 @@ pub fn order(is_sequential: bool, seed: Option<u64>) -> Order {
     }
 }
 
-fn with_ports(
-    builder: PlanBuilder,
-    args: &ScanArgs,
-    services: &Services,
-) -> Result<PlanBuilder, Failure> {
-    let parsed = |flag: &str, text: &str| {
-        PortSet::parse(text, services)
-            .map_err(|error| Failure::Usage(format!("{flag} {text}: {error}")))
-    };
-    let excluded = match &args.exclude_ports {
-        Some(text) => parsed("--exclude-ports", text)?,
-        None => PortSet::none(),
-    };
-    let top = if args.fast { Some(100) } else { args.top_ports };
-    let builder = match (&args.ports, top) {
-        (Some(text), _) => builder.ports(parsed("-p", text)?),
-        (None, Some(count)) => builder.ports(
-            PortSet::top(count, &excluded).map_err(|error| Failure::Usage(error.to_string()))?,
-        ),
-        (None, None) => builder,
-    };
-    Ok(builder.exclude_ports(excluded))
-}
-
 fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistakes) -> PlanBuilder {
-    for text in &args.targets {
-        match Target::parse(text) {
-            Ok(target) => builder = builder.target(target),
+    for text in args.targets.iter().filter(|text| !is_stdin(text.as_ref())) {
+        match targets(text, args.device.is_some()) {
+            Ok(none) if none.is_empty() => mistakes.add(TargetError::Empty.to_string()),
+            Ok(targets) => builder = builder.targets(targets),
             Err(error) => mistakes.add(advice::target(&error)),
         }
     }
@@ -181,7 +168,7 @@ fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistak
 
 fn with_exclusions(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder, Failure> {
     for text in &args.exclude {
-        let targets = excluded(text).map_err(|error| Failure::Usage(advice::target(&error)))?;
+        let targets = exclusions(text).map_err(|error| Failure::Usage(advice::target(&error)))?;
         builder = targets.into_iter().fold(builder, PlanBuilder::exclude);
     }
     Ok(builder)
@@ -198,13 +185,29 @@ fn refuse(mistakes: &Mistakes, hint: &str) -> Result<(), Failure> {
     }
 }
 
-/// Targets separated by commas. An octet list (`10.0.0.1,3`) contains commas itself, so the whole
-/// text is tried first.
-fn excluded(text: &str) -> Result<Vec<Target>, TargetError> {
-    match Target::parse(text) {
-        Err(_) if text.contains(',') => text.split(',').map(Target::parse).collect(),
-        whole => Ok(vec![whole?]),
+/// The files of targets. A target `-` is standard input, as in `-iL -`.
+fn target_files(mut named: Vec<PathBuf>, targets: &[String]) -> Vec<PathBuf> {
+    let asks_for_stdin = targets.iter().any(|text| is_stdin(text.as_ref()));
+    if asks_for_stdin && !named.iter().any(|path| is_stdin(path)) {
+        named.push("-".into());
     }
+    named
+}
+
+/// The targets in a text. A link-local address says on which link it is, before anything is sent.
+fn targets(text: &str, has_device: bool) -> Result<Vec<Target>, TargetError> {
+    let targets = Target::parse_all(text)?;
+    match targets.iter().find(|target| target.lacks_zone()) {
+        Some(target) if !has_device => Err(TargetError::NoZone(target.to_string())),
+        _ => Ok(targets),
+    }
+}
+
+/// The targets to be left out in a text.
+fn exclusions(text: &str) -> Result<Vec<Target>, TargetError> {
+    let targets = Target::parse_all(text)?;
+    targets.iter().try_for_each(Target::check_exclusion)?;
+    Ok(targets)
 }
 
 #[cfg(test)]
@@ -212,11 +215,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excluded_lists_split_at_commas_unless_they_are_octets() {
-        let count = |text| excluded(text).map(|targets| targets.len());
-        assert_eq!(count("10.0.0.1,10.0.0.2"), Ok(2));
-        assert_eq!(count("10.0.0.1,3"), Ok(1));
-        assert_eq!(count("a.test,::1"), Ok(2));
-        assert!(count("10.0.0.1,").is_err());
+    fn a_link_is_named_unless_there_is_only_one() {
+        let count = |text, has_device| targets(text, has_device).map(|targets| targets.len());
+        assert_eq!(count("fe80::1%eth0 ::1", false), Ok(2));
+        assert_eq!(count("fe80::1", true), Ok(1));
+        for text in ["fe80::1", "fe80::/64", "[fe80::1]:22", "http://[fe80::1]/"] {
+            let error = count(text, false).expect_err("no zone").to_string();
+            assert!(error.contains("fe80::1%eth0"), "{error}");
+            assert_eq!(exclusions("fe80::1,::1").map(|both| both.len()), Ok(2));
+        }
+        assert!(exclusions("10.0.0.1,").is_err());
     }
 }
