@@ -185,6 +185,27 @@ fn what_list_open_writes_can_be_scanned_again() {
 }
 
 #[test]
+fn options_of_other_scanners_are_taken_or_answered() {
+    let folder = folder(&[("not", "127.0.0.1\n")]);
+    let arguments = "-sT --rate 1000 --excludefile not --max-rtt-timeout 500ms -b 9 -p 1 \
+                     -a 127.0.0.1,127.0.0.2";
+    assert_eq!(plan_in(folder.path(), arguments).0, ["127.0.0.2:1"]);
+    check_refused(
+        "127.0.0.1 --min-rate 100",
+        &["--min-rate: there is no lowest rate"],
+    );
+    check_refused(
+        "127.0.0.1 --ulimit 5000",
+        &["--ulimit: the descriptor limit"],
+    );
+    check_refused(
+        "127.0.0.1 -sS -sV -PS80 -g 53",
+        &["-sS: ", "-sV: ", "-PS: ", "-g: "],
+    );
+    check_refused("127.0.0.1 --nonesuch", &["--nonesuch"]);
+}
+
+#[test]
 fn what_people_write_is_taken_or_answered() {
     let folder = folder(&[]);
     let plan = |words: &[&str]| {

@@ -1,7 +1,6 @@
-//! The flags as clap sees them, and nmap's spellings of them. Values are checked for their form
-//! only; what they mean together is `request`'s.
+//! The flags as clap sees them. Values are checked for their form only; what they mean together is
+//! `request`'s.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -271,10 +270,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     pub config: Option<PathBuf>,
 
-    /// nmap's options that have no meaning here, to be answered one by one
-    #[arg(long, hide = true)]
-    pub not_here: Option<String>,
-    /// nmap's -n, -sT and --reason: what portreeve does anyway
+    /// nmap's -n and --reason: what portreeve does anyway
     #[arg(short = 'n', long = "reason", hide = true, action = ArgAction::Count)]
     pub as_always: u8,
 }
@@ -285,7 +281,8 @@ by a tenth; the key + raises its maximum rate by a tenth. Ctrl-C, SIGTERM, SIGQU
 with a report of what is known; a second one ends it at once.
 
 nmap's -iL -p- -F -n -Pn -sT --open --reason -e -v -oN -oX -oG -oA mean what they mean in nmap; -oJ
-writes JSON lines, -oL writes masscan's list.
+writes JSON lines, -oL writes masscan's list. Other options of nmap, masscan, naabu and RustScan are
+taken if they mean the same, or answered with what to type instead.
 
 Exit codes:
   0    everything planned was scanned, and something is open; or the output's reader went away
@@ -424,77 +421,6 @@ pub enum MaxRate {
     PerSecond(NonZeroU32),
     /// No limit.
     Unlimited,
-}
-
-/// Rewrites what nmap's users type into what clap can express: options of one dash and several
-/// letters.
-pub fn nmap_spellings(words: Vec<OsString>) -> Vec<OsString> {
-    let mut rewritten = Vec::with_capacity(words.len());
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        if word == "--" {
-            rewritten.push(word);
-            break;
-        }
-        let text = word.to_str().unwrap_or_default();
-        let (option, value) = match text.get(..3).filter(|option| {
-            ["-iL", "-oJ", "-oN", "-oL", "-oX", "-oG", "-oA", "-oS"].contains(option)
-        }) {
-            // `-oJ=FILE` means what `--output-json=FILE` does.
-            Some(option) => (option, text[3..].strip_prefix('=').unwrap_or(&text[3..])),
-            None => (text, ""),
-        };
-        let option = match option {
-            "-iL" => "--input-file",
-            "-oJ" => "--output-json",
-            "-oN" => "--output-text",
-            "-oL" => "--output-list",
-            "-oX" => "--output-xml",
-            "-oG" => "--output-grepable",
-            "-oA" => "--output-all",
-            "-Pn" | "-PN" | "-P0" => "--scan-silent",
-            "-sT" => "-n",
-            other if not_here(other).is_some() => {
-                // Its value does not matter.
-                rewritten.push(format!("--not-here={option}").into());
-                if value.is_empty() && option.starts_with("-o") {
-                    words.next();
-                }
-                continue;
-            }
-            _ => {
-                rewritten.push(word);
-                continue;
-            }
-        };
-        // The value is the next word, or follows directly.
-        rewritten.push(if value.is_empty() {
-            option.into()
-        } else {
-            format!("{option}={value}").into()
-        });
-    }
-    rewritten.extend(words);
-    rewritten
-}
-
-/// What to type instead of an nmap option that does not exist here.
-pub fn not_here(option: &str) -> Option<&'static str> {
-    Some(match option {
-        "-oS" => {
-            "this format is not written; use -oN FILE for text, -oX FILE for XML or -oJ FILE for JSON lines"
-        }
-        "-sS" | "-sU" | "-sF" | "-sX" | "-sN" | "-sA" => {
-            "there are only TCP connect scans; leave it out"
-        }
-        "-sV" | "-sC" | "-A" | "-O" => {
-            "services and systems are not identified; give nmap the open ports that were found"
-        }
-        "-sn" | "-sP" | "-sL" => {
-            "there is no scan for hosts alone; -p 80,443 --show all tells who answers, --dry-run -v lists the addresses"
-        }
-        _ => return None,
-    })
 }
 
 /// A duration in microseconds: `250ms`, `1.5s`, `2m`; a bare number is seconds.
@@ -714,51 +640,6 @@ mod tests {
         ));
         let scan = args("portreeve -p 1 limits");
         assert!(scan.command.is_none() && scan.scan.targets == ["limits"]);
-    }
-
-    fn spelled(words: &str) -> String {
-        let words = nmap_spellings(words.split(' ').map(OsString::from).collect());
-        words
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    #[test]
-    fn nmap_fingers() {
-        assert_eq!(
-            spelled("x -Pn -sT -iL hosts -p- -oJ out"),
-            "x --scan-silent -n --input-file hosts -p- --output-json out"
-        );
-        assert_eq!(
-            spelled("x -iL- -oNfile"),
-            "x --input-file=- --output-text=file"
-        );
-        assert_eq!(
-            spelled("x -oA out -oX- -oG g"),
-            "x --output-all out --output-xml=- --output-grepable g"
-        );
-        assert_eq!(
-            spelled("x -oS out.txt 10.0.0.1"),
-            "x --not-here=-oS 10.0.0.1"
-        );
-        assert_eq!(spelled("x -- -Pn"), "x -- -Pn");
-        let args = Args::try_parse_from(nmap_spellings(
-            "x -p- -n --open -v -v 127.0.0.1"
-                .split(' ')
-                .map(OsString::from)
-                .collect(),
-        ))
-        .unwrap();
-        assert_eq!(
-            (
-                args.scan.ports.as_deref(),
-                args.output.verbose,
-                args.output.open
-            ),
-            (Some("-"), 2, true)
-        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The command: flags, outputs, progress, signals, exit codes. It uses only the library's public
 //! interface.
 //!
-//! - From words to values: `args` (flags), `settings` (environment, file and presets), `request`
-//!   (values), `credentials` (dropped), `misspelt` (commands). Nothing behind `request` knows
-//!   flags.
+//! - From words to values: `args` (flags), `foreign` (other scanners' flags), `settings`
+//!   (environment, file and presets), `request` (values), `credentials` (dropped), `misspelt`
+//!   (commands). Nothing behind `request` knows flags.
 //! - The work: `scan`, `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
 //!   `durable` locks and flushes files.
@@ -18,6 +18,7 @@ mod durable;
 mod exit;
 mod experiment;
 mod files;
+mod foreign;
 mod keys;
 mod manual;
 mod merge;

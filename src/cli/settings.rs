@@ -14,8 +14,9 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser}
 use portreeve::lines;
 use toml::Value;
 
-use super::args::{Args, nmap_spellings};
+use super::args::Args;
 use super::exit::Failure;
+use super::foreign;
 use super::tell;
 
 /// The presets `-T0` to `-T5`. Those below 3 are gentle, those above are impatient.
@@ -33,9 +34,7 @@ pub const PRESETS: [&[(&str, &str)]; 6] = [
 ];
 
 /// Options that can only be typed.
-const TYPED_ONLY: [&str; 7] = [
-    "config", "dry-run", "explain", "help", "version", "not-here", "reason",
-];
+const TYPED_ONLY: [&str; 6] = ["config", "dry-run", "explain", "help", "version", "reason"];
 
 const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
@@ -75,7 +74,7 @@ pub fn parse(
     words: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Typed, Refusal> {
-    let words = nmap_spellings(words);
+    let words = foreign::translated(words).map_err(Refusal::Setting)?;
     let mut root = Args::command();
     let matches = root.try_get_matches_from_mut(&words)?;
     let (command, typed, at) = match (matches.subcommand(), root.find_subcommand(SUBCOMMAND)) {
@@ -129,7 +128,7 @@ pub fn parse(
 
 /// Parses the words kept in a checkpoint, which include all settings.
 pub fn parse_kept(words: Vec<OsString>) -> Result<Typed, clap::Error> {
-    let args = Args::try_parse_from(nmap_spellings(words.clone()))?;
+    let args = Args::try_parse_from(&words)?;
     Ok(Typed { args, words })
 }
 

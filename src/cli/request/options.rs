@@ -3,16 +3,10 @@
 use portreeve::engine::Options;
 use portreeve::scan::{Rate, Settings, Timeouts};
 
-use crate::cli::args::{self, MaxRate, ScanArgs};
+use crate::cli::args::{MaxRate, ScanArgs};
 use crate::cli::exit::Failure;
 
 pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
-    if let Some(option) = &args.not_here {
-        return Err(Failure::Usage(format!(
-            "{option}: {}",
-            args::not_here(option).unwrap_or("is not known here")
-        )));
-    }
     if args.min_timeout > args.max_timeout {
         return Err(Failure::Usage("--min-timeout is longer than --max-timeout; raise the latter, too, or use --timeout alone".into()));
     }
