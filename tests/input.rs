@@ -6,11 +6,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use support::command::{Ran, portreeve, ran, run, run_in};
+use simulator::namespace::{in_namespace, skip};
+use support::command::{Ran, portreeve, ran, run, run_in, wait, with_descriptor_limit};
 
 /// Fails unless the command refuses these arguments with these parts of a message.
 fn check_refused(arguments: &str, parts: &[&str]) {
@@ -301,4 +302,92 @@ fn a_pipe_names_targets_where_none_is_typed() {
     );
     let told = plan_fed("- -p 9 --checkpoint c", "127.0.0.1\n");
     assert!(told.code == Some(2), "{}", told.stderr);
+}
+
+/// The address that names are asked of: the system's first, or else this machine's.
+fn nameserver() -> Ipv4Addr {
+    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nameserver"));
+    let mut known = servers.filter_map(|server| server.trim().parse().ok());
+    known.next().unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
+/// Answers that there is no such name, but only when all of them have been asked for.
+fn refuse_when_all_are_asked(socket: &UdpSocket, names: usize) {
+    let mut waiting = Vec::new();
+    let mut asked = BTreeSet::new();
+    let mut query = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut query) {
+        // The question follows a head of 12 bytes; its type and class are the last four.
+        let name = &query[12..length.min(12 + 16)];
+        asked.insert(name.split(|&byte| byte == 0).next().map(<[u8]>::to_vec));
+        waiting.push((query[..length].to_vec(), from));
+        if asked.len() < names {
+            continue;
+        }
+        for (mut answer, from) in waiting.drain(..) {
+            // A response, recursion available, no such name.
+            answer[2..4].copy_from_slice(&[0x81, 0x83]);
+            let _ = socket.send_to(&answer, from);
+        }
+    }
+}
+
+/// In a namespace: a name server that knows no name, and answers once so many have been asked for.
+fn start_nameserver(names: usize) {
+    let server = nameserver();
+    let route = format!("-4 route add local {server} dev lo");
+    let done = Command::new("ip").args(route.split(' ')).status();
+    if !server.is_loopback() && !done.is_ok_and(|status| status.success()) {
+        skip("ip cannot give this machine the name server's address");
+    }
+    let socket = UdpSocket::bind((server, 53)).expect("the name server's port");
+    std::thread::spawn(move || refuse_when_all_are_asked(&socket, names));
+}
+
+/// What is said of so many names that nobody knows.
+fn told_of_names(mut command: Command, names: usize) -> String {
+    let mut child = command
+        .args((0..names).map(|n| format!("n{n:03}.invalid.")))
+        // One after the other would take ten minutes, and the test's patience ends before.
+        .env("RES_OPTIONS", "timeout:30 attempts:1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    assert_eq!(wait(&mut child), Some(1));
+    ran(child.wait_with_output().expect("it has ended")).stderr
+}
+
+#[test]
+fn names_are_looked_up_side_by_side() {
+    in_namespace("names_are_looked_up_side_by_side", || {
+        start_nameserver(20);
+        let told = told_of_names(portreeve("127.0.0.1 -p 1"), 20);
+        assert_eq!(told.matches("could not be looked up").count(), 20, "{told}");
+    });
+}
+
+#[test]
+fn few_descriptors_do_not_make_a_name_unknown() {
+    in_namespace("few_descriptors_do_not_make_a_name_unknown", || {
+        start_nameserver(3);
+        let told = |command| {
+            let told = told_of_names(command, 60);
+            // What the resolver says where the name server does not know the name.
+            let known: BTreeSet<String> = told
+                .lines()
+                .filter_map(|line| Some(line.split_once('(')?.1.to_owned()))
+                .collect();
+            (told.lines().count(), known)
+        };
+        let many = told(portreeve("127.0.0.1 -p 1"));
+        assert_eq!((many.0, many.1.len()), (60, 1), "{many:?}");
+        assert_eq!(
+            told(with_descriptor_limit(portreeve("127.0.0.1 -p 1"), 16)),
+            many
+        );
+    });
 }

@@ -27,13 +27,23 @@ pub fn target(error: &TargetError) -> String {
     }
 }
 
+/// What was left out of a plan, and what else is to be known of it, as a line.
+pub fn warning_line(about: &Warning) -> String {
+    let kind = if about.is_loss() { "warning" } else { "note" };
+    format!("{kind}: {}", warning(about))
+}
+
 /// A target that was left out.
-pub fn warning(warning: &Warning) -> String {
+fn warning(warning: &Warning) -> String {
     match warning {
         Warning::OtherFamily { target, wanted } => format!(
             "not scanned, because {} asks for {wanted} only: {target}",
             only(*wanted)
         ),
+        Warning::OwnMachine { address, .. } if !address.is_unspecified() => {
+            format!("{warning}; for this machine, write {address}")
+        }
+        Warning::MoreAddresses { .. } => format!("{warning} (--resolve-all scans them)"),
         warning => warning.to_string(),
     }
 }

@@ -14,6 +14,7 @@ use portreeve::scan::State;
 
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
+use super::lookups::{known, look_up};
 use super::request::{ExperimentRequest, Ground};
 use super::stdout::{Stdout, is_stdout};
 use super::{advice, progress, signals, tell, wants_color};
@@ -28,10 +29,15 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
             let plan = plan_of(&testbed, *order)?;
             (Some(testbed), plan)
         }
-        Ground::Given(plan) => (None, plan.build(None, &mut engine::resolve)?),
+        Ground::Given(request) => {
+            let builder = request.read()?;
+            let found = look_up(builder.names(), false);
+            let plan = request.build(builder, None, &mut |name: &str| known(&found, name))?;
+            (None, plan)
+        }
     };
     for warning in plan.warnings() {
-        tell(&format!("warning: {}", advice::warning(warning)));
+        tell(&advice::warning_line(warning));
     }
     let experiment = Experiment {
         plan,

@@ -4,7 +4,7 @@
 //! - From words to values: `args` (flags), `foreign` (other scanners' flags), `settings`
 //!   (environment, file and presets), `request` (values), `credentials` (dropped), `misspelt`
 //!   (commands). Nothing behind `request` knows flags.
-//! - The work: `scan`, `merge`, `experiment`, `manual`.
+//! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
 //!   `durable` locks and flushes files.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`.
@@ -20,6 +20,7 @@ mod experiment;
 mod files;
 mod foreign;
 mod keys;
+mod lookups;
 mod manual;
 mod merge;
 mod misspelt;

@@ -17,6 +17,7 @@ use portreeve::scan::Reason;
 use super::checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use super::exit::{Code, Failure};
 use super::keys::Keys;
+use super::lookups::{known, look_up};
 use super::opening::{self, Destination};
 use super::outputs::Outputs;
 use super::request::{Action, Drawn, OutputRequest, ScanRequest};
@@ -150,9 +151,9 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     }
     for warning in plan.warnings() {
         // Results are missing that were asked for.
-        let matters = !matches!(warning, Warning::OtherFamily { .. });
+        let matters = warning.is_loss() && !matches!(warning, Warning::OtherFamily { .. });
         if matters || !quiet {
-            tell(&format!("warning: {}", advice::warning(warning)));
+            tell(&advice::warning_line(warning));
         }
     }
     // If it fails, the limit stays as it is, and the cap follows from it.
@@ -168,11 +169,16 @@ fn plan(
     request: &ScanRequest,
     unfinished: Option<&Unfinished>,
 ) -> Result<(Plan, Lookups), Failure> {
+    let builder = request.plan.read()?;
+    let found = match unfinished {
+        Some(_) => engine::Lookups::new(),
+        None => look_up(builder.names(), request.outputs.quiet),
+    };
     let mut lookups = Vec::new();
     let mut resolve = |name: &str| {
         let found = match unfinished {
             Some(unfinished) => unfinished.run.lookup(name),
-            None => engine::resolve(name),
+            None => known(&found, name),
         }?;
         lookups.push((name.to_owned(), found.clone()));
         Ok(found)
@@ -181,7 +187,7 @@ fn plan(
         seed: run.seed,
         shard: run.shard(),
     });
-    let plan = request.plan.build(drawn, &mut resolve)?;
+    let plan = request.plan.build(builder, drawn, &mut resolve)?;
     Ok((plan, lookups))
 }
 

@@ -15,6 +15,7 @@ mod icmp;
 #[cfg_attr(not(target_os = "linux"), path = "links_unknown.rs")]
 mod links;
 mod local;
+mod lookups;
 #[cfg(feature = "cli")]
 mod machine;
 mod options;
@@ -48,6 +49,7 @@ pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
 pub use handles::{RateHandle, StopHandle};
 use links::LinkMonitor;
 use local::Local;
+pub use lookups::{Lookups, resolve_all};
 #[cfg(feature = "cli")]
 pub use machine::machine;
 pub use options::{Error, Options};

@@ -1,6 +1,7 @@
 //! From targets and ports to a plan: which addresses are probed on which ports. It looks names up
 //! only through the function it is given.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -8,8 +9,9 @@ use std::net::IpAddr;
 use super::addresses::{AddressSet, Pieces};
 use super::collector::{Collector, Resolver};
 use super::groups::Groups;
+use super::names::Found;
 use super::own_ports::OwnPorts;
-use super::{Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
+use super::{Names, Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
 /// Which address families are scanned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,6 +165,15 @@ impl PlanBuilder {
         self
     }
 
+    /// What [`build`](Self::build) looks up, each once: names, and addresses with a zone.
+    pub fn names(&self) -> Vec<String> {
+        let all = self.targets.iter().chain(&self.excluded);
+        let mut names: Vec<String> = all.filter_map(Target::looked_up).collect();
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
     /// Builds the plan, looking names up with `resolve`.
     ///
     /// # Errors
@@ -175,13 +186,12 @@ impl PlanBuilder {
             return Err(PlanError::NoTargets);
         }
         let mut included = Collector::new(resolve, self.family, self.resolve_all);
-        let (main, own) = self.included(&mut included)?;
-        let Collector {
-            names,
-            warnings: left_out,
-            ..
-        } = included;
-        let warnings = [std::mem::take(&mut self.warnings), left_out].concat();
+        let mut names = Vec::new();
+        let (main, own) = self.included(&mut included, &mut names)?;
+        let names = Names::new(names);
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(included.into_warnings());
+        warnings.extend(one_address(&names));
         let excluded = self.excluded(resolve)?;
         let lists = self.lists(main, own);
         if !lists.is_empty() && lists.iter().all(|(_, ports)| ports.is_empty()) {
@@ -194,26 +204,28 @@ impl PlanBuilder {
         if groups.list.is_empty() {
             return Err(nothing_left(warnings));
         }
-        Ok(Plan::new(
-            groups,
-            self.order,
-            self.shard,
-            names.into_iter().collect(),
-            warnings,
-        ))
+        Ok(Plan::new(groups, self.order, self.shard, names, warnings))
     }
 
     /// The targets' addresses: those to be probed on the main list of ports, and those with ports
     /// of their own. If ports are chosen, the latter are among the former, too.
-    fn included(&mut self, collector: &mut Collector) -> Result<(Pieces, OwnPorts), PlanError> {
+    fn included(
+        &mut self,
+        collector: &mut Collector,
+        names: &mut Vec<Found>,
+    ) -> Result<(Pieces, OwnPorts), PlanError> {
         let mut main = std::mem::take(&mut self.addresses);
         let mut own = std::mem::take(&mut self.with_ports);
         collector.drop_other_family(own.pieces_mut().chain([&mut main]));
         for target in &self.targets {
-            match self.own_ports(target) {
-                Some(ports) => collector.add(target, own.of(ports))?,
-                None => collector.add(target, &mut main)?,
-            }
+            let ports = self.own_ports(target);
+            let pieces = match &ports {
+                Some(ports) => own.of(ports.clone()),
+                None => &mut main,
+            };
+            collector.add(target, pieces)?;
+            let found = collector.names.drain(..);
+            names.extend(found.map(|(address, name)| (address, name, ports.clone())));
         }
         if self.ports.is_some() {
             own.pieces_mut()
@@ -235,15 +247,19 @@ impl PlanBuilder {
     }
 
     fn excluded(&self, resolve: &mut Resolver) -> Result<AddressSet, PlanError> {
-        let mut collector = Collector::new(resolve, Family::Both, true);
+        let mut collector = Collector::of_exclusions(resolve);
         let mut excluded = Pieces::default();
         for target in &self.excluded {
             target.check_exclusion()?;
             collector.add(target, &mut excluded)?;
             // An address that is not known cannot be excluded.
-            if let Some(Warning::Unresolved { target, error }) = collector.warnings.pop() {
+            if let Some(warning) = collector.warnings.pop() {
+                let error = match &warning {
+                    Warning::Unresolved { error, .. } => error.clone(),
+                    other => other.to_string(),
+                };
                 return Err(PlanError::UnknownExclude {
-                    name: target,
+                    name: target.to_string(),
                     error: io::Error::other(error),
                 });
             }
@@ -268,6 +284,17 @@ impl PlanBuilder {
     }
 }
 
+/// A warning of the addresses that several names led to.
+fn one_address(names: &Names) -> Option<Warning> {
+    let shared = names.shared();
+    let &address = shared.first()?;
+    Some(Warning::OneAddress {
+        count: shared.len(),
+        address,
+        names: names.all(address).map(String::from).collect(),
+    })
+}
+
 /// The block of a target that is nothing but one.
 fn plain_block(target: &Target) -> Option<(IpAddr, u8)> {
     match *target {
@@ -284,7 +311,7 @@ fn plain_block(target: &Target) -> Option<(IpAddr, u8)> {
 /// Why no address is left.
 fn nothing_left(warnings: Vec<Warning>) -> PlanError {
     let mut first = None;
-    for warning in warnings {
+    for warning in warnings.into_iter().filter(Warning::is_loss) {
         if matches!(warning, Warning::Unresolved { .. }) {
             return PlanError::Unresolved(warning);
         }
@@ -348,7 +375,7 @@ mod tests {
         let names = targets("two.test:5 127.0.0.1-127.0.0.2:6").family(Family::V4);
         assert_eq!(
             endpoints(names),
-            ["127.0.0.1:6", "127.0.0.2:6", "127.0.0.9:5"]
+            ["127.0.0.1:6", "127.0.0.2:6", "192.0.2.9:5"]
         );
         let plan = targets("127.0.0.1:5 127.0.0.1:6 127.0.0.1:7")
             .build(&mut no_names)
@@ -361,31 +388,101 @@ mod tests {
         let one = ports("1");
         assert_eq!(
             endpoints(targets("two.test").ports(one.clone())),
-            ["[::1]:1"]
+            ["[2001:db8::1]:1"]
         );
         assert_eq!(
             endpoints(targets("two.test").ports(one.clone()).family(Family::V4)),
-            ["127.0.0.9:1"]
+            ["192.0.2.9:1"]
         );
         assert_eq!(
             endpoints(targets("two.test").ports(one.clone()).resolve_all(true)),
-            ["127.0.0.9:1", "[::1]:1"]
+            ["192.0.2.9:1", "[2001:db8::1]:1"]
         );
         assert_eq!(
             endpoints(targets("two.test/31").ports(one.clone()).family(Family::V4)),
-            ["127.0.0.8:1", "127.0.0.9:1"]
+            ["192.0.2.8:1", "192.0.2.9:1"]
         );
         assert_eq!(
             endpoints(targets("fe80::1%7").ports(one.clone())),
             ["[fe80::1%7]:1"]
         );
-        let excluded = targets("127.0.0.8/31 ::1")
+        let excluded = targets("192.0.2.8/31 2001:db8::1")
             .ports(one)
             .exclude(Target::parse("two.test").unwrap());
-        assert_eq!(endpoints(excluded), ["127.0.0.8:1"]);
+        assert_eq!(endpoints(excluded), ["192.0.2.8:1"]);
         let plan = targets("two.test nope.test").build(&mut no_names).unwrap();
-        assert_eq!(plan.names().get("::1".parse().unwrap()), Some("two.test"));
-        assert_eq!(plan.warnings().len(), 1);
+        assert_eq!(
+            plan.names().get("2001:db8::1".parse().unwrap()),
+            Some("two.test")
+        );
+        assert_eq!(plan.warnings().len(), 2);
+    }
+
+    fn warnings(list: &str) -> String {
+        let plan = targets(list)
+            .ports(ports("1"))
+            .build(&mut no_names)
+            .unwrap();
+        let warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
+        warnings.join("\n")
+    }
+
+    #[test]
+    fn a_name_that_leads_to_this_machine_is_not_scanned() {
+        assert_eq!(
+            warnings("blocked.test 192.0.2.1"),
+            "\"blocked.test\" leads to 0.0.0.0, which is this machine, and is not scanned"
+        );
+        assert!(warnings("here.test 192.0.2.1").contains("127.0.1.1"));
+        assert_eq!(warnings("here-too.test"), "", "another address is good");
+        assert_eq!(endpoints(targets("here-too.test:5")), ["192.0.2.9:5"]);
+        assert_eq!(endpoints(targets("127.0.1.1:5")), ["127.0.1.1:5"]);
+        refuses(
+            targets("blocked.test"),
+            "nothing is left to scan: \"blocked",
+        );
+        let excluded = |name: &str| {
+            targets("127.0.0.0/30 127.0.1.1")
+                .ports(ports("1"))
+                .exclude(Target::parse(name).unwrap())
+        };
+        assert_eq!(endpoints(excluded("here.test")).len(), 4);
+        refuses(excluded("blocked.test"), "excluded name \"blocked.test\"");
+    }
+
+    #[test]
+    fn what_a_name_has_beside_what_is_scanned_is_told() {
+        assert_eq!(endpoints(targets("localhost:5")), ["127.0.0.1:5"]);
+        assert_eq!(warnings("localhost"), "not scanned of localhost: ::1");
+        assert_eq!(warnings("127.0.0.1 twin.test"), "");
+        let both = warnings("localhost two.test");
+        assert!(
+            both.ends_with("localhost: ::1; 1 other name has several"),
+            "{both}"
+        );
+        let builder = targets("localhost").ports(ports("1")).family(Family::V4);
+        assert_eq!(builder.build(&mut no_names).unwrap().warnings(), []);
+    }
+
+    #[test]
+    fn names_of_one_address_are_all_known() {
+        assert_eq!(
+            warnings("twin.test other.test twin.test"),
+            "one address, scanned once: 192.0.2.9 is twin.test, other.test"
+        );
+        let plan = targets("http://twin.test:80/ http://other.test:22/")
+            .build(&mut no_names)
+            .unwrap();
+        let name = |port| {
+            plan.names()
+                .of(([192, 0, 2, 9], port).into())
+                .map(String::from)
+        };
+        assert_eq!(name(80).as_deref(), Some("twin.test"));
+        assert_eq!(name(22).as_deref(), Some("other.test"));
+        let builder = targets("a.test http://a.test/ b.test fe80::1%7 ::1")
+            .exclude(Target::parse("b.test/24").unwrap());
+        assert_eq!(builder.names(), ["a.test", "b.test", "fe80::1%7"]);
     }
 
     #[test]

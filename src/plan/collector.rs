@@ -1,6 +1,5 @@
 //! Turns targets into addresses, looking names up, and notes what was left out. It knows no ports.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,19 +17,36 @@ pub(super) struct Collector<'a, 'r> {
     family: Family,
     /// All addresses of a name, not only the first.
     all: bool,
-    /// The first name that led to each address.
-    pub names: HashMap<IpAddr, Box<str>>,
+    /// Also this machine's own addresses under other names.
+    takes_own: bool,
+    /// The names that led to addresses, since they were taken last.
+    pub names: Vec<(IpAddr, Box<str>)>,
     pub warnings: Vec<Warning>,
+    /// Names of which not all addresses are taken: the first one, with the others, and how many.
+    more: Option<(String, Vec<IpAddr>)>,
+    more_count: usize,
 }
 
 impl<'a, 'r> Collector<'a, 'r> {
+    /// Collects what is to be scanned.
     pub fn new(resolve: &'a mut Resolver<'r>, family: Family, all: bool) -> Self {
         Collector {
             resolve,
             family,
             all,
-            names: HashMap::new(),
+            takes_own: false,
+            names: Vec::new(),
             warnings: Vec::new(),
+            more: None,
+            more_count: 0,
+        }
+    }
+
+    /// Collects what is to be left out: everything that a name may mean.
+    pub fn of_exclusions(resolve: &'a mut Resolver<'r>) -> Self {
+        Collector {
+            takes_own: true,
+            ..Self::new(resolve, Family::Both, true)
         }
     }
 
@@ -67,16 +83,11 @@ impl<'a, 'r> Collector<'a, 'r> {
                 self.add_block(target, (*address).into(), *prefix, pieces);
                 Ok(())
             }
-            Target::V6Block {
-                address,
-                prefix,
-                zone: Some(zone),
-            } => {
-                let text = format!("{address}%{zone}");
-                self.add_looked_up(target, &text, Some(*prefix), None, pieces)
+            Target::V6Block { prefix, .. } => {
+                self.add_looked_up(target, Some(*prefix), None, pieces)
             }
             Target::Name { name, prefix } => {
-                self.add_looked_up(target, name, *prefix, Some(name), pieces)
+                self.add_looked_up(target, *prefix, Some(name), pieces)
             }
             Target::WithPorts { host, .. } | Target::Url { host, .. } => self.add(host, pieces),
         }
@@ -113,12 +124,12 @@ impl<'a, 'r> Collector<'a, 'r> {
     fn add_looked_up(
         &mut self,
         target: &Target,
-        text: &str,
         prefix: Option<u8>,
         name: Option<&str>,
         pieces: &mut Pieces,
     ) -> Result<(), PlanError> {
-        let found = match (self.resolve)(text) {
+        let text = target.looked_up().unwrap_or_default();
+        let mut found = match (self.resolve)(&text) {
             Ok(found) => found,
             Err(error) => {
                 self.warnings.push(Warning::Unresolved {
@@ -128,41 +139,96 @@ impl<'a, 'r> Collector<'a, 'r> {
                 return Ok(());
             }
         };
-        let mut added = 0;
-        for address in found
-            .into_iter()
-            .filter(|found| self.family.takes(found.ip().to_canonical()))
-        {
-            let scope_id = if let SocketAddr::V6(v6) = address {
-                v6.scope_id()
-            } else {
-                0
-            };
-            let ip = address.ip().to_canonical();
-            let longest = if ip.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.unwrap_or(longest);
-            if prefix > longest {
-                return Err(TargetError::Prefix {
-                    text: target.to_string(),
-                    prefix: prefix.to_string(),
-                    family: "IPv4",
-                    longest,
-                }
-                .into());
-            }
-            pieces.add_block(ip, prefix, scope_id);
-            if let Some(name) = name {
-                self.names.entry(ip).or_insert_with(|| name.into());
-            }
-            added += 1;
-            if !self.all {
-                break;
-            }
-        }
-        if added == 0 {
+        found.retain(|found| self.family.takes(found.ip().to_canonical()));
+        if found.is_empty() {
             self.other_family(target.to_string());
+            return Ok(());
+        }
+        if let Some(name) = name {
+            let own = found[0].ip();
+            found.retain(|found| !self.is_blocked(name, found.ip().to_canonical()));
+            if found.is_empty() {
+                self.warnings.push(Warning::OwnMachine {
+                    target: target.to_string(),
+                    address: own,
+                });
+                return Ok(());
+            }
+            self.choose(name, &mut found);
+        }
+        for address in found {
+            self.add_found(target, prefix, address, pieces)?;
+            if let Some(name) = name {
+                self.names.push((address.ip().to_canonical(), name.into()));
+            }
         }
         Ok(())
+    }
+
+    /// Whether a name was given this address to make it unreachable, as filters of names do. It
+    /// would be this machine's ports that are told under that name.
+    fn is_blocked(&self, name: &str, address: IpAddr) -> bool {
+        let is_own = address.is_loopback() && !is_localhost(name);
+        address.is_unspecified() || (is_own && !self.takes_own)
+    }
+
+    /// Leaves one address of a name, unless all are wanted. What listens on localhost mostly
+    /// listens on IPv4.
+    fn choose(&mut self, name: &str, found: &mut Vec<SocketAddr>) {
+        if is_localhost(name) {
+            found.sort_by_key(SocketAddr::is_ipv6);
+        }
+        let others = if self.all {
+            Vec::new()
+        } else {
+            found.split_off(1)
+        };
+        if !others.is_empty() {
+            let others = others.iter().map(|other| other.ip().to_canonical());
+            self.more_count += 1;
+            self.more
+                .get_or_insert_with(|| (name.into(), others.collect()));
+        }
+    }
+
+    fn add_found(
+        &self,
+        target: &Target,
+        prefix: Option<u8>,
+        address: SocketAddr,
+        pieces: &mut Pieces,
+    ) -> Result<(), PlanError> {
+        let scope_id = if let SocketAddr::V6(v6) = address {
+            v6.scope_id()
+        } else {
+            0
+        };
+        let ip = address.ip().to_canonical();
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(longest);
+        if prefix > longest {
+            return Err(TargetError::Prefix {
+                text: target.to_string(),
+                prefix: prefix.to_string(),
+                family: "IPv4",
+                longest,
+            }
+            .into());
+        }
+        pieces.add_block(ip, prefix, scope_id);
+        Ok(())
+    }
+
+    /// All warnings, with those that only the end shows.
+    pub fn into_warnings(mut self) -> Vec<Warning> {
+        if let Some((name, others)) = self.more {
+            self.warnings.push(Warning::MoreAddresses {
+                count: self.more_count,
+                name,
+                others,
+            });
+        }
+        self.warnings
     }
 
     fn other_family(&mut self, target: String) {
@@ -171,4 +237,10 @@ impl<'a, 'r> Collector<'a, 'r> {
             wanted: self.family,
         });
     }
+}
+
+/// Whether a name stands for this machine by its very words (RFC 6761 section 6.3).
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use super::{Family, TargetError};
 
@@ -66,6 +67,31 @@ pub enum Warning {
         /// What was wrong with the first one.
         first: String,
     },
+    /// A name that leads to this machine: names are blocked in that way.
+    OwnMachine {
+        /// The target as it was written.
+        target: String,
+        /// What it leads to.
+        address: IpAddr,
+    },
+    /// Names that have more addresses than are scanned.
+    MoreAddresses {
+        /// How many names.
+        count: usize,
+        /// The first of them.
+        name: String,
+        /// What is not scanned of it.
+        others: Vec<IpAddr>,
+    },
+    /// Names that lead to one address, which is scanned once.
+    OneAddress {
+        /// How many addresses have several names.
+        count: usize,
+        /// The first of them.
+        address: IpAddr,
+        /// Its names.
+        names: Vec<String>,
+    },
     /// The target has no address of the family that was asked for.
     OtherFamily {
         /// The target as it was written.
@@ -73,6 +99,35 @@ pub enum Warning {
         /// The family that was asked for.
         wanted: Family,
     },
+}
+
+impl Warning {
+    /// Whether something that was asked for is not scanned.
+    pub fn is_loss(&self) -> bool {
+        !matches!(
+            self,
+            Warning::MoreAddresses { .. } | Warning::OneAddress { .. }
+        )
+    }
+}
+
+/// A list of a few, and how many more there are.
+fn listed(all: &[impl fmt::Display]) -> String {
+    const MOST: usize = 5;
+    let mut told: Vec<String> = all.iter().take(MOST).map(ToString::to_string).collect();
+    if all.len() > MOST {
+        told.push(format!("{} more", all.len() - MOST));
+    }
+    told.join(", ")
+}
+
+/// How many others are like the first of `count`.
+fn more(count: usize, one: &str, several: &str) -> String {
+    match count.saturating_sub(1) {
+        0 => String::new(),
+        1 => format!("; 1 {one} several"),
+        others => format!("; {others} {several} several"),
+    }
 }
 
 impl fmt::Display for Warning {
@@ -89,6 +144,27 @@ impl fmt::Display for Warning {
                 f,
                 "{count} targets were not understood and are not scanned, the first of them: {first}"
             ),
+            Warning::OwnMachine { target, address } => write!(
+                f,
+                "{target:?} leads to {address}, which is this machine, and is not scanned"
+            ),
+            Warning::MoreAddresses {
+                count,
+                name,
+                others,
+            } => {
+                let more = more(*count, "other name has", "other names have");
+                write!(f, "not scanned of {name}: {}{more}", listed(others))
+            }
+            Warning::OneAddress {
+                count,
+                address,
+                names,
+            } => {
+                let more = more(*count, "other address has", "other addresses have");
+                let names = listed(names);
+                write!(f, "one address, scanned once: {address} is {names}{more}")
+            }
             Warning::OtherFamily { target, wanted } => write!(
                 f,
                 "not scanned, because only {wanted} was asked for: {target}"

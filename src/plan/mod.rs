@@ -9,7 +9,8 @@
 //! - From sets to a plan: `builder` with `collector`, `own_ports` (targets that bring theirs),
 //!   `groups` (addresses that share a list of ports) and `errors`.
 //! - The plan: `walk` (which endpoint comes when) with `permute` (the shuffled order), `shard`
-//!   (which part of it), `outline` (what reports say of it) and `digest` (which plan it is).
+//!   (which part of it), `outline` and `names` (what reports say of it), `digest` (which plan it
+//!   is).
 
 mod addresses;
 mod builder;
@@ -19,6 +20,7 @@ mod errors;
 #[cfg(test)]
 mod fixture;
 mod groups;
+mod names;
 mod octets;
 mod outline;
 mod own_ports;
@@ -34,8 +36,9 @@ pub use builder::{Family, PlanBuilder};
 pub use collector::Resolver;
 pub use digest::Digest;
 pub use errors::{PlanError, Warning};
+pub use names::Names;
 pub use octets::{MAX_PIECES, OctetSet};
-pub use outline::{Names, Outline};
+pub use outline::Outline;
 pub use permute::Permutation;
 pub(crate) use permute::mix;
 pub use ports::{PortError, PortSet};

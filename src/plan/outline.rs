@@ -1,10 +1,6 @@
 //! What reports say of a plan. It holds values and computes nothing.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use super::{Order, PortSet, Shard};
+use super::{Names, Order, PortSet, Shard};
 
 /// What reports say of a plan.
 #[derive(Clone, Debug)]
@@ -32,21 +28,4 @@ pub struct Outline {
     pub warnings: Vec<String>,
     /// The names that targets were given by.
     pub names: Names,
-}
-
-/// The names that targets were given by, for the addresses that they resolved to. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Names(Arc<HashMap<IpAddr, Box<str>>>);
-
-impl Names {
-    /// The name that led to `address`, the first one if there are several.
-    pub fn get(&self, address: IpAddr) -> Option<&str> {
-        self.0.get(&address).map(AsRef::as_ref)
-    }
-}
-
-impl FromIterator<(IpAddr, Box<str>)> for Names {
-    fn from_iter<I: IntoIterator<Item = (IpAddr, Box<str>)>>(names: I) -> Self {
-        Names(Arc::new(names.into_iter().collect()))
-    }
 }

@@ -181,6 +181,20 @@ impl Target {
         Ok(targets)
     }
 
+    /// What has to be looked up for it: a name, or an address with a zone.
+    pub(super) fn looked_up(&self) -> Option<String> {
+        match self {
+            Target::Name { name, .. } => Some(name.clone()),
+            Target::V6Block {
+                address,
+                zone: Some(zone),
+                ..
+            } => Some(format!("{address}%{zone}")),
+            Target::WithPorts { host, .. } | Target::Url { host, .. } => host.looked_up(),
+            _ => None,
+        }
+    }
+
     /// Whether it is link-local, and its zone is missing (RFC 4007 section 6).
     pub fn lacks_zone(&self) -> bool {
         match self {

@@ -72,7 +72,7 @@ impl<W: Write> Sink for Csv<'_, W> {
             &ip_text(finding.endpoint),
             &self
                 .names
-                .get(finding.endpoint.ip())
+                .of(finding.endpoint)
                 .map_or(String::new(), |name| harmless(printable(name))),
             &port.to_string(),
             "tcp",

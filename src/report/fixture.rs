@@ -89,10 +89,14 @@ pub fn begin(plan: &Outline) -> Begin<'_> {
 pub fn play(sink: &mut dyn Sink) {
     let plan = plan();
     let mut outline = plan.outline();
-    outline.names = [("192.0.2.9", HOSTILE), ("fe80::1", "odd.test")]
-        .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
-        .into_iter()
-        .collect();
+    outline.names = [
+        ("192.0.2.9", HOSTILE),
+        ("fe80::1", "odd.test"),
+        ("fe80::1", "twin.test"),
+    ]
+    .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
+    .into_iter()
+    .collect();
     let begin = begin(&outline);
     let mut sink = ByHost::new(sink);
     sink.begin(&begin).expect("begin");

@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    fn texts(self, name: &str) -> Vec<&'a str> {
+    pub fn texts(self, name: &str) -> Vec<&'a str> {
         self.list(name).filter_map(Value::as_str).collect()
     }
 

@@ -114,6 +114,8 @@ pub(super) struct Host<'a> {
     ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_names: Vec<&'a str>,
     open: u32,
     closed: u32,
     filtered: u32,
@@ -350,7 +352,7 @@ impl<'a> Found<'a> {
         let port = finding.endpoint.port();
         Found {
             ip: ip_text(finding.endpoint),
-            host: names.get(finding.endpoint.ip()),
+            host: names.of(finding.endpoint),
             port,
             protocol: "tcp",
             state: finding.state().as_str(),
@@ -374,6 +376,7 @@ impl<'a> Host<'a> {
         Host {
             ip: ip_text(host.address),
             host: names.get(host.address.ip()),
+            other_names: names.all(host.address.ip()).skip(1).collect(),
             open: host.in_state(State::Open),
             closed: host.in_state(State::Closed),
             filtered: host.in_state(State::Filtered),

@@ -78,12 +78,12 @@ impl Format for Elements {
             "<host starttime=\"{first}\" endtime=\"{last}\"><status state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"/>\n\
              <address addr=\"{ip}\" addrtype=\"{family}\"/>\n"
         );
-        if let Some(name) = run.names.get(host.address.ip()) {
-            let _ = writeln!(
-                text,
-                "<hostnames>\n<hostname name=\"{}\" type=\"user\"/>\n</hostnames>",
-                escaped(name)
-            );
+        let names = run.names.all(host.address.ip());
+        let names: Vec<String> = names
+            .map(|name| format!("<hostname name=\"{}\" type=\"user\"/>\n", escaped(name)))
+            .collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "<hostnames>\n{}</hostnames>", names.concat());
         }
         text += "<ports>";
         for state in State::ALL {

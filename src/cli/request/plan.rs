@@ -1,5 +1,5 @@
-//! What to scan: from flags to a plan. Typed targets are parsed at once; files of targets are read,
-//! and names looked up, when the plan is built.
+//! What to scan: from flags to a plan. Typed targets are parsed at once; files of targets are read
+//! later, and names are looked up when the plan is built.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -106,9 +106,8 @@ impl PlanRequest {
         self.shard.map(find).transpose()
     }
 
-    /// Reads the files of targets, looks names up with `resolve`, and builds the plan: a new one,
-    /// or that of an earlier run.
-    pub fn build(&self, drawn: Option<Drawn>, resolve: &mut Resolver) -> Result<Plan, Failure> {
+    /// Reads the files of targets and ports.
+    pub fn read(&self) -> Result<PlanBuilder, Failure> {
         let mut builder = self.ports.add_to(self.builder.clone())?;
         let targets_of = |text: &str| targets(text, self.has_device);
         let mut mistakes = self.mistakes.clone();
@@ -129,6 +128,17 @@ impl PlanRequest {
         }
         // Whoever excludes means it: these are never skipped.
         refuse(&mistakes, " in what is to be left out")?;
+        Ok(builder)
+    }
+
+    /// Looks names up with `resolve`, and builds the plan of what was read: a new one, or that of
+    /// an earlier run.
+    pub fn build(
+        &self,
+        builder: PlanBuilder,
+        drawn: Option<Drawn>,
+        resolve: &mut Resolver,
+    ) -> Result<Plan, Failure> {
         let (seed, shard) = match drawn {
             Some(Drawn { seed, shard }) => (seed, shard),
             // Shards belong together only if their seed is the same, so it is not random.

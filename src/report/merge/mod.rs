@@ -100,10 +100,9 @@ impl Joined {
             .start
             .whole
             .clone();
-        whole.names = parts
-            .iter_mut()
-            .flat_map(|part| std::mem::take(&mut part.names))
-            .collect();
+        for part in &mut parts {
+            whole.names.join(&std::mem::take(&mut part.names));
+        }
         lacks.extend(missing(&parts, whole.endpoints));
         lacks.extend(parts.iter().filter_map(Part::lack));
         whole.warnings.extend(lacks.iter().cloned());

@@ -4,13 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use super::MergeError;
 use crate::lines::{LineError, Lines};
+use crate::plan::Names;
 use crate::report::by_host::without_port;
 use crate::report::escape::printable;
 use crate::report::format::counted;
@@ -30,7 +31,7 @@ pub struct Part {
     /// The counts of hosts.
     pub(super) hosts: Vec<HostReport>,
     /// The names of hosts, by address.
-    pub(super) names: HashMap<IpAddr, Box<str>>,
+    pub(super) names: Names,
     /// The end record, unless the scan was killed.
     pub(super) end: Option<Summary>,
 }
@@ -99,7 +100,7 @@ impl Part {
             start,
             findings: Vec::new(),
             hosts: Vec::new(),
-            names: HashMap::new(),
+            names: Names::default(),
             end: None,
         })
     }
@@ -131,11 +132,10 @@ impl Part {
             // A kind that a later version writes.
             _ => return Ok(()),
         };
-        if let Ok(name) = record.text("host") {
-            self.names
-                .entry(address.ip())
-                .or_insert_with(|| name.into());
-        }
+        let others = record.texts("other_names");
+        let names = record.text("host").into_iter().chain(others);
+        let names = names.map(|name| (address.ip(), name.into()));
+        self.names.extend(names);
         Ok(())
     }
 
@@ -188,7 +188,7 @@ impl Part {
             "shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists"
         );
         self.findings.extend(more);
-        self.names.extend(other.names);
+        self.names.join(&other.names);
         what
     }
 

@@ -96,9 +96,11 @@ impl<W: Write> Text<'_, W> {
 
     fn heading(&self, address: &SocketAddr) -> String {
         let ip = ip_text(*address);
-        let text = match self.names.get(address.ip()) {
-            Some(name) => format!("{ip} ({})", printable(name)),
-            None => ip,
+        let names: Vec<String> = self.names.all(address.ip()).map(printable).collect();
+        let text = if names.is_empty() {
+            ip
+        } else {
+            format!("{ip} ({})", names.join(", "))
         };
         self.style.paint(&text, "1")
     }
