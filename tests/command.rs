@@ -119,7 +119,7 @@ fn every_mistake_is_answered_with_what_to_type() {
         ),
         ("127.0.0.1 -oX - -oG -", &["standard output", "a file"]),
         ("bad_host! -p 1", &["bad_host!", "host name"]),
-        ("127.0.0.1:http", &["port's number"]),
+        ("127.0.0.1:nonesuch", &["port's number"]),
         ("-T6 127.0.0.1", &["0 to 5"]),
         ("-sS 127.0.0.1", &["TCP connect"]),
         ("127.0.0.1 -S 127.0.0.1 -S 127.0.0.2", &["second source"]),

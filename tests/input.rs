@@ -252,6 +252,8 @@ fn what_people_write_is_taken_or_answered() {
         "127.0.0.1 -p 80 443",
         &["\"443\" is no target", "-p 22,443"],
     );
+    check_refused("127.0.0.1 - 127.0.0.9", &["write 127.0.0.1-127.0.0.9"]);
+    check_refused("127.0.0.1,8080", &["write 127.0.0.1:8080"]);
     check_refused("127.0.0.1 -p 1-5, 7-9", &["\"7-9\" is no target"]);
     check_refused("127.0.0.9-127.0.0.1", &["write 127.0.0.1-127.0.0.9"]);
     check_refused("127.0.0.0/0.0.0.255", &["no network mask", "/24"]);

@@ -1,6 +1,8 @@
 //! The library's errors in the command's words. The library speaks of values; this adds the options
 //! to type, where that helps.
 
+use std::net::Ipv4Addr;
+
 use portreeve::engine;
 use portreeve::plan::{Family, PlanError, TargetError, Warning};
 use portreeve::report::merge::MergeError;
@@ -17,14 +19,32 @@ fn only(family: Family) -> &'static str {
 /// A target that was not understood.
 pub fn target(error: &TargetError) -> String {
     match error {
-        // What follows a blank behind -p is a target to the command line.
-        TargetError::NotV4(text) if !text.contains('.') => format!(
-            "{text:?} is no target; write ports with commas between them, as in -p 22,{text}"
-        ),
+        TargetError::NotV4(text) => not_v4(text).unwrap_or_else(|| error.to_string()),
         TargetError::NotV6(_) => format!("{error} (some ports of it: [2001:db8::1]:443)"),
         TargetError::TooScattered(_) => format!("{error} with --exclude"),
         error => error.to_string(),
     }
+}
+
+/// What was meant by something that is no IPv4 address, if that can be told.
+fn not_v4(text: &str) -> Option<String> {
+    let host_and_port = text
+        .split_once(',')
+        .filter(|(host, port)| host.parse::<Ipv4Addr>().is_ok() && port.parse::<u16>().is_ok());
+    Some(match host_and_port {
+        Some((host, port)) => {
+            format!("{text:?} is no target; to scan a port there, write {host}:{port}")
+        }
+        None if text == "-" => {
+            "\"-\" is no target in a list; write a range without blanks, as in 10.0.0.1-10.0.0.20"
+                .into()
+        }
+        // What follows a blank behind -p is a target to the command line.
+        None if !text.contains('.') => format!(
+            "{text:?} is no target; write ports with commas between them, as in -p 22,{text}"
+        ),
+        None => return None,
+    })
 }
 
 /// What was left out of a plan, and what else is to be known of it, as a line.

@@ -228,8 +228,13 @@ impl Target {
             // Brackets alone.
             return Ok(host);
         }
-        // Numbers only: names of services are for the ports of all hosts.
-        let ports = PortSet::parse(&ports[1..], &Services::default());
+        let has_names = ports.contains(|letter: char| letter.is_alphabetic());
+        let services = if has_names {
+            Services::built_in()
+        } else {
+            Services::default()
+        };
+        let ports = PortSet::parse(&ports[1..], &services);
         Ok(Target::WithPorts {
             host: host.into(),
             ports: ports.map_err(|error| TargetError::Ports {
@@ -559,7 +564,8 @@ mod tests {
             "host:99999",
             "error: in \"host:99999\": port 99999 does not exist",
         );
-        check("host:http", "error: give the port's number");
+        check("host:ssh,http", "host:22,80");
+        check("host:nonesuch", "error: give the port's number");
         check("host:80/tcp", "error: \"80/tcp\" is no port");
         check("[host]:80", "error: is no IPv6 address");
         check("[::1]80", "error: is no IPv6 address");

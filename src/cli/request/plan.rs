@@ -166,6 +166,18 @@ pub fn order(is_sequential: bool, seed: Option<u64>) -> Order {
 }
 
 fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistakes) -> PlanBuilder {
+    for ends in args
+        .targets
+        .windows(3)
+        .filter(|words| is_stdin(words[1].as_ref()))
+    {
+        let range = format!("{}-{}", ends[0], ends[2]);
+        if matches!(Target::parse(&range), Ok(Target::V4Range { .. })) {
+            mistakes.add(format!(
+                "\"-\" alone is standard input; for a range write {range}"
+            ));
+        }
+    }
     for text in args.targets.iter().filter(|text| !is_stdin(text.as_ref())) {
         match targets(text, args.device.is_some()) {
             Ok(none) if none.is_empty() => mistakes.add(TargetError::Empty.to_string()),
