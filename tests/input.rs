@@ -166,12 +166,13 @@ fn what_list_open_writes_can_be_scanned_again() {
     let ends = listeners.map(|listener| (listener.local_addr().expect("an address"), listener));
     let folder = folder(&[]);
     let [v4, v6] = [ends[0].0.port(), ends[1].0.port()];
-    let arguments =
-        format!("127.0.0.1 ::1 -p {v4},{v6} --list-open open --output-csv csv -oG gnmap -q");
+    let arguments = format!(
+        "127.0.0.1 ::1 -p {v4},{v6} --list-open open --output-csv csv -oG gnmap -oL list -q"
+    );
     let first = run_in(folder.path(), &arguments);
     assert_eq!(first.code, Some(0), "{}", first.stderr);
     let open: BTreeSet<String> = first.stdout.lines().map(str::to_owned).collect();
-    for list in ["open", "csv", "gnmap"] {
+    for list in ["open", "csv", "gnmap", "list"] {
         let again = run_in(folder.path(), &format!("-iL {list} -q"));
         assert_eq!(
             again

@@ -118,8 +118,8 @@ pub struct ScanArgs {
     pub targets: Vec<String>,
 
     /// Read targets from FILE, or from standard input if it is "-". White space separates them, "#"
-    /// starts a comment. --list-open, nmap's grepable lines, and comma-separated values that name
-    /// their columns (ip,port) scan the open ports again [nmap: -iL]
+    /// starts a comment. Reports scan their open ports again: --list-open, nmap's grepable lines,
+    /// masscan's list, and comma-separated values that name their columns (ip,port) [nmap: -iL]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     pub input_file: Vec<PathBuf>,
     /// Go on without the lines and targets that are not understood, with a warning; exclusions must

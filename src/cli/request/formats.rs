@@ -1,5 +1,5 @@
-//! Reports as lists of targets: nmap's grepable lines, and comma-separated values that name their
-//! columns. Their lines become words of the plan's grammar. It knows words only.
+//! Reports as lists of targets: nmap's grepable lines, masscan's list, and comma-separated values
+//! that name their columns. Their lines become words of the plan's grammar. It knows words only.
 
 use std::borrow::Cow;
 
@@ -28,6 +28,9 @@ impl Formats {
         if let Some(columns) = &self.columns {
             return columns.target(line).map_or(line.into(), Cow::from);
         }
+        if let Some(target) = masscan_target(line) {
+            return target.into();
+        }
         let mut fields = line.split('\t');
         let Some(host) = fields
             .clone()
@@ -53,6 +56,25 @@ impl Formats {
     pub fn last(self) -> String {
         self.up.unwrap_or_default()
     }
+}
+
+/// The target in a line of masscan's list: `open tcp 80 192.0.2.1 1700000000`; nothing in the line
+/// of a banner.
+fn masscan_target(line: &str) -> Option<String> {
+    let mut words = line.split(' ');
+    let kind = words
+        .next()
+        .filter(|kind| ["open", "banner"].contains(kind))?;
+    let (_, port, host) = (
+        words.next().filter(|&it| it == "tcp")?,
+        words.next()?,
+        words.next()?,
+    );
+    Some(if kind == "open" {
+        with_ports(host, port)
+    } else {
+        String::new()
+    })
 }
 
 /// The open TCP ports of a grepable line: `22/open/tcp//ssh///, 80/closed/tcp//http///`.
@@ -160,6 +182,20 @@ mod tests {
             ],
             "10.0.0.1 10.0.0.2",
         );
+    }
+
+    #[test]
+    fn masscans_lines_name_one_port_each() {
+        check(
+            &[
+                "open tcp 80 10.0.0.1 1700000000",
+                "banner tcp 80 10.0.0.1 1700000000 http x y",
+                "open tcp 22 ::1 1700000000",
+                "open udp 53 ::1 1700000000",
+            ],
+            "10.0.0.1:80 [::1]:22 open udp 53 ::1 1700000000",
+        );
+        check(&["open"], "open");
     }
 
     #[test]

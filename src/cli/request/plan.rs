@@ -166,18 +166,7 @@ pub fn order(is_sequential: bool, seed: Option<u64>) -> Order {
 }
 
 fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistakes) -> PlanBuilder {
-    for ends in args
-        .targets
-        .windows(3)
-        .filter(|words| is_stdin(words[1].as_ref()))
-    {
-        let range = format!("{}-{}", ends[0], ends[2]);
-        if matches!(Target::parse(&range), Ok(Target::V4Range { .. })) {
-            mistakes.add(format!(
-                "\"-\" alone is standard input; for a range write {range}"
-            ));
-        }
-    }
+    spaced_ranges(&args.targets).for_each(|what| mistakes.add(what));
     for text in args.targets.iter().filter(|text| !is_stdin(text.as_ref())) {
         match targets(text, args.device.is_some()) {
             Ok(none) if none.is_empty() => mistakes.add(TargetError::Empty.to_string()),
@@ -186,6 +175,16 @@ fn with_targets(mut builder: PlanBuilder, args: &ScanArgs, mistakes: &mut Mistak
         }
     }
     builder
+}
+
+/// Ranges with blanks around the hyphen: it would be standard input, and waited for.
+fn spaced_ranges(words: &[String]) -> impl Iterator<Item = String> {
+    words.windows(3).filter_map(|words| {
+        let range = words.concat();
+        let is_range = matches!(Target::parse(&range), Ok(Target::V4Range { .. }));
+        (is_stdin(words[1].as_ref()) && is_range)
+            .then(|| format!("\"-\" alone is standard input; for a range write {range}"))
+    })
 }
 
 fn with_exclusions(mut builder: PlanBuilder, args: &ScanArgs) -> Result<PlanBuilder, Failure> {
