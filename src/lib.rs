@@ -2,8 +2,8 @@
 //! into.
 //!
 //! The modules stand in the order in which data flows through them: [`plan`] says what, [`scan`]
-//! decides, [`engine`] does, [`report`] tells. A scan prints nothing, exits nothing and keeps no
-//! global state, so several fit in one process.
+//! decides, [`engine`] does, [`report`] tells; [`lines`] reads text files. A scan prints nothing,
+//! exits nothing and keeps no global state, so several fit in one process.
 //!
 //! ```
 //! use portreeve::engine::{Options, Scanner, resolve};
