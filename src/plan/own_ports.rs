@@ -132,6 +132,11 @@ fn split<P: Position>(mut pieces: Vec<Piece<P>>, mut each: impl FnMut(P, P, &[us
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Pieces as `first-last:number`, and what becomes of them.
@@ -159,5 +164,34 @@ mod tests {
             &[(0, u32::MAX, 0), (u32::MAX, u32::MAX, 1)],
             "0-4294967294:[0] 4294967295-4294967295:[0, 1]",
         );
+    }
+
+    proptest! {
+        #[test]
+        fn each_address_has_one_list_of_all_its_ports(
+            given in proptest::collection::vec((0..40u8, 24..=32u8, 1..5u16), 0..12),
+        ) {
+            let mut own = OwnPorts::default();
+            let mut expect: BTreeSet<(Ipv4Addr, u16)> = BTreeSet::new();
+            for (last, prefix, port) in given {
+                let address = Ipv4Addr::new(192, 0, 2, last);
+                own.of(PortSet::from_iter([port])).add_block(address.into(), prefix, 0);
+                let size = 1u32 << (32 - prefix);
+                let first = address.to_bits() & !(size - 1);
+                let all = (first..first + size).map(|bits| (Ipv4Addr::from_bits(bits), port));
+                expect.extend(all);
+            }
+            let mut addresses = 0;
+            let mut told = BTreeSet::new();
+            for (set, ports) in own.lists() {
+                for bits in set.v4.iter().flat_map(|(first, last)| first..=last) {
+                    addresses += 1;
+                    told.extend(ports.iter().map(|port| (Ipv4Addr::from_bits(bits), port)));
+                }
+            }
+            let different: BTreeSet<Ipv4Addr> = expect.iter().map(|&(address, _)| address).collect();
+            prop_assert_eq!(addresses, different.len());
+            prop_assert_eq!(told, expect);
+        }
     }
 }
