@@ -9,9 +9,8 @@ use std::net::IpAddr;
 use super::addresses::{AddressSet, Pieces};
 use super::collector::{Collector, Resolver};
 use super::groups::Groups;
-use super::names::Found;
 use super::own_ports::OwnPorts;
-use super::{Names, Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
+use super::{FoundName, Names, Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
 /// Which address families are scanned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,7 +187,7 @@ impl PlanBuilder {
         let mut included = Collector::new(resolve, self.family, self.resolve_all);
         let mut names = Vec::new();
         let (main, own) = self.included(&mut included, &mut names)?;
-        let names = Names::new(names);
+        let names: Names = names.into_iter().collect();
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.extend(included.into_warnings());
         warnings.extend(one_address(&names));
@@ -212,7 +211,7 @@ impl PlanBuilder {
     fn included(
         &mut self,
         collector: &mut Collector,
-        names: &mut Vec<Found>,
+        names: &mut Vec<FoundName>,
     ) -> Result<(Pieces, OwnPorts), PlanError> {
         let mut main = std::mem::take(&mut self.addresses);
         let mut own = std::mem::take(&mut self.with_ports);

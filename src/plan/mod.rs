@@ -36,7 +36,7 @@ pub use builder::{Family, PlanBuilder};
 pub use collector::Resolver;
 pub use digest::Digest;
 pub use errors::{PlanError, Warning};
-pub use names::Names;
+pub use names::{FoundName, Names};
 pub use octets::{MAX_PIECES, OctetSet};
 pub use outline::Outline;
 pub use permute::Permutation;

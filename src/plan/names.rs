@@ -19,8 +19,9 @@ struct Name {
     ports: Option<PortSet>,
 }
 
-/// A name that led to an address, and the ports that it was given with.
-pub(super) type Found = (IpAddr, Box<str>, Option<PortSet>);
+/// A name that led to an address, and the ports that it was given with, if it does not stand for
+/// all.
+pub type FoundName = (IpAddr, Box<str>, Option<PortSet>);
 
 /// A name with the ports of each time that it was given.
 type Given = (Box<str>, Vec<Option<PortSet>>);
@@ -36,26 +37,6 @@ impl From<Given> for Name {
 }
 
 impl Names {
-    pub(super) fn new(all: Vec<Found>) -> Self {
-        let mut names: HashMap<IpAddr, Vec<Given>> = HashMap::new();
-        // One address may have ten thousand names, and one name as many ports.
-        let mut places = HashMap::new();
-        for (address, text, ports) in all {
-            let here = names.entry(address).or_default();
-            let place = *places
-                .entry((address, text))
-                .or_insert_with_key(|(_, text)| {
-                    here.push((text.clone(), Vec::new()));
-                    here.len() - 1
-                });
-            here[place].1.push(ports);
-        }
-        let together = |(address, given): (IpAddr, Vec<Given>)| {
-            (address, given.into_iter().map(Name::from).collect())
-        };
-        Names(Arc::new(names.into_iter().map(together).collect()))
-    }
-
     /// The name that led to `address`, the first one if there are several.
     pub fn get(&self, address: IpAddr) -> Option<&str> {
         self.all(address).next()
@@ -80,13 +61,6 @@ impl Names {
         name.or_else(|| names.first()).map(|name| &*name.text)
     }
 
-    /// Adds all names of others, for all ports.
-    pub fn join(&mut self, others: &Names) {
-        for (&address, names) in others.0.iter() {
-            self.extend(names.iter().map(|name| (address, name.text.clone())));
-        }
-    }
-
     /// The addresses that several names led to.
     pub(super) fn shared(&self) -> Vec<IpAddr> {
         let mut shared: Vec<IpAddr> = self
@@ -100,23 +74,25 @@ impl Names {
     }
 }
 
-/// Names that stand for all ports.
-impl Extend<(IpAddr, Box<str>)> for Names {
-    fn extend<I: IntoIterator<Item = (IpAddr, Box<str>)>>(&mut self, found: I) {
-        for (address, text) in found {
-            let names = Arc::make_mut(&mut self.0).entry(address).or_default();
-            if !names.iter().any(|name| name.text == text) {
-                names.push(Name { text, ports: None });
-            }
+impl FromIterator<FoundName> for Names {
+    fn from_iter<I: IntoIterator<Item = FoundName>>(all: I) -> Self {
+        let mut names: HashMap<IpAddr, Vec<Given>> = HashMap::new();
+        // One address may have ten thousand names, and one name as many ports.
+        let mut places = HashMap::new();
+        for (address, text, ports) in all {
+            let here = names.entry(address).or_default();
+            let place = *places
+                .entry((address, text))
+                .or_insert_with_key(|(_, text)| {
+                    here.push((text.clone(), Vec::new()));
+                    here.len() - 1
+                });
+            here[place].1.push(ports);
         }
-    }
-}
-
-impl FromIterator<(IpAddr, Box<str>)> for Names {
-    fn from_iter<I: IntoIterator<Item = (IpAddr, Box<str>)>>(found: I) -> Self {
-        let mut names = Names::default();
-        names.extend(found);
-        names
+        let together = |(address, given): (IpAddr, Vec<Given>)| {
+            (address, given.into_iter().map(Name::from).collect())
+        };
+        Names(Arc::new(names.into_iter().map(together).collect()))
     }
 }
 
@@ -141,7 +117,7 @@ mod tests {
                 port.map(|port| [port].into_iter().collect()),
             )
         });
-        let names = Names::new(found.into());
+        let names: Names = found.into_iter().collect();
         for (port, name) in [(80, "c"), (22, "a"), (81, "c"), (9, "any")] {
             assert_eq!(names.of((address, port).into()), Some(name), "{port}");
         }

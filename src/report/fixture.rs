@@ -94,7 +94,7 @@ pub fn play(sink: &mut dyn Sink) {
         ("fe80::1", "odd.test"),
         ("fe80::1", "twin.test"),
     ]
-    .map(|(ip, name)| (ip.parse().expect("an address"), name.into()))
+    .map(|(ip, name)| (ip.parse().expect("an address"), name.into(), None))
     .into_iter()
     .collect();
     let begin = begin(&outline);

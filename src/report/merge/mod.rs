@@ -100,9 +100,7 @@ impl Joined {
             .start
             .whole
             .clone();
-        for part in &mut parts {
-            whole.names.join(&std::mem::take(&mut part.names));
-        }
+        whole.names = parts.iter_mut().flat_map(Part::take_names).collect();
         lacks.extend(missing(&parts, whole.endpoints));
         lacks.extend(parts.iter().filter_map(Part::lack));
         whole.warnings.extend(lacks.iter().cloned());
@@ -539,6 +537,19 @@ mod tests {
             error(&mut b"open 127.0.0.1".as_slice()),
             MergeError::Line { number: 1, .. }
         ));
+    }
+
+    #[test]
+    fn each_finding_keeps_the_name_that_it_was_told_under() {
+        let text = written();
+        let is_other = |line: &&str| line.contains("\"host\":\"odd.test\",\"port\":4444");
+        let line = text.lines().find(is_other).expect("a finding");
+        let other = line.replace("odd.test", "twin.test");
+        let told = joined(&[&text.replace(line, &other)]).expect("a scan").0;
+        let names = |name: &str| told.matches(&format!("\"host\":\"{name}\"")).count();
+        assert_eq!(names("twin.test"), 1, "{told}");
+        assert!(names("odd.test") > 1, "{told}");
+        assert!(told.contains("\"other_names\":[\"twin.test\"]"), "{told}");
     }
 
     #[test]

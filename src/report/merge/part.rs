@@ -4,14 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use super::MergeError;
 use crate::lines::{LineError, Lines};
-use crate::plan::Names;
+use crate::plan::{FoundName, PortSet};
 use crate::report::by_host::without_port;
 use crate::report::escape::printable;
 use crate::report::format::counted;
@@ -30,8 +30,10 @@ pub struct Part {
     pub(super) findings: Vec<Finding>,
     /// The counts of hosts.
     pub(super) hosts: Vec<HostReport>,
-    /// The names of hosts, by address.
-    pub(super) names: Names,
+    /// The first name of each host, by address.
+    names: HashMap<IpAddr, Box<str>>,
+    /// The other names of hosts, with the ports that were told under them.
+    other_names: Vec<FoundName>,
     /// The end record, unless the scan was killed.
     pub(super) end: Option<Summary>,
 }
@@ -100,7 +102,8 @@ impl Part {
             start,
             findings: Vec::new(),
             hosts: Vec::new(),
-            names: Names::default(),
+            names: HashMap::new(),
+            other_names: Vec::new(),
             end: None,
         })
     }
@@ -132,11 +135,33 @@ impl Part {
             // A kind that a later version writes.
             _ => return Ok(()),
         };
-        let others = record.texts("other_names");
-        let names = record.text("host").into_iter().chain(others);
-        let names = names.map(|name| (address.ip(), name.into()));
-        self.names.extend(names);
+        if let Ok(name) = record.text("host") {
+            let ports = [address.port()].into_iter().collect();
+            self.add_name(address.ip(), name, ports);
+        }
+        for name in record.texts("other_names") {
+            self.add_name(address.ip(), name, PortSet::none());
+        }
         Ok(())
+    }
+
+    fn add_name(&mut self, address: IpAddr, name: &str, ports: PortSet) {
+        match self.names.get(&address) {
+            None => {
+                self.names.insert(address, name.into());
+            }
+            Some(first) if **first == *name => {}
+            Some(_) => self.other_names.push((address, name.into(), Some(ports))),
+        }
+    }
+
+    /// All names, of which the first stands for the ports that no other name was told for.
+    pub(super) fn take_names(&mut self) -> impl Iterator<Item = FoundName> {
+        let first = std::mem::take(&mut self.names).into_iter();
+        let others = std::mem::take(&mut self.other_names);
+        first
+            .map(|(address, name)| (address, name, None))
+            .chain(others)
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -147,7 +172,7 @@ impl Part {
 
     /// Takes over the findings that only another run of the same shard has, where neither is
     /// complete. Says in words what was done.
-    pub(super) fn unite(&mut self, other: Part) -> String {
+    pub(super) fn unite(&mut self, mut other: Part) -> String {
         let shard = self.start.shard;
         let name = &self.name;
         let other_name = &other.name;
@@ -188,7 +213,9 @@ impl Part {
             "shard {shard} is there twice, and neither is complete: {name} is used, and {count} that only {other_name} lists"
         );
         self.findings.extend(more);
-        self.names.join(&other.names);
+        for (address, name, ports) in other.take_names() {
+            self.add_name(address, &name, ports.unwrap_or_else(PortSet::none));
+        }
         what
     }
 
