@@ -152,6 +152,8 @@ fn hosts_bring_ports_of_their_own() {
             "bad, line 2: no TCP service is called \"x!\"",
         ),
         ("127.0.0.1 --exclude 127.0.0.1:80", "write 127.0.0.1"),
+        ("127.0.0.0/29 --exclude-file old.gnmap", "old.gnmap, line 2"),
+        ("127.0.0.0/29 --exclude-file a.csv", "a.csv, line 2"),
         ("127.0.0.1 -p @ports -oJ ports", "in use already"),
         ("fe80::1", "as in fe80::1%eth0"),
         ("127.0.0.1:9,5 --exclude-ports @ports", "no port is left"),

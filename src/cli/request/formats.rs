@@ -6,6 +6,8 @@ use std::borrow::Cow;
 /// What is known of the lines so far.
 #[derive(Default)]
 pub struct Formats {
+    /// Whether reports are no targets here.
+    is_plain: bool,
     has_begun: bool,
     columns: Option<Columns>,
     /// A grepable host that is up. Its ports may be on the next line.
@@ -13,10 +15,19 @@ pub struct Formats {
 }
 
 impl Formats {
+    /// For a list that must not be a report: what is not open is in none, and a host that seems to
+    /// be excluded would be scanned.
+    pub fn plain() -> Self {
+        Formats {
+            is_plain: true,
+            ..Formats::default()
+        }
+    }
+
     /// The targets that a line without its comment stands for: the line itself, unless it belongs
     /// to a report.
     pub fn targets<'a>(&mut self, line: &'a str) -> Cow<'a, str> {
-        if line.trim().is_empty() {
+        if self.is_plain || line.trim().is_empty() {
             return line.into();
         }
         if !std::mem::replace(&mut self.has_begun, true) {

@@ -23,13 +23,13 @@ const LONGEST_LINE_BYTES: usize = 64 * 1024;
 /// not understand is among the mistakes, and none of its targets is added.
 pub fn read_targets<P>(
     path: &Path,
+    mut formats: Formats,
     parse: &dyn Fn(&str) -> Result<Vec<Target>, TargetError>,
     mut plan: P,
     add: fn(P, Target) -> P,
     mistakes: &mut Mistakes,
 ) -> Result<P, Failure> {
     let mut list = List::open(path, "targets")?;
-    let mut formats = Formats::default();
     let mut is_empty = true;
     let parsed = |text: &str| parse(text).map_err(|error| advice::target(&error));
     while let Some((number, line)) = list.next_line()? {
@@ -177,6 +177,7 @@ mod tests {
         let mut mistakes = Mistakes::default();
         let told = match read_targets(
             file.path(),
+            Formats::plain(),
             &Target::parse_all,
             Vec::new(),
             add,

@@ -8,6 +8,7 @@ use portreeve::plan::{
     Family, Order, Plan, PlanBuilder, Resolver, Services, Shard, Target, TargetError,
 };
 
+use super::formats::Formats;
 use super::lists::{self, is_stdin};
 use super::mistakes::Mistakes;
 use super::ports::PortsRequest;
@@ -112,8 +113,14 @@ impl PlanRequest {
         let targets_of = |text: &str| targets(text, self.has_device);
         let mut mistakes = self.mistakes.clone();
         for file in &self.target_files {
-            let add = PlanBuilder::target;
-            builder = lists::read_targets(file, &targets_of, builder, add, &mut mistakes)?;
+            builder = lists::read_targets(
+                file,
+                Formats::default(),
+                &targets_of,
+                builder,
+                PlanBuilder::target,
+                &mut mistakes,
+            )?;
         }
         match mistakes.first() {
             Some((count, first)) if self.skips_invalid => {
@@ -123,8 +130,14 @@ impl PlanRequest {
         }
         let mut mistakes = Mistakes::default();
         for file in &self.excluded_files {
-            let add = PlanBuilder::exclude;
-            builder = lists::read_targets(file, &exclusions, builder, add, &mut mistakes)?;
+            builder = lists::read_targets(
+                file,
+                Formats::plain(),
+                &exclusions,
+                builder,
+                PlanBuilder::exclude,
+                &mut mistakes,
+            )?;
         }
         // Whoever excludes means it: these are never skipped.
         refuse(&mistakes, " in what is to be left out")?;
