@@ -62,7 +62,7 @@ pub struct Args {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// List findings in these states one by one, separated by commas; the others are counted
-    /// [default: open]
+    /// [default: open, and each other state that a host has no more than 25 ports in]
     #[arg(long, value_name = "STATES", value_delimiter = ',')]
     pub show: Vec<Shown>,
     /// Show only what is open, and the totals

@@ -19,7 +19,7 @@ use portreeve::report::lists::{MasscanList, OpenList};
 use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
 use portreeve::report::xml::Xml;
-use portreeve::report::{Sink, StateSet};
+use portreeve::report::{Listing, Sink, StateSet};
 use portreeve::scan::State;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -53,9 +53,19 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// What formats list that know all of a host: few ports of a state, too, unless states are
+    /// named.
+    fn listing(&self) -> Listing {
+        if self.request.show.is_some() || self.request.listed_only {
+            Listing::only(self.show())
+        } else {
+            Listing::or_few(self.show())
+        }
+    }
+
     fn style(&self) -> Style {
         Style {
-            show: self.show(),
+            listing: self.listing(),
             listed_only: self.request.listed_only,
             verbose: self.request.verbose,
             quiet: self.request.quiet,
@@ -66,14 +76,15 @@ impl<'a> Destination<'a> {
     /// A report in this format.
     fn report(&self, format: Format, out: Box<dyn Write>) -> Box<dyn Sink + 'a> {
         let show = self.show();
+        let listing = self.listing();
         let services = self.services;
         let arguments = &self.request.arguments;
         let scanner = &self.request.xml_scanner;
         match format {
             Format::JsonLines => Box::new(JsonLines::new(out, show, services, arguments.clone())),
             Format::Text => Box::new(Text::new(out, self.style(), services)),
-            Format::Xml => Box::new(Xml::new(out, show, services, scanner, arguments)),
-            Format::Grepable => Box::new(Grepable::new(out, show, services, arguments)),
+            Format::Xml => Box::new(Xml::new(out, listing, services, scanner, arguments)),
+            Format::Grepable => Box::new(Grepable::new(out, listing, services, arguments)),
             Format::Csv => Box::new(Csv::new(out, show, services)),
             Format::MasscanList => Box::new(MasscanList::new(out, services)),
             Format::OpenList => Box::new(OpenList::new(out)),

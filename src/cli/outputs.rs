@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
-use portreeve::report::{Begin, Checkpoint, HostReport, Progress, Sink, StateSet, Summary};
+use portreeve::report::{Begin, Checkpoint, HostReport, Listing, Progress, Sink, Summary};
 use portreeve::scan::Finding;
 use rustix::io::Errno;
 
@@ -159,11 +159,11 @@ impl Sink for Outputs<'_> {
         self.each(|sink| sink.finding(finding))
     }
 
-    fn wants_hosts(&self) -> Option<StateSet> {
+    fn wants_hosts(&self) -> Option<Listing> {
         self.reports
             .iter()
             .filter_map(|report| report.sink.wants_hosts())
-            .reduce(StateSet::or)
+            .reduce(Listing::or)
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {

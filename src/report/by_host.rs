@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Begin, Checkpoint, Progress, Sink, StateSet, Summary};
+use super::listing::FEW_PORTS;
+use super::{Begin, Checkpoint, Listing, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
@@ -28,6 +29,12 @@ pub struct Row {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub reason_ip: Option<IpAddr>,
+    /// The round-trip time in microseconds, if it is known.
+    #[cfg_attr(
+        feature = "cli",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub rtt_us: Option<u64>,
     /// The banner.
     #[cfg_attr(
         feature = "cli",
@@ -43,8 +50,14 @@ impl Row {
             port: finding.endpoint.port(),
             reason: finding.reason,
             reason_ip: finding.reason_ip,
+            rtt_us: finding.rtt_us,
             banner: finding.banner.clone(),
         }
+    }
+
+    /// The port's state.
+    pub fn state(&self) -> State {
+        self.reason.state()
     }
 
     /// The memory that it takes, counted in rows without a banner.
@@ -110,6 +123,27 @@ impl HostReport {
             .filter(|(reason, _)| reason.state() == state)
             .map(|(_, count)| count)
             .sum()
+    }
+
+    /// Whether its ports in this state are listed one by one. Few ports are counted all the same if
+    /// not all of them are known: some may be in another part, or in no report.
+    pub fn lists(&self, listing: Listing, state: State) -> bool {
+        let count = self.in_state(state);
+        let known = || self.rows.iter().filter(|row| row.state() == state).count();
+        listing.always.lists(state) || (listing.lists(state, count) && known() == count as usize)
+    }
+
+    /// The ports that are listed one by one.
+    pub fn listed(&self, listing: Listing) -> impl Iterator<Item = &Row> {
+        let lists = State::ALL.map(|state| self.lists(listing, state));
+        self.rows
+            .iter()
+            .filter(move |row| lists[row.state() as usize])
+    }
+
+    /// Forgets the ports of a state that turn out not to be few.
+    fn fold(&mut self, state: State) {
+        self.rows.retain(|row| row.state() != state);
     }
 
     pub(super) fn count(&mut self, reason: Reason, count: u32) {
@@ -210,16 +244,16 @@ impl Sink for ByHost<'_> {
 /// The hosts under way and what was found on them.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts {
-    show: StateSet,
+    listing: Listing,
     hosts: HashMap<SocketAddr, Box<HostReport>>,
     rows: usize,
 }
 
 impl Hosts {
-    /// Holds the findings of these states one by one; the others are counted.
-    pub fn new(show: StateSet) -> Self {
+    /// Holds the findings of this listing one by one; the others are counted.
+    pub fn new(listing: Listing) -> Self {
         Hosts {
-            show,
+            listing,
             hosts: HashMap::new(),
             rows: 0,
         }
@@ -252,10 +286,16 @@ impl Hosts {
             .or_insert_with(|| HostReport::unheard(address, at).into());
         host.last = at;
         host.count(reason, 1);
-        if self.show.lists(reason.state()) {
+        let state = reason.state();
+        let count = host.in_state(state);
+        if self.listing.lists(state, count) {
             let row = Row::of(finding);
             self.rows += row.weight();
             host.rows.push(row);
+        } else if self.listing.few && count == FEW_PORTS + 1 {
+            self.rows -= host.weight();
+            host.fold(state);
+            self.rows += host.weight();
         }
         if self.rows > ROWS_HELD {
             self.part()
@@ -298,6 +338,7 @@ impl Hosts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::StateSet;
 
     fn finding(endpoint: &str, reason: Reason, ms: u64) -> Finding {
         let endpoint = endpoint.parse().expect("an endpoint");
@@ -317,7 +358,7 @@ mod tests {
     #[cfg(feature = "cli")]
     #[derive(Default)]
     struct Heard {
-        wants: Option<StateSet>,
+        wants: Option<Listing>,
         lines: Vec<String>,
     }
 
@@ -328,7 +369,7 @@ mod tests {
             Ok(())
         }
 
-        fn wants_hosts(&self) -> Option<StateSet> {
+        fn wants_hosts(&self) -> Option<Listing> {
             self.wants
         }
 
@@ -358,7 +399,7 @@ mod tests {
         for (wants, lines) in [
             (None, &["192.0.2.1:9"][..]),
             (
-                Some(StateSet::states([State::Open])),
+                Some(Listing::only(StateSet::states([State::Open]))),
                 &["192.0.2.1:9", "192.0.2.1 1"],
             ),
         ] {
@@ -379,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_host_is_told_when_it_is_done_and_adds_up() {
-        let mut hosts = Hosts::new(StateSet::states([State::Open]));
+        let mut hosts = Hosts::new(Listing::only(StateSet::states([State::Open])));
         for (endpoint, reason) in [
             ("192.0.2.1:9", Reason::SynAck),
             ("192.0.2.2:1", Reason::NoResponse),
@@ -425,8 +466,35 @@ mod tests {
     }
 
     #[test]
+    fn few_ports_of_a_state_are_listed_if_all_are_known() {
+        let listing = Listing::or_few(StateSet::states([State::Open]));
+        let check = |closed: u16, untold: u32, expect: usize| {
+            let mut hosts = Hosts::new(listing);
+            hosts.add(&finding("192.0.2.1:80", Reason::SynAck, 1));
+            for port in 1_000..1_000 + closed {
+                let endpoint = format!("192.0.2.1:{port}");
+                hosts.add(&finding(&endpoint, Reason::ConnRefused, 1));
+            }
+            let done = HostDone {
+                address: "192.0.2.1:0".parse().unwrap(),
+                ports: 1 + u32::from(closed) + untold,
+                rest: Reason::ConnRefused,
+            };
+            let host = hosts.take(&done, Time::default());
+            assert_eq!(host.listed(listing).count(), expect, "{closed}, {untold}");
+            let open = Listing::only(listing.always);
+            assert_eq!((host.listed(open).count(), hosts.rows), (1, 0));
+        };
+        check(2, 0, 3);
+        check(25, 0, 26);
+        check(26, 0, 1);
+        check(60, 0, 1);
+        check(2, 1, 1);
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
-        let mut hosts = Hosts::new(StateSet::states(State::ALL));
+        let mut hosts = Hosts::new(Listing::only(StateSet::states(State::ALL)));
         let mut told = 0;
         for host in 1..=6 {
             for port in 1..=60_000 {

@@ -168,11 +168,11 @@ fn digest(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{StateSet, by_host::Hosts, fixture};
+    use crate::report::{Listing, StateSet, by_host::Hosts, fixture};
     use crate::scan::{Finding, HostSnapshot, Reason, State, Time};
 
     fn checkpoint() -> Checkpoint {
-        let mut hosts = Hosts::new(StateSet::states(State::ALL));
+        let mut hosts = Hosts::new(Listing::only(StateSet::states(State::ALL)));
         let endpoint = "[fe80::1%7]:22".parse().unwrap();
         let by = "192.0.2.254".parse().ok();
         let at = Time::from_us(5);

@@ -6,7 +6,7 @@ use std::io::Write;
 use super::escape::printable;
 use super::format::ip_text;
 use super::nmap::{Format, NmapReport, Run};
-use super::{HostReport, StateSet, Summary};
+use super::{HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::State;
 
@@ -18,9 +18,9 @@ pub type Grepable<'a, W> = NmapReport<'a, W, Lines>;
 pub struct Lines;
 
 impl<'a, W: Write> Grepable<'a, W> {
-    /// A sink that writes to `out` and lists the states of `show`.
-    pub fn new(out: W, show: StateSet, services: &'a Services, arguments: &[String]) -> Self {
-        NmapReport::of(out, show, services, env!("CARGO_PKG_NAME"), arguments)
+    /// A sink that writes to `out` and lists the ports of `listing`.
+    pub fn new(out: W, listing: Listing, services: &'a Services, arguments: &[String]) -> Self {
+        NmapReport::of(out, listing, services, env!("CARGO_PKG_NAME"), arguments)
     }
 }
 
@@ -51,14 +51,11 @@ impl Format for Lines {
 }
 
 fn ports(run: &Run, host: &HostReport) -> String {
-    let listed = host
-        .rows
-        .iter()
-        .filter(|row| run.show.lists(row.reason.state()));
-    let ports: Vec<String> = listed
+    let ports: Vec<String> = host
+        .listed(run.listing)
         .map(|row| {
             let service = run.services.name(row.port).map_or(String::new(), field);
-            let state = row.reason.state().as_str();
+            let state = row.state().as_str();
             format!("{}/{state}/tcp//{service}///", row.port)
         })
         .collect();
@@ -69,7 +66,7 @@ fn ports(run: &Run, host: &HostReport) -> String {
 fn ignored_state(run: &Run, host: &HostReport) -> String {
     let ignored: Vec<State> = State::ALL
         .into_iter()
-        .filter(|&state| !run.show.lists(state) && host.in_state(state) > 0)
+        .filter(|&state| !host.lists(run.listing, state) && host.in_state(state) > 0)
         .collect();
     match ignored[..] {
         [state] => format!(
@@ -95,7 +92,7 @@ fn field(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{StateSet, fixture};
 
     #[test]
     fn the_lines_are_nmaps() {
@@ -103,7 +100,7 @@ mod tests {
         let mut out = Vec::new();
         fixture::play(&mut Grepable::new(
             &mut out,
-            StateSet::states([State::Open, State::Filtered]),
+            Listing::only(StateSet::states([State::Open, State::Filtered])),
             &services,
             &fixture::arguments(),
         ));

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::record::{End, Found, Host, Record, Start};
 use super::whole_lines::WholeLines;
-use super::{Begin, HostReport, Origin, Progress, Sink, StateSet, Summary};
+use super::{Begin, HostReport, Listing, Origin, Progress, Sink, StateSet, Summary};
 use crate::plan::{Names, Services};
 use crate::scan::Finding;
 
@@ -77,9 +77,9 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         )
     }
 
-    fn wants_hosts(&self) -> Option<StateSet> {
+    fn wants_hosts(&self) -> Option<Listing> {
         // Counts only: the findings are already written one by one.
-        Some(StateSet::states([]))
+        Some(Listing::only(StateSet::states([])))
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {

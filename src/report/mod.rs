@@ -10,7 +10,8 @@
 //!   (the JSON records) and `read`.
 //! - Beside a scan: `explain` before it, `limits` of the machine, `experiment` and its
 //!   picture, `plot`.
-//! - What formats share: [`StateSet`], whole lines, escaping, and how numbers are written.
+//! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, and how numbers are
+//!   written.
 //!
 //! Without the feature `cli` there are only the messages, `by_host` and `metrics`.
 
@@ -35,6 +36,7 @@ pub mod grepable;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod limits;
+mod listing;
 #[cfg(feature = "cli")]
 pub mod lists;
 mod measured;
@@ -66,6 +68,7 @@ pub use by_host::HostReport;
 pub use escape::printable;
 #[cfg(feature = "cli")]
 pub use format::{counted, grouped};
+pub use listing::{FEW_PORTS, Listing};
 pub use measured::{BANNER_BYTES, LocalCheck, LocalPort, Notices, Phase, PhaseCost, Profile};
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
 pub use sink::Sink;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::format::{counted, wall_clock};
 use super::whole_lines::WholeLines;
-use super::{Begin, Exit, HostReport, Origin, Progress, Sink, StateSet, Summary};
+use super::{Begin, Exit, HostReport, Listing, Origin, Progress, Sink, Summary};
 use crate::plan::{Names, Outline, Services};
 use crate::scan::Time;
 
@@ -33,14 +33,14 @@ pub struct NmapReport<'a, W, F> {
 impl<'a, W: Write, F: Format> NmapReport<'a, W, F> {
     pub(super) fn of(
         out: W,
-        show: StateSet,
+        listing: Listing,
         services: &'a Services,
         scanner: &str,
         arguments: &[String],
     ) -> Self {
         NmapReport {
             out: WholeLines::new(out),
-            run: Run::new(show, services, scanner, arguments),
+            run: Run::new(listing, services, scanner, arguments),
             format: PhantomData,
         }
     }
@@ -59,8 +59,8 @@ impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
         self.out.flush()
     }
 
-    fn wants_hosts(&self) -> Option<StateSet> {
-        Some(self.run.show)
+    fn wants_hosts(&self) -> Option<Listing> {
+        Some(self.run.listing)
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
@@ -84,8 +84,8 @@ impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
 /// A scan as nmap would describe it.
 #[derive(Debug)]
 pub struct Run<'a> {
-    /// The states whose ports are listed.
-    pub(super) show: StateSet,
+    /// Which ports are listed.
+    pub(super) listing: Listing,
     pub(super) services: &'a Services,
     /// The program that the report names.
     pub(super) scanner: String,
@@ -99,9 +99,9 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(show: StateSet, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
+    fn new(listing: Listing, services: &'a Services, scanner: &str, arguments: &[String]) -> Self {
         Run {
-            show,
+            listing,
             services,
             scanner: scanner.into(),
             arguments: [&[env!("CARGO_PKG_NAME").into()], arguments]
@@ -125,7 +125,11 @@ impl<'a> Run<'a> {
 
     /// Whether a host is listed: nmap leaves out those where nobody seems to be.
     fn lists(&self, host: &HostReport) -> bool {
-        self.all_hosts || !host.rows.is_empty() || host.answered_by().is_some()
+        let has_asked = || {
+            let mut asked = host.listed(Listing::only(self.listing.always));
+            asked.next().is_some()
+        };
+        self.all_hosts || host.answered_by().is_some() || has_asked()
     }
 
     pub(super) fn hosts_up(&self, summary: &Summary) -> u64 {

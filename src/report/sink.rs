@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Begin, Checkpoint, HostReport, Progress, StateSet, Summary};
+use super::{Begin, Checkpoint, HostReport, Listing, Progress, Summary};
 use crate::scan::Finding;
 
 /// Receives what a scan finds. By default, every method does nothing.
@@ -20,9 +20,9 @@ pub trait Sink {
         Ok(())
     }
 
-    /// The states whose findings [`host`](Self::host) wants one by one; `None` if it wants no hosts
-    /// at all.
-    fn wants_hosts(&self) -> Option<StateSet> {
+    /// Which findings [`host`](Self::host) wants one by one; `None` if it wants no hosts at all. It
+    /// may get more, and has to leave those out itself.
+    fn wants_hosts(&self) -> Option<Listing> {
         None
     }
 

@@ -9,7 +9,7 @@ use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
 use super::nmap::{Format, NmapReport, Run};
-use super::{Exit, HostReport, StateSet, Summary};
+use super::{Exit, HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -24,16 +24,16 @@ pub type Xml<'a, W> = NmapReport<'a, W, Elements>;
 pub struct Elements;
 
 impl<'a, W: Write> Xml<'a, W> {
-    /// A sink that writes to `out` and lists the states of `show`; the others are counted.
+    /// A sink that writes to `out` and lists the ports of `listing`; the others are counted.
     /// `scanner` is the program that the report names; nmap's DTD allows nmap only.
     pub fn new(
         out: W,
-        show: StateSet,
+        listing: Listing,
         services: &'a Services,
         scanner: &str,
         arguments: &[String],
     ) -> Self {
-        NmapReport::of(out, show, services, scanner, arguments)
+        NmapReport::of(out, listing, services, scanner, arguments)
     }
 }
 
@@ -87,14 +87,12 @@ impl Format for Elements {
         }
         text += "<ports>";
         for state in State::ALL {
-            if host.in_state(state) > 0 && !run.show.lists(state) {
+            if host.in_state(state) > 0 && !host.lists(run.listing, state) {
                 extraports(&mut text, host, state);
             }
         }
-        for row in &host.rows {
-            if run.show.lists(row.reason.state()) {
-                port(&mut text, row, run.services);
-            }
+        for row in host.listed(run.listing) {
+            port(&mut text, row, run.services);
         }
         text += "</ports>\n</host>\n";
         text
@@ -143,7 +141,7 @@ fn extraports(text: &mut String, host: &HostReport, state: State) {
 /// A port that is listed.
 fn port(text: &mut String, row: &Row, services: &Services) {
     let port = row.port;
-    let state = state_word(row.reason.state());
+    let state = state_word(row.state());
     let reason = row.reason.as_str();
     let by = row
         .reason_ip
@@ -194,7 +192,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{StateSet, fixture};
 
     #[test]
     fn the_elements_are_nmaps() {
@@ -203,7 +201,7 @@ mod tests {
         let show = StateSet::states([State::Open, State::Filtered]);
         fixture::play(&mut Xml::new(
             &mut out,
-            show,
+            Listing::only(show),
             &services,
             "portreeve",
             &fixture::arguments(),

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use super::by_host::{Row, without_port};
 use super::format::counted;
-use super::{Begin, Exit, HostReport, Notices, Origin, Sink, StateSet, Summary};
+use super::{Begin, Exit, HostReport, Listing, Notices, Origin, Sink, StateSet, Summary};
 use crate::plan::{Outline, Shard};
 use crate::scan::{Finding, Reason, Stats, Time};
 pub use part::Part;
@@ -245,17 +245,19 @@ impl Host {
     }
 
     /// Reports the findings, and the host itself with those findings that are `wanted`.
-    fn tell(mut self, sink: &mut dyn Sink, wanted: Option<StateSet>) -> io::Result<()> {
+    fn tell(mut self, sink: &mut dyn Sink, wanted: Option<Listing>) -> io::Result<()> {
         for finding in &self.findings {
             sink.finding(finding)?;
         }
-        let Some(show) = wanted else { return Ok(()) };
-        self.report.rows = self
-            .findings
-            .iter()
-            .filter(|finding| show.lists(finding.state()))
-            .map(Row::of)
-            .collect();
+        let Some(listing) = wanted else {
+            return Ok(());
+        };
+        let report = &self.report;
+        let listed = self.findings.iter().filter(|finding| {
+            let state = finding.state();
+            listing.lists(state, report.in_state(state))
+        });
+        self.report.rows = listed.map(Row::of).collect();
         sink.host(&self.report)
     }
 }
@@ -582,9 +584,8 @@ mod tests {
             .replace("\"local_error\":null", "\"local_error\":\"\\u009b1m\"");
         let mut out = Vec::new();
         let services = fixture::services();
-        let show = StateSet::states([State::Open]);
         let style = text::Style {
-            show,
+            listing: Listing::or_few(StateSet::states([State::Open])),
             listed_only: false,
             verbose: true,
             quiet: false,
@@ -640,12 +641,13 @@ mod tests {
             let mut out = Vec::new();
             let services = fixture::services();
             let show = joined.states();
-            let mut xml = Xml::new(&mut out, show, &services, "nmap", &fixture::arguments());
+            let listing = Listing::or_few(show);
+            let mut xml = Xml::new(&mut out, listing, &services, "nmap", &fixture::arguments());
             joined.tell(&mut xml).expect("it can be written");
             assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'));
             let mut out = Vec::new();
             let style = text::Style {
-                show,
+                listing,
                 listed_only: false,
                 verbose: true,
                 quiet: false,

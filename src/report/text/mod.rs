@@ -9,22 +9,21 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use super::by_host::without_port;
+use super::by_host::Row;
 use super::escape::banner_text;
 use super::format::{counted, grouped};
 use super::messages::FEW_ADDRESSES;
 use super::whole_lines::WholeLines;
-use super::{Begin, Origin, Progress, Sink, StateSet, Summary};
+use super::{Begin, HostReport, Listing, Origin, Progress, Sink, Summary};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, State};
 use preamble::preamble;
-use tables::{Host, Row};
 
 /// How a text report looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// Which findings are listed one by one.
-    pub show: StateSet,
+    pub listing: Listing,
     /// Leave out hosts without a listed finding, and the counts of what is not listed.
     pub listed_only: bool,
     /// Begin with the plan and the limits.
@@ -37,13 +36,18 @@ pub struct Style {
 
 impl Style {
     fn painted(self, state: State) -> String {
+        self.painted_as(state, state.as_str())
+    }
+
+    /// A text in the colour of a state.
+    fn painted_as(self, state: State, text: &str) -> String {
         let code = match state {
             State::Open => "32",
             State::Closed => "2",
             State::Filtered => "33",
             State::Unscanned => "31",
         };
-        self.paint(state.as_str(), code)
+        self.paint(text, code)
     }
 
     fn paint(self, text: &str, code: &str) -> String {
@@ -63,26 +67,31 @@ pub struct Text<'a, W> {
     services: &'a Services,
     names: Names,
     /// By address, with port 0.
-    hosts: BTreeMap<SocketAddr, Host>,
-    /// Findings listed, including those beyond what the tables keep.
+    hosts: BTreeMap<SocketAddr, HostReport>,
+    /// Rows kept for the tables.
     rows: usize,
-    /// Whether ports are counted for each host.
-    counts_hosts: bool,
+    /// Findings that were written when they came, and that no table has room for.
+    untabled: usize,
     addresses: u64,
+    /// Whether hosts that answer nothing are told of like others.
+    all_hosts: bool,
     /// The plan's warnings.
     warnings: Vec<String>,
     origin: Origin,
-    /// Findings received, listed or not.
+    /// Endpoints of all hosts that were reported.
     told: u64,
 }
 
 /// Memory is bounded, however large the plan. Counts are kept for each host up to this many
 /// addresses.
 const HOSTS_COUNTED: u64 = 4_096;
-/// The most rows kept for the tables (about 5 MB). Each was already written when it was found.
+/// The most rows kept for the tables (about 6 MB). Open ports were already written when they were
+/// found.
 const MAX_ROWS: usize = 100_000;
-/// The most letters of a banner that a row keeps (20 MB if every row has one).
+/// The most letters of a banner that a line has.
 const BANNER_WIDE: usize = 72;
+/// The most bytes of a banner that a row keeps (30 MB if every row has one): enough for a line.
+const BANNER_KEPT: usize = 4 * BANNER_WIDE;
 /// Hosts without a listed finding get a line of their own up to this many addresses.
 const HOSTS_NAMED: u64 = FEW_ADDRESSES;
 
@@ -96,8 +105,9 @@ impl<'a, W: Write> Text<'a, W> {
             names: Names::default(),
             hosts: BTreeMap::new(),
             rows: 0,
-            counts_hosts: false,
+            untabled: 0,
             addresses: 0,
+            all_hosts: false,
             warnings: Vec::new(),
             origin: Origin::Scan,
             told: 0,
@@ -108,9 +118,7 @@ impl<'a, W: Write> Text<'a, W> {
 impl<W: Write> Sink for Text<'_, W> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.addresses = begin.plan.addresses;
-        // Earlier findings, or those of other files, do not all come one by one.
-        self.counts_hosts =
-            self.addresses <= HOSTS_COUNTED && !self.style.quiet && begin.origin == Origin::Scan;
+        self.all_hosts = begin.tells_all_hosts();
         self.names = begin.plan.names.clone();
         self.warnings = begin.plan.warnings.clone();
         self.origin = begin.origin;
@@ -121,40 +129,27 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        let &Finding {
-            endpoint,
-            reason,
-            reason_ip,
-            rtt_us,
-            ..
-        } = finding;
-        self.told += 1;
-        let listed = self.style.show.lists(reason.state());
-        let key = without_port(endpoint);
-        if self.counts_hosts {
-            self.hosts.entry(key).or_default().count(reason);
-        }
-        if !listed {
+        let state = finding.state();
+        if !self.style.listing.always.lists(state) {
             return Ok(());
         }
+        let endpoint = finding.endpoint;
         let service = self.services.name(endpoint.port()).unwrap_or_default();
         let banner = finding.banner.as_deref().map_or(String::new(), shortened);
-        let live = format!(
-            "{} {endpoint} {service}",
-            self.style.painted(reason.state())
-        );
+        let live = format!("{} {endpoint} {service}", self.style.painted(state));
         let live = format!("{}  {banner}", live.trim_end());
-        self.rows += 1;
-        if self.rows <= MAX_ROWS && !self.style.quiet {
-            self.hosts.entry(key).or_default().rows.push(Row {
-                port: endpoint.port(),
-                reason,
-                reason_ip,
-                rtt_us,
-                banner,
-            });
-        }
         self.out.add(|out| writeln!(out, "{}", live.trim_end()))
+    }
+
+    fn wants_hosts(&self) -> Option<Listing> {
+        (!self.style.quiet).then_some(self.style.listing)
+    }
+
+    fn host(&mut self, host: &HostReport) -> io::Result<()> {
+        if !self.style.quiet {
+            self.keep(host);
+        }
+        Ok(())
     }
 
     fn progress(&mut self, _: &Progress) -> io::Result<()> {
@@ -163,15 +158,49 @@ impl<W: Write> Sink for Text<'_, W> {
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         if !self.style.quiet {
-            for host in self.hosts.values_mut() {
-                host.rows.sort_unstable_by_key(|row| row.port);
-            }
+            self.hosts.values_mut().for_each(HostReport::finish);
             let mut text = String::new();
             self.tables(&mut text);
             self.summary(&mut text, summary);
             self.out.add(|out| out.write_all(text.as_bytes()))?;
         }
         self.out.flush()
+    }
+}
+
+impl<W> Text<'_, W> {
+    /// Keeps a host, or a part of one, for the end, if there is something to say of it.
+    fn keep(&mut self, host: &HostReport) {
+        let nobodys = host.counts.iter().filter(|(reason, _)| !reason.is_nobody());
+        self.told += nobodys.map(|&(_, count)| u64::from(count)).sum::<u64>();
+        let always = self.style.listing.always;
+        let is_listed = host.rows.iter().any(|row| always.lists(row.state()));
+        let is_there = self.all_hosts || host.answered_by().is_some();
+        if !is_listed && !(is_there && self.addresses <= HOSTS_COUNTED) {
+            return;
+        }
+        let begun = || HostReport::unheard(host.address, host.first);
+        let kept = self.hosts.entry(host.address).or_insert_with(begun);
+        for &(reason, count) in &host.counts {
+            kept.count(reason, count);
+        }
+        for row in &host.rows {
+            if self.rows < MAX_ROWS {
+                kept.rows.push(with_short_banner(row));
+                self.rows += 1;
+            } else if always.lists(row.state()) {
+                self.untabled += 1;
+            }
+        }
+    }
+}
+
+/// A row that keeps no more of its banner than a line needs.
+fn with_short_banner(row: &Row) -> Row {
+    let banner = row.banner.as_deref();
+    Row {
+        banner: banner.map(|banner| banner[..banner.len().min(BANNER_KEPT)].into()),
+        ..*row
     }
 }
 
@@ -217,7 +246,7 @@ fn shortened(banner: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{StateSet, fixture};
 
     fn check(golden: &str, style: Style) {
         let services = fixture::services();
@@ -229,7 +258,7 @@ mod tests {
     /// What a scan without any options writes.
     fn plain() -> Style {
         Style {
-            show: StateSet::states([State::Open]),
+            listing: Listing::or_few(StateSet::states([State::Open])),
             listed_only: false,
             verbose: false,
             quiet: false,
@@ -243,7 +272,7 @@ mod tests {
         check(
             "all_verbose.txt",
             Style {
-                show: StateSet::states(State::ALL),
+                listing: Listing::only(StateSet::states(State::ALL)),
                 verbose: true,
                 ..plain()
             },
@@ -251,7 +280,7 @@ mod tests {
         check(
             "quiet_color.txt",
             Style {
-                show: StateSet::states([State::Open, State::Filtered]),
+                listing: Listing::only(StateSet::states([State::Open, State::Filtered])),
                 quiet: true,
                 color: true,
                 ..plain()
@@ -260,6 +289,7 @@ mod tests {
         check(
             "listed_only.txt",
             Style {
+                listing: Listing::only(StateSet::states([State::Open])),
                 listed_only: true,
                 ..plain()
             },

@@ -4,10 +4,12 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::{HOSTS_NAMED, MAX_ROWS, Style, Text};
+use super::{HOSTS_COUNTED, HOSTS_NAMED, Style, Text};
 use crate::report::escape::printable;
 use crate::report::format::{counted, grouped, ip_text, milliseconds};
-use crate::report::{Exit, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary};
+use crate::report::{
+    Exit, HostReport, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary,
+};
 use crate::scan::{Reason, State, Stats};
 
 impl<W: Write> Text<'_, W> {
@@ -42,9 +44,16 @@ impl<W: Write> Text<'_, W> {
 
     /// Endpoints that no finding was reported of. Silent hosts are counted further down.
     fn never_begun(&self, text: &mut String, stats: &Stats) {
-        let nobodys = stats.with_reason(Reason::SilentHost) + stats.with_reason(Reason::NoNeighbor);
-        let untold = (stats.planned - self.told).saturating_sub(nobodys);
-        if untold > 0 && self.counts_hosts {
+        let nobodys = stats
+            .reasons(State::Unscanned)
+            .filter(|(reason, _)| reason.is_nobody())
+            .map(|(_, count)| count)
+            .sum();
+        let untold = stats
+            .planned
+            .saturating_sub(self.told)
+            .saturating_sub(nobodys);
+        if untold > 0 && self.origin == Origin::Scan && self.addresses <= HOSTS_COUNTED {
             let _ = writeln!(
                 text,
                 "\n{} never begun, and in no host's counts above",
@@ -55,12 +64,9 @@ impl<W: Write> Text<'_, W> {
 
     /// How many hosts the tables list, where they do not name them all.
     fn listed_hosts(&self, text: &mut String) {
-        let is_complete = self.rows <= MAX_ROWS && self.origin != Origin::Resumed;
-        let listed = self
-            .hosts
-            .values()
-            .filter(|host| !host.rows.is_empty())
-            .count() as u64;
+        let is_complete = self.untabled == 0 && self.origin != Origin::Resumed;
+        let has_rows = |host: &&HostReport| host.listed(self.style.listing).next().is_some();
+        let listed = self.hosts.values().filter(has_rows).count() as u64;
         let others = self.addresses.saturating_sub(listed);
         if self.addresses > HOSTS_NAMED && others > 0 && is_complete {
             let _ = writeln!(

@@ -2,79 +2,32 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::{HOSTS_NAMED, MAX_ROWS, Text};
+use super::{HOSTS_NAMED, MAX_ROWS, Text, shortened};
 use crate::report::Origin;
+use crate::report::by_host::{HostReport, Row};
 use crate::report::escape::printable;
 use crate::report::format::{grouped, ip_text, milliseconds};
-use crate::scan::{Reason, State};
+use crate::scan::Reason;
 
-/// What the tables say of a host.
-#[derive(Debug, Default)]
-pub(super) struct Host {
-    /// Its listed ports.
-    pub rows: Vec<Row>,
-    /// How many of its ports have which reason.
-    pub counts: Vec<(Reason, u64)>,
-}
-
-impl Host {
-    /// Counts a port.
-    pub fn count(&mut self, reason: Reason) {
-        match self.counts.iter_mut().find(|(other, _)| *other == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((reason, 1)),
-        }
-    }
-
-    /// The width of a column: that of its title, or of its longest cell.
-    fn width(&self, title: &str, cell: impl Fn(&Row) -> usize) -> usize {
-        let longest = self.rows.iter().map(cell).max().unwrap_or(0);
-        longest.max(title.len())
-    }
-}
-
-/// A listed port.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub port: u16,
-    pub reason: Reason,
-    pub reason_ip: Option<IpAddr>,
-    pub rtt_us: Option<u64>,
-    pub banner: String,
-}
-
-impl Row {
-    fn state(&self) -> State {
-        self.reason.state()
-    }
-
-    fn reason(&self) -> String {
-        let reason = self.reason.as_str();
-        self.reason_ip
-            .map_or(reason.into(), |ip| format!("{reason} from {ip}"))
-    }
-
-    fn rtt(&self) -> String {
-        self.rtt_us.map(milliseconds).unwrap_or_default()
-    }
-}
+/// A column: its title, and its text in a row.
+type Column<'a> = (&'static str, &'a dyn Fn(&Row) -> String);
 
 impl<W: Write> Text<'_, W> {
     /// A table for each host with listed ports, and what the tables leave out.
     pub(super) fn tables(&self, text: &mut String) {
-        let names_all =
-            self.addresses <= HOSTS_NAMED && !self.style.listed_only && self.counts_hosts;
+        let names_all = self.addresses <= HOSTS_NAMED && !self.style.listed_only;
         for (address, host) in &self.hosts {
-            if !host.rows.is_empty() {
-                self.table(text, address, host);
+            let rows: Vec<&Row> = host.listed(self.style.listing).collect();
+            if !rows.is_empty() {
+                self.table(text, address, host, &rows);
             } else if names_all {
                 let _ = writeln!(
                     text,
                     "\n{}\nnothing to list: {}",
                     self.heading(address),
-                    folded(host.counts.iter().copied())
+                    folded(host.counts.iter())
                 );
             }
         }
@@ -84,12 +37,12 @@ impl<W: Write> Text<'_, W> {
                 "\nThe scan was resumed: tables hold what was found since; the rest is in the lines of the run before."
             );
         }
-        if self.rows > MAX_ROWS {
-            let more = grouped((self.rows - MAX_ROWS) as u64);
+        if self.untabled > 0 {
             let _ = writeln!(
                 text,
-                "\nThe tables stop at {} rows; the other {more} are in the lines above.",
-                grouped(MAX_ROWS as u64)
+                "\nThe tables stop at {} rows; the other {} are in the lines above.",
+                grouped(MAX_ROWS as u64),
+                grouped(self.untabled as u64)
             );
         }
     }
@@ -105,45 +58,46 @@ impl<W: Write> Text<'_, W> {
         self.style.paint(&text, "1")
     }
 
-    fn service(&self, row: &Row) -> &str {
-        self.services.name(row.port).unwrap_or("")
-    }
-
-    fn table(&self, text: &mut String, address: &SocketAddr, host: &Host) {
+    fn table(&self, text: &mut String, address: &SocketAddr, host: &HostReport, rows: &[&Row]) {
         let _ = writeln!(text, "\n{}", self.heading(address));
-        let port_wide = 9;
-        let state_wide = host.width("STATE", |row| row.state().as_str().len());
-        let service_wide = host.width("SERVICE", |row| self.service(row).len());
-        let reason_wide = host.width("REASON", |row| row.reason().len());
-        let rtt_wide = host.width("RTT", |row| row.rtt().len());
-        let banner = if host.rows.iter().any(|row| !row.banner.is_empty()) {
-            "BANNER"
-        } else {
-            ""
-        };
-        let title = format!(
-            "{:port_wide$}  {:state_wide$}  {:service_wide$}  {:reason_wide$}  {:rtt_wide$}  {banner}",
-            "PORT", "STATE", "SERVICE", "REASON", "RTT",
-        );
-        let _ = writeln!(text, "{}", self.style.paint(title.trim_end(), "2"));
-        for row in &host.rows {
-            let padding = " ".repeat(state_wide - row.state().as_str().len());
-            let line = format!(
-                "{:port_wide$}  {}{padding}  {:service_wide$}  {:reason_wide$}  {:rtt_wide$}  {}",
-                format!("{}/tcp", row.port),
-                self.style.painted(row.state()),
-                self.service(row),
-                row.reason(),
-                row.rtt(),
-                row.banner,
-            );
+        let service = |row: &Row| self.services.name(row.port).unwrap_or_default().into();
+        let columns: [Column; 6] = [
+            ("PORT     ", &|row| format!("{}/tcp", row.port)),
+            ("STATE", &|row| row.state().as_str().into()),
+            ("SERVICE", &service),
+            ("REASON", &reason),
+            ("RTT", &|row| {
+                row.rtt_us.map(milliseconds).unwrap_or_default()
+            }),
+            ("BANNER", &|row| {
+                row.banner.as_deref().map_or(String::new(), shortened)
+            }),
+        ];
+        let has_banners = rows.iter().any(|row| row.banner.is_some());
+        let columns = &columns[..if has_banners { 6 } else { 5 }];
+        let wide = columns.iter().map(|(title, cell)| width(title, rows, cell));
+        let wide: Vec<usize> = wide.collect();
+        let titles = columns
+            .iter()
+            .zip(&wide)
+            .map(|((title, _), &wide)| format!("{title:wide$}"));
+        let titles = titles.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(text, "{}", self.style.paint(titles.trim_end(), "2"));
+        for row in rows {
+            let cells = columns.iter().zip(&wide).map(|((title, cell), &wide)| {
+                let cell = format!("{:wide$}", cell(row));
+                match *title {
+                    "STATE" => self.style.painted_as(row.state(), &cell),
+                    _ => cell,
+                }
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
             let _ = writeln!(text, "{}", line.trim_end());
         }
         let unlisted = host
             .counts
             .iter()
-            .copied()
-            .filter(|(reason, _)| !self.style.show.lists(reason.state()));
+            .filter(|(reason, _)| !host.lists(self.style.listing, reason.state()));
         let rest = folded(unlisted);
         if !rest.is_empty() && !self.style.listed_only {
             let _ = writeln!(text, "not listed: {rest}");
@@ -151,16 +105,25 @@ impl<W: Write> Text<'_, W> {
     }
 }
 
+/// The width of a column: that of its title, or of its longest cell.
+fn width(title: &str, rows: &[&Row], cell: &dyn Fn(&Row) -> String) -> usize {
+    let longest = rows.iter().map(|row| cell(row).chars().count()).max();
+    longest.unwrap_or(0).max(title.len())
+}
+
+fn reason(row: &Row) -> String {
+    let reason = row.reason.as_str();
+    row.reason_ip
+        .map_or(reason.into(), |ip| format!("{reason} from {ip}"))
+}
+
 /// `1,000 closed (conn-refused), 5 filtered (no-response)`.
-fn folded(counts: impl Iterator<Item = (Reason, u64)>) -> String {
+fn folded<'a>(counts: impl Iterator<Item = &'a (Reason, u32)>) -> String {
     let parts: Vec<String> = counts
-        .map(|(reason, count)| {
-            format!(
-                "{} {} ({})",
-                grouped(count),
-                reason.state().as_str(),
-                reason.as_str()
-            )
+        .map(|&(reason, count)| {
+            let count = grouped(count.into());
+            let state = reason.state().as_str();
+            format!("{count} {state} ({})", reason.as_str())
         })
         .collect();
     parts.join(", ")
