@@ -176,7 +176,8 @@ impl<W> Text<'_, W> {
         let always = self.style.listing.always;
         let is_listed = host.rows.iter().any(|row| always.lists(row.state()));
         let is_there = self.all_hosts || host.answered_by().is_some();
-        if !is_listed && !(is_there && self.addresses <= HOSTS_COUNTED) {
+        let is_counted = is_there && self.addresses <= HOSTS_COUNTED;
+        if !is_listed && !is_counted {
             return;
         }
         let begun = || HostReport::unheard(host.address, host.first);
