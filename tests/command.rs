@@ -707,7 +707,7 @@ fn progress_is_told_when_asked_and_not_otherwise() {
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line");
         assert!(
-            line.starts_with("0 of 100 (0 %)") && line.contains("in flight"),
+            line.starts_with("0 % of 100, 0 attempts/s") && line.contains("in flight"),
             "{line}"
         );
         signal(&child, libc::SIGINT);

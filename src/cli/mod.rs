@@ -28,6 +28,7 @@ mod opening;
 mod outputs;
 mod progress;
 mod randomness;
+mod remaining;
 mod request;
 mod scan;
 mod settings;

@@ -3,10 +3,11 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portreeve::engine::StopHandle;
-use portreeve::report::{Progress, grouped};
+use portreeve::report::{Progress, counted, grouped};
 use portreeve::scan::State;
 
 use super::keys::Keys;
+use super::remaining::{Lately, Remaining};
 use super::signals::Signals;
 use super::throttle::Throttle;
 
@@ -17,6 +18,7 @@ pub struct Line {
     stop: StopHandle,
     throttle: Throttle,
     keys: Option<Keys>,
+    lately: Lately,
 }
 
 /// A line on standard error, if that is a terminal where it can be redrawn; otherwise nothing.
@@ -46,6 +48,7 @@ impl Line {
             stop,
             throttle,
             keys,
+            lately: Lately::default(),
         }
     }
 
@@ -57,6 +60,7 @@ impl Line {
             self.keys = None;
         }
         self.throttle.look(progress);
+        let remaining = self.lately.look(progress);
         let mut said = Vec::new();
         if self.signals.take_slower_request() {
             said.push(self.throttle.slower());
@@ -73,7 +77,7 @@ impl Line {
         if said.is_empty() && !asked && self.bar.is_hidden() {
             return;
         }
-        let line = status(progress);
+        let line = status(progress, &remaining);
         self.bar.set_message(line.clone());
         said.extend(asked.then_some(line));
         said.iter()
@@ -87,23 +91,19 @@ impl Drop for Line {
     }
 }
 
-/// `12,345 of 65,535 (18 %), 10,203/s, 1,024 of 19,985 in flight, 3 open, 5 s left`.
-fn status(progress: &Progress) -> String {
+/// `18 % of 65,535, 10,203 attempts/s, 1,024 of 19,985 in flight, 3 open, 5 s left`.
+fn status(progress: &Progress, remaining: &Remaining) -> String {
     let stats = progress.stats;
-    let done = stats.settled();
-    let planned = stats.planned;
-    let per_s = done as f64 * 1e6 / progress.elapsed.us.max(1) as f64;
-    let left = if done > 0 {
-        format!("{} left", about(((planned - done) as f64 / per_s) as u64))
-    } else {
-        "no estimate yet".into()
-    };
+    let left = remaining
+        .seconds
+        .map_or("no estimate yet".into(), |seconds| {
+            format!("{} left", about(seconds as u64))
+        });
     format!(
-        "{} of {} ({:.0} %), {}/s, {} of {} in flight, {} open, {left}",
-        grouped(done),
-        grouped(planned),
-        done as f64 * 100.0 / planned.max(1) as f64,
-        grouped(per_s as u64),
+        "{:.0} % of {}, {}, {} of {} in flight, {} open, {left}",
+        remaining.share * 100.0,
+        grouped(stats.planned),
+        counted(remaining.per_s as u64, "attempt/s", "attempts/s"),
         grouped(stats.in_flight.into()),
         grouped(stats.cap.into()),
         grouped(stats.in_state(State::Open)),

@@ -1,7 +1,7 @@
 //! What a scan will do, and how long it takes at best, in sentences before it starts. It knows
 //! plans, settings and limits, and sends nothing.
 
-use super::format::{counted, grouped, milliseconds};
+use super::format::{counted, duration, grouped};
 use super::text::described;
 use super::{BANNER_BYTES, Begin};
 use crate::plan::Plan;
@@ -76,10 +76,10 @@ fn hosts(Ahead { begin, .. }: &Ahead) -> String {
 fn attempts(Ahead { begin, .. }: &Ahead) -> String {
     let settings = begin.settings;
     let wait = match settings.timeouts.fixed_us {
-        Some(us) => format!("waits {}", milliseconds(us)),
+        Some(us) => format!("waits {}", duration(us)),
         None => {
-            let min = milliseconds(settings.timeouts.min_us);
-            let max = milliseconds(settings.timeouts.max_us);
+            let min = duration(settings.timeouts.min_us);
+            let max = duration(settings.timeouts.max_us);
             format!("waits {min} to {max}, as measured round trips ask for")
         }
     };
@@ -125,7 +125,7 @@ fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
     let mut parts = vec!["the connection is closed".to_owned()];
     if let Some(us) = begin.settings.banner_wait_us {
         let bytes = grouped(BANNER_BYTES as u64);
-        let wait = milliseconds(us);
+        let wait = duration(us);
         parts.insert(
             0,
             format!("what it says first is read, up to {bytes} bytes and for {wait} at most"),

@@ -26,10 +26,11 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-/// A duration in the unit that suits it: `0.41 ms`, `120 ms`, `3.00 s`.
-pub(super) fn milliseconds(us: u64) -> String {
+/// A duration in the unit that suits it: `41 µs`, `4.10 ms`, `120 ms`, `3.00 s`.
+pub(super) fn duration(us: u64) -> String {
     match us {
-        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
+        0..1_000 => format!("{us} µs"),
+        1_000..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
     }

@@ -77,7 +77,12 @@ impl Stats {
     /// has answered, so that nothing is known of the network.
     pub fn missed_at_most(&self) -> Option<u64> {
         let has_answers = self.in_state(State::Open) + self.with_reason(Reason::ConnRefused) > 0;
-        has_answers.then(|| self.missed.at_most())
+        has_answers.then(|| self.missed.at_most().min(self.unheard()))
+    }
+
+    /// Endpoints that nothing came from, asked or left out: only those can have been missed.
+    fn unheard(&self) -> u64 {
+        self.with_reason(Reason::NoResponse) + self.with_reason(Reason::SilentHost) + self.held
     }
 
     /// The share of attempts at answering endpoints that was lost.
@@ -309,6 +314,18 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_are_missed_than_were_silent() {
+        let mut stats = Stats::new(3, 1);
+        stats.missed.high = 0.5;
+        stats.settle(Reason::ConnRefused, 1);
+        assert_eq!(stats.missed_at_most(), Some(0));
+        stats.settle(Reason::NoResponse, 1);
+        assert_eq!(stats.missed_at_most(), Some(1));
+        stats.settle(Reason::SilentHost, 90);
+        assert_eq!(stats.missed_at_most(), Some(4));
+    }
 
     #[test]
     fn quantiles_are_within_a_ninth() {

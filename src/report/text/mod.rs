@@ -1,6 +1,7 @@
 //! The report for people: open ports as they are found, then a table for each host, then the
 //! summary. It knows findings and counters, no sockets. Its caller says whether to use colours.
 
+mod missed;
 mod preamble;
 mod summary;
 mod tables;

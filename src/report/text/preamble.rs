@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::described;
 use crate::report::Begin;
-use crate::report::format::{counted, grouped, milliseconds};
+use crate::report::format::{counted, duration, grouped};
 use crate::scan::{
     ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, Rate, SOCKET_BYTES, SetBy, Timeouts,
 };
@@ -27,11 +27,11 @@ pub(super) fn preamble(begin: &Begin) -> String {
 
 fn timeout(timeouts: Timeouts) -> String {
     match timeouts.fixed_us {
-        Some(us) => milliseconds(us),
+        Some(us) => duration(us),
         None => format!(
             "from round-trip times, {} to {}",
-            milliseconds(timeouts.min_us),
-            milliseconds(timeouts.max_us)
+            duration(timeouts.min_us),
+            duration(timeouts.max_us)
         ),
     }
 }

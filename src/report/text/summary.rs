@@ -3,10 +3,12 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::net::SocketAddr;
 
+use super::missed::missed;
 use super::{HOSTS_COUNTED, HOSTS_NAMED, Style, Text};
 use crate::report::escape::printable;
-use crate::report::format::{counted, grouped, ip_text, milliseconds};
+use crate::report::format::{counted, duration, grouped, ip_text};
 use crate::report::{
     Exit, HostReport, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary,
 };
@@ -23,7 +25,7 @@ impl<W: Write> Text<'_, W> {
         counts(text, self.style, stats);
         self.listed_hosts(text);
         scan(text, self.style, summary);
-        network(text, stats);
+        self.network(text, stats);
         if self.style.verbose {
             resources(text, summary);
         }
@@ -39,6 +41,31 @@ impl<W: Write> Text<'_, W> {
         }
         if let Some(error) = &summary.local_error {
             let _ = writeln!(text, "the system's last unusual error: {error}");
+        }
+    }
+
+    /// What was learned about the network, and how certain that makes the answers.
+    fn network(&self, text: &mut String, stats: &Stats) {
+        round_trips(text, stats);
+        *text += &missed(stats, &self.silent_on(stats));
+        absent_hosts(text, stats);
+        all_open(text, stats);
+        outages(text, stats);
+    }
+
+    /// The hosts that all silent ports are on, if they are few and known.
+    fn silent_on(&self, stats: &Stats) -> Vec<SocketAddr> {
+        let is_silent = |reason: &Reason| *reason == Reason::NoResponse;
+        let hosts = self.hosts.iter().filter_map(|(&address, host)| {
+            let silent = host.counts.iter().find(|(reason, _)| is_silent(reason))?;
+            Some((address, u64::from(silent.1)))
+        });
+        let (hosts, counts): (Vec<_>, Vec<_>) = hosts.unzip();
+        let is_all = counts.iter().sum::<u64>() == stats.with_reason(Reason::NoResponse);
+        if is_all && hosts.len() <= MOST_SILENT_NAMED {
+            hosts
+        } else {
+            Vec::new()
         }
     }
 
@@ -93,6 +120,8 @@ impl<W: Write> Text<'_, W> {
     }
 }
 
+/// Silent hosts are named if there are no more of them.
+const MOST_SILENT_NAMED: usize = 3;
 /// A report's end repeats this many of the warnings that its beginning told on standard error.
 const MOST_WARNINGS: usize = 5;
 
@@ -168,20 +197,17 @@ fn scan(text: &mut String, style: Style, summary: &Summary) {
     };
     let _ = writeln!(
         text,
-        "{exit} in {}, {} probes/s; {} retries; at most {} held of {} allowed ({})",
-        milliseconds(summary.elapsed.us),
-        grouped(summary.probes_per_s() as u64),
-        grouped(summary.stats.retries),
+        "{exit} in {}, {}; {}; at most {} held of {} allowed ({})",
+        duration(summary.elapsed.us),
+        counted(summary.probes_per_s() as u64, "probe/s", "probes/s"),
+        counted(summary.stats.retries, "retry", "retries"),
         counted(summary.peak_sockets.into(), "descriptor", "descriptors"),
         grouped(summary.cap.into()),
         summary.cap_set_by.as_str(),
     );
 }
 
-/// What was learned about the network, and how certain that makes the answers.
-fn network(text: &mut String, stats: &Stats) {
-    round_trips(text, stats);
-    *text += &missed(stats);
+fn absent_hosts(text: &mut String, stats: &Stats) {
     if stats.hosts_absent > 0 {
         let addresses = counted(stats.hosts_absent, "address is", "addresses are");
         let _ = writeln!(
@@ -189,26 +215,21 @@ fn network(text: &mut String, stats: &Stats) {
             "{addresses} on this machine's own links without anybody answering there (no-neighbor)"
         );
     }
-    if stats.hosts_silent > 0 {
-        let hosts = counted(stats.hosts_silent, "host", "hosts");
-        let _ = writeln!(
-            text,
-            "{hosts} answered nothing on dozens of ports and were left out as silent-host; -Pn scans all their ports"
-        );
-    }
-    all_open(text, stats);
+}
+
+fn outages(text: &mut String, stats: &Stats) {
     if stats.outages > 0 {
         let times = counted(stats.outages.into(), "time", "times");
         let _ = writeln!(
             text,
             "The network went away {times}, {} in all; what was under way then was tried again",
-            milliseconds(stats.outage_us)
+            duration(stats.outage_us)
         );
     }
 }
 
 fn round_trips(text: &mut String, stats: &Stats) {
-    let quantile = |quantile| stats.rtt.quantile_us(quantile).map(milliseconds);
+    let quantile = |quantile| stats.rtt.quantile_us(quantile).map(duration);
     let (Some(half), Some(most)) = (quantile(0.5), quantile(0.99)) else {
         return;
     };
@@ -237,25 +258,6 @@ fn all_open(text: &mut String, stats: &Stats) {
         "Open on nearly every port, and open again when asked twice: {}{more}. Something answers in their place (a SYN proxy, a tarpit); these open ports prove nothing",
         named.join(", ")
     );
-}
-
-/// How many open ports were missed, and how that is known; empty where everything was answered.
-fn missed(stats: &Stats) -> String {
-    let silent = stats.with_reason(Reason::NoResponse) + stats.with_reason(Reason::SilentHost);
-    match stats.missed_at_most() {
-        Some(at_most) if silent > 0 => {
-            let expected = stats.missed.expected;
-            let at_most = grouped(at_most);
-            let why = "by what was lost, and how often silent ports were asked";
-            format!(
-                "Open ports missed: about {expected:.1}, at most {at_most} in 95 of 100 scans, {why}\n"
-            )
-        }
-        None if stats.in_state(State::Filtered) > 0 => {
-            "No port answered by itself, so how many open ones were missed cannot be said\n".into()
-        }
-        _ => String::new(),
-    }
 }
 
 /// What the scan has used.
@@ -335,7 +337,7 @@ fn own_side(text: &mut String, stats: &Stats) {
 }
 
 /// `0.02 %`.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent == 0.0 || percent >= 1.0 {
         format!("{percent:.0} %")
@@ -346,26 +348,4 @@ fn percent(share: f64) -> String {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_missed_is_estimated_where_there_was_silence() {
-        let mut stats = Stats::new(12, 1);
-        stats.settle(Reason::AdminProhibited, 1);
-        assert!(missed(&stats).starts_with("No port answered"));
-        stats.settle(Reason::ConnRefused, 1);
-        assert_eq!(missed(&stats), "", "everything was answered");
-        stats.settle(Reason::NoResponse, 1);
-        stats.missed.expected = 0.26;
-        stats.missed.high = 0.5;
-        assert!(
-            missed(&stats).starts_with("Open ports missed: about 0.3, at most 4 in 95"),
-            "{}",
-            missed(&stats)
-        );
-    }
 }

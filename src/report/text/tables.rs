@@ -8,7 +8,7 @@ use super::{HOSTS_NAMED, MAX_ROWS, Text, shortened};
 use crate::report::Origin;
 use crate::report::by_host::{HostReport, Row};
 use crate::report::escape::printable;
-use crate::report::format::{grouped, ip_text, milliseconds};
+use crate::report::format::{duration, grouped, ip_text};
 use crate::scan::Reason;
 
 /// A column: its title, and its text in a row.
@@ -66,9 +66,7 @@ impl<W: Write> Text<'_, W> {
             ("STATE", &|row| row.state().as_str().into()),
             ("SERVICE", &service),
             ("REASON", &reason),
-            ("RTT", &|row| {
-                row.rtt_us.map(milliseconds).unwrap_or_default()
-            }),
+            ("RTT", &|row| row.rtt_us.map(duration).unwrap_or_default()),
             ("BANNER", &|row| {
                 row.banner.as_deref().map_or(String::new(), shortened)
             }),
