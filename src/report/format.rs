@@ -26,10 +26,10 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-/// A duration in the unit that suits it: `41 µs`, `4.10 ms`, `120 ms`, `3.00 s`.
+/// A duration in the unit that suits it: `41 us`, `4.10 ms`, `120 ms`, `3.00 s`.
 pub(super) fn duration(us: u64) -> String {
     match us {
-        0..1_000 => format!("{us} µs"),
+        0..1_000 => format!("{us} us"),
         1_000..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
