@@ -672,7 +672,17 @@ fn every_format_at_once_agrees() {
                 |line| line.starts_with(&format!("127.0.0.1,,{port},tcp,open,syn-ack,"))
             )
     );
-    assert_eq!(read("a.txt"), stdout);
+    let normal = read("a.txt");
+    assert!(
+        normal
+            .lines()
+            .any(|line| line.split(' ').filter(|word| !word.is_empty()).eq([
+                &*format!("{port}/tcp"),
+                "open",
+                "unknown"
+            ])),
+        "{normal}"
+    );
     let year = fs::read_dir(folder.path())
         .expect("it")
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -1071,7 +1081,11 @@ fn reports_go_to_files_and_standard_output_at_once() {
         stdout.starts_with("open 127.0.0.1:") && stdout.lines().count() == 1,
         "{stdout}"
     );
-    assert_eq!(fs::read_to_string(&text).expect("text"), stdout);
+    let text = fs::read_to_string(&text).expect("text");
+    assert!(
+        text.contains(&format!("\n{port}/tcp")) && text.contains("\n# portreeve done at "),
+        "-q is for the screen only: {text}"
+    );
     assert_eq!(
         open_ports(&json_lines(&fs::read_to_string(&json).expect("JSON"))),
         [u64::from(port)].into()

@@ -191,7 +191,7 @@ fn jq_and_awk_find_what_is_open() {
         let folder = tempfile::tempdir().expect("a scratch folder");
         scan(
             folder.path(),
-            "-oJ a.jsonl -oG a.gnmap -oL a.list --list-open a.open --output-csv a.csv",
+            "-oJ a.jsonl -oG a.gnmap -oN a.nmap -oL a.list --list-open a.open --output-csv a.csv",
         );
         let sorted = |text: String| {
             let mut lines: Vec<String> = text.lines().map(String::from).collect();
@@ -223,6 +223,12 @@ fn jq_and_awk_find_what_is_open() {
         let each = r#"/\/open\//{for (i = 4; i <= NF; i++) if (split($i, f, "/") > 4 && f[2] == "open") print $2 ":" f[1] " " f[5]}"#;
         assert_eq!(
             awk(each, "a.gnmap"),
+            ["10.9.1.2:22 ssh", "10.9.1.2:443 https", "10.9.1.2:80 http"]
+        );
+        // nmap's normal format, line by line, as nmaptocsv and others read it.
+        let each = r#"/^Nmap scan report for /{host = $NF} /^[0-9]+\/tcp +open/{split($1, f, "/"); print host ":" f[1] " " $3}"#;
+        assert_eq!(
+            awk(each, "a.nmap"),
             ["10.9.1.2:22 ssh", "10.9.1.2:443 https", "10.9.1.2:80 http"]
         );
         assert_eq!(awk("/^open/{print $4 \":\" $3}", "a.list"), open);

@@ -18,7 +18,7 @@ use support::command::{Ran, end_record, json_lines, portreeve, ran, run, run_in,
 /// Four addresses, of which each has these ports open: half a second's work, for several
 /// checkpoints.
 const SCAN: &str = "127.0.0.1-4 -p 1001-1250 --max-rate 2000 --show all --checkpoint c";
-const OUTPUTS: &str = "-oJ a.jsonl -oX a.xml -oG a.gnmap -oN a.txt --output-csv a.csv -oL a.list --list-open a.open -q";
+const OUTPUTS: &str = "-oJ a.jsonl -oX a.xml -oG a.gnmap -oN a.nmap --output-csv a.csv -oL a.list --list-open a.open -q";
 const OPEN: [u16; 5] = [1_001, 1_042, 1_150, 1_249, 1_250];
 const ENDPOINTS: usize = 1_000;
 
@@ -167,7 +167,15 @@ fn check_files(folder: &Path, what: &str) {
     ]
     .map(|part| xml.matches(part).count());
     assert_eq!(counts, [1, 1, 4, ENDPOINTS, 20, 4, 1, 1], "{what}: {xml}");
-    assert_eq!(read("a.txt").matches("open 127.0.0.").count(), 20, "{what}");
+    let normal = read("a.nmap");
+    let counts = [
+        "# portreeve ",
+        "\nNmap scan report for 127.0.0.",
+        "/tcp open ",
+        "\n# portreeve done at ",
+    ]
+    .map(|part| normal.matches(part).count());
+    assert_eq!(counts, [2, 4, 20, 1], "{what}: {normal}");
 }
 
 /// Kills one scan, up to three times, and lets it go on until it is through. Returns how often it

@@ -75,7 +75,7 @@ pub struct OutputArgs {
     /// filled in [short: -oJ]
     #[arg(long, value_name = "FILE")]
     pub output_json: Option<PathBuf>,
-    /// Write the text report to FILE [nmap: -oN]
+    /// Write nmap's normal format to FILE, whatever is on the screen [nmap: -oN]
     #[arg(long, value_name = "FILE")]
     pub output_text: Option<PathBuf>,
     /// Write nmap's XML to FILE [nmap: -oX]

@@ -16,6 +16,7 @@ use portreeve::report::csv::Csv;
 use portreeve::report::grepable::Grepable;
 use portreeve::report::json::JsonLines;
 use portreeve::report::lists::{MasscanList, OpenList};
+use portreeve::report::normal::Normal;
 use portreeve::report::stats_lines::StatsLines;
 use portreeve::report::text::{Style, Text};
 use portreeve::report::xml::Xml;
@@ -82,7 +83,7 @@ impl<'a> Destination<'a> {
         let scanner = &self.request.xml_scanner;
         match format {
             Format::JsonLines => Box::new(JsonLines::new(out, show, services, arguments.clone())),
-            Format::Text => Box::new(Text::new(out, self.style(), services)),
+            Format::Normal => Box::new(Normal::new(out, listing, services, arguments)),
             Format::Xml => Box::new(Xml::new(out, listing, services, scanner, arguments)),
             Format::Grepable => Box::new(Grepable::new(out, listing, services, arguments)),
             Format::Csv => Box::new(Csv::new(out, show, services)),

@@ -4,7 +4,7 @@
 //!
 //! - What a sink is told: `messages`, with the values that the engine measures in `measured`, and
 //!   `by_host` for findings grouped by host.
-//! - Formats, one a file: `text`, `json`, `csv`, `xml` and `grepable` (which share
+//! - Formats, one a file: `text`, `json`, `csv`, `xml`, `normal` and `grepable` (which share
 //!   `nmap`), `lists`; while a scan runs: `stats_lines`, `metrics`.
 //! - Reports read back: `merge` joins shards, `checkpoint` continues a scan; both use `record`
 //!   (the JSON records) and `read`.
@@ -46,6 +46,8 @@ mod messages;
 pub mod metrics;
 #[cfg(feature = "cli")]
 mod nmap;
+#[cfg(feature = "cli")]
+pub mod normal;
 #[cfg(feature = "plot")]
 pub mod plot;
 #[cfg(feature = "cli")]

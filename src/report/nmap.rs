@@ -1,4 +1,4 @@
-//! What nmap's XML and its grepable format share: a sink that writes a head, hosts and a tail; who
+//! What nmap's formats share: a sink that writes a head, hosts and a tail; who
 //! scanned when; which hosts are listed; and the summary in nmap's words. It knows hosts and
 //! counters, no sockets.
 
@@ -10,7 +10,7 @@ use super::format::{counted, wall_clock};
 use super::whole_lines::WholeLines;
 use super::{Begin, Exit, HostReport, Listing, Origin, Progress, Sink, Summary};
 use crate::plan::{Names, Outline, Services};
-use crate::scan::Time;
+use crate::scan::{State, Time};
 
 /// One of nmap's formats.
 pub trait Format {
@@ -175,5 +175,13 @@ impl<'a> Run<'a> {
             counted(self.hosts_up(summary), "host", "hosts"),
             summary.elapsed.us as f64 / 1e6,
         )
+    }
+}
+
+/// nmap's word for a state.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Unscanned => "unknown",
+        other => other.as_str(),
     }
 }

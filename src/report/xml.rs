@@ -8,7 +8,7 @@ use std::io::Write;
 use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
-use super::nmap::{Format, NmapReport, Run};
+use super::nmap::{Format, NmapReport, Run, state_word};
 use super::{Exit, HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
@@ -150,26 +150,17 @@ fn port(text: &mut String, row: &Row, services: &Services) {
         text,
         "<port protocol=\"tcp\" portid=\"{port}\"><state state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"{by}/>"
     );
-    if let Some(name) = services.name(port) {
-        let name = escaped(name);
-        let _ = write!(
-            text,
-            "<service name=\"{name}\" method=\"table\" conf=\"3\"/>"
-        );
-    }
+    // Some readers fail without one.
+    let name = escaped(services.name(port).unwrap_or("unknown"));
+    let _ = write!(
+        text,
+        "<service name=\"{name}\" method=\"table\" conf=\"3\"/>"
+    );
     if let Some(banner) = &row.banner {
         let banner = escaped(&banner_text(banner));
         let _ = write!(text, "<script id=\"banner\" output=\"{banner}\"/>");
     }
     *text += "</port>\n";
-}
-
-/// nmap's word for a state.
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::Unscanned => "unknown",
-        other => other.as_str(),
-    }
 }
 
 /// Text for an attribute. What XML cannot have in any form (control characters, noncharacters) is
@@ -198,7 +189,7 @@ mod tests {
     fn the_elements_are_nmaps() {
         let services = fixture::services();
         let mut out = Vec::new();
-        let show = StateSet::states([State::Open, State::Filtered]);
+        let show = StateSet::states([State::Open, State::Filtered, State::Unscanned]);
         fixture::play(&mut Xml::new(
             &mut out,
             Listing::only(show),

@@ -13,7 +13,7 @@ use crate::cli::stdout::is_stdout;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     JsonLines,
-    Text,
+    Normal,
     Xml,
     Grepable,
     Csv,
@@ -26,7 +26,7 @@ impl Format {
     fn name(self) -> &'static str {
         match self {
             Format::JsonLines => "JSON lines",
-            Format::Text => "text",
+            Format::Normal => "nmap's normal format",
             Format::Xml => "XML",
             Format::Grepable => "grepable lines",
             Format::Csv => "comma-separated values",
@@ -114,7 +114,7 @@ fn reports(args: &OutputArgs) -> Vec<(Format, PathBuf)> {
     [
         (Format::JsonLines, args.json.then(|| PathBuf::from("-"))),
         (Format::JsonLines, args.output_json.clone()),
-        (Format::Text, args.output_text.clone().or(all(".nmap"))),
+        (Format::Normal, args.output_text.clone().or(all(".nmap"))),
         (Format::Xml, args.output_xml.clone().or(all(".xml"))),
         (
             Format::Grepable,
