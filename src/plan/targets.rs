@@ -564,7 +564,7 @@ mod tests {
             "host:99999",
             "error: in \"host:99999\": port 99999 does not exist",
         );
-        check("host:ssh,http", "host:22,80");
+        check("host:ssh,https", "host:22,443");
         check("host:nonesuch", "error: give the port's number");
         check("host:80/tcp", "error: \"80/tcp\" is no port");
         check("[host]:80", "error: is no IPv6 address");
