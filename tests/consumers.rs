@@ -1,5 +1,6 @@
-//! What reads our reports in real life: nmap's DTD, ndiff, python-libnmap, jq, and the lines of awk
-//! that people have in their scripts. A reader that is not installed is a skipped test, and said.
+//! What reads our reports in real life: nmap's DTD, ndiff, python-libnmap, jq, validators of JSON
+//! Schema, and the lines of awk that people have in their scripts. A reader that is not installed
+//! is a skipped test, and said.
 
 mod support;
 
@@ -181,6 +182,72 @@ fn libnmap_reads_it_even_when_it_was_interrupted() {
             grepable.contains("\n# portreeve interrupted at "),
             "{grepable}"
         );
+    });
+}
+
+/// Takes the schema by its word: what it does not name is no field. Else it would miss new ones.
+const VALIDATE: &str = r##"
+import json, sys
+from jsonschema import Draft202012Validator
+
+def close(part):
+    if isinstance(part, dict):
+        if "properties" in part:
+            part["additionalProperties"] = False
+        for inner in part.values():
+            close(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            close(inner)
+
+schema = json.load(open(sys.argv[1]))
+Draft202012Validator.check_schema(schema)
+close(schema)
+for name in sys.argv[2:]:
+    for line in open(name):
+        record = json.loads(line)
+        part = {"$ref": "#/$defs/" + record["type"], "$defs": schema["$defs"]}
+        for error in Draft202012Validator(part).iter_errors(record):
+            print(name, record["type"], error.json_path, error.message)
+        if not Draft202012Validator(schema).is_valid(record):
+            print(name, line)
+"##;
+
+#[test]
+fn every_json_line_fits_the_schema() {
+    in_namespace("every_json_line_fits_the_schema", || {
+        let _network = network();
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        if read_by(folder.path(), "python3", &["-c", "import jsonschema"]).0 != Some(0) {
+            skip("Python's jsonschema is not installed");
+        }
+        scan(folder.path(), "-oJ all.jsonl --show all --profile");
+        // Of a scan in two parts, and one of them as joined with a part that is missing.
+        let mut part = portreeve(&format!("{SCAN} --shard 1/2 -oJ part.jsonl"));
+        let mut merge = portreeve("merge part.jsonl -oJ merged.jsonl -q");
+        for command in [&mut part, &mut merge] {
+            command
+                .current_dir(folder.path())
+                .status()
+                .expect("it runs");
+        }
+        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let [schema, golden] = ["docs/schema.json", "src/report/golden/findings.jsonl"]
+            .map(|file| project.join(file).display().to_string());
+        let told = told_by(
+            folder.path(),
+            "python3",
+            &[
+                "-c",
+                VALIDATE,
+                &schema,
+                &golden,
+                "all.jsonl",
+                "part.jsonl",
+                "merged.jsonl",
+            ],
+        );
+        assert_eq!(told, "");
     });
 }
 
