@@ -10,7 +10,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use portreeve::plan::{Order, Permutation, Plan, PortSet, Services, Target};
 use portreeve::report::json::JsonLines;
 use portreeve::report::text::{Style, Text};
-use portreeve::report::{StateSet, Sink};
+use portreeve::report::{Listing, StateSet, Sink};
 use portreeve::scan::{Finding, Outcome, Reason, Scan, Settings, State, Time, Wheel};
 
 const ITEMS: u32 = 1_000;
@@ -114,7 +114,7 @@ fn json_lines(services: Services) {
 #[library_benchmark]
 #[bench::built_in(setup = Services::built_in)]
 fn text(services: Services) {
-    let style = Style { show: StateSet::states(State::ALL), listed_only: false, verbose: false, quiet: true, color: false };
+    let style = Style { listing: Listing::only(StateSet::states(State::ALL)), listed_only: false, verbose: false, quiet: true, color: false };
     tell(&mut Text::new(std::io::sink(), style, &services));
 }
 
