@@ -141,6 +141,12 @@ impl HostReport {
             .filter(move |row| lists[row.state() as usize])
     }
 
+    /// How many ports are only counted, by their reasons.
+    pub fn unlisted(&self, listing: Listing) -> impl Iterator<Item = &(Reason, u32)> {
+        let counts = self.counts.iter();
+        counts.filter(move |(reason, _)| !self.lists(listing, reason.state()))
+    }
+
     /// Forgets the ports of a state that turn out not to be few.
     fn fold(&mut self, state: State) {
         self.rows.retain(|row| row.state() != state);

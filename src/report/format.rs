@@ -26,6 +26,12 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
+/// The width of a table's column: that of its title, or of its longest cell.
+pub(super) fn column_width<T: AsRef<str>>(title: &str, cells: impl Iterator<Item = T>) -> usize {
+    let longest = cells.map(|cell| cell.as_ref().chars().count()).max();
+    longest.unwrap_or(0).max(title.len())
+}
+
 /// A duration in the unit that suits it: `41 us`, `4.10 ms`, `120 ms`, `3.00 s`.
 pub(super) fn duration(us: u64) -> String {
     match us {

@@ -3,11 +3,10 @@
 
 use std::io::Write;
 
-use super::escape::printable;
 use super::format::ip_text;
 use super::nmap::{Format, NmapReport, Run};
-use super::{HostReport, Listing, Summary};
-use crate::plan::{Outline, Services};
+use super::{HostReport, Listing};
+use crate::plan::Services;
 use crate::scan::State;
 
 /// Writes nmap's grepable format to `W`.
@@ -25,28 +24,16 @@ impl<'a, W: Write> Grepable<'a, W> {
 }
 
 impl Format for Lines {
-    fn head(run: &Run, _: &Outline) -> String {
-        format!("# {}\n", printable(&run.initiated()))
-    }
-
     fn host(run: &Run, host: &HostReport) -> String {
         let name = run
             .names
             .get(host.address.ip())
             .map_or(String::new(), field);
         let host_is = format!("Host: {} ({name})\t", ip_text(host.address));
-        let status = if host.answered_by().is_some() || run.is_forced {
-            "Up"
-        } else {
-            "Unknown"
-        };
+        let status = if run.is_up(host) { "Up" } else { "Unknown" };
         let ports = ports(run, host);
         let ignored = ignored_state(run, host);
         format!("{host_is}Status: {status}\n{host_is}Ports: {ports}{ignored}\n")
-    }
-
-    fn tail(run: &Run, summary: &Summary) -> String {
-        format!("# {}\n", run.done(summary))
     }
 }
 

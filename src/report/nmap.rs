@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::time::SystemTime;
 
+use super::escape::printable;
 use super::format::{counted, wall_clock};
 use super::whole_lines::WholeLines;
 use super::{Begin, Exit, HostReport, Listing, Origin, Progress, Sink, Summary};
@@ -14,12 +15,16 @@ use crate::scan::{State, Time};
 
 /// One of nmap's formats.
 pub trait Format {
-    /// What a report begins with.
-    fn head(run: &Run, plan: &Outline) -> String;
+    /// What a report begins with: a comment, unless the format has something else.
+    fn head(run: &Run, _: &Outline) -> String {
+        format!("# {}\n", printable(&run.initiated()))
+    }
     /// What it says of a host.
     fn host(run: &Run, host: &HostReport) -> String;
-    /// What it ends with.
-    fn tail(run: &Run, summary: &Summary) -> String;
+    /// What it ends with, likewise.
+    fn tail(run: &Run, summary: &Summary) -> String {
+        format!("# {}\n", run.done(summary))
+    }
 }
 
 /// Writes one of nmap's formats, `F`, to `W`.
@@ -130,6 +135,11 @@ impl<'a> Run<'a> {
             asked.next().is_some()
         };
         self.all_hosts || host.answered_by().is_some() || has_asked()
+    }
+
+    /// Whether a host counts as up.
+    pub(super) fn is_up(&self, host: &HostReport) -> bool {
+        self.is_forced || host.answered_by().is_some()
     }
 
     pub(super) fn hosts_up(&self, summary: &Summary) -> u64 {

@@ -6,10 +6,10 @@ use std::io::Write;
 
 use super::by_host::Row;
 use super::escape::{banner_text, printable};
-use super::format::ip_text;
+use super::format::{column_width, ip_text};
 use super::nmap::{Format, NmapReport, Run, state_word};
-use super::{HostReport, Listing, Summary};
-use crate::plan::{Outline, Services};
+use super::{HostReport, Listing};
+use crate::plan::Services;
 
 /// Writes nmap's normal format to `W`.
 pub type Normal<'a, W> = NmapReport<'a, W, Tables>;
@@ -26,10 +26,6 @@ impl<'a, W: Write> Normal<'a, W> {
 }
 
 impl Format for Tables {
-    fn head(run: &Run, _: &Outline) -> String {
-        format!("# {}\n", printable(&run.initiated()))
-    }
-
     fn host(run: &Run, host: &HostReport) -> String {
         let heading = heading(run, host);
         let mut text = format!("Nmap scan report for {heading}\n");
@@ -37,7 +33,7 @@ impl Format for Tables {
         let latency = latency.map_or(String::new(), |us| {
             format!(" ({:.6}s latency)", us as f64 / 1e6)
         });
-        if host.answered_by().is_some() || run.is_forced {
+        if run.is_up(host) {
             let _ = writeln!(text, "Host is up{latency}.");
         }
         let rows: Vec<&Row> = host.listed(run.listing).collect();
@@ -55,10 +51,6 @@ impl Format for Tables {
         table(&mut text, run.services, &rows);
         text + "\n"
     }
-
-    fn tail(run: &Run, summary: &Summary) -> String {
-        format!("# {}\n", run.done(summary))
-    }
 }
 
 /// `host.example (192.0.2.1)`. A name cannot end the line or the parentheses.
@@ -73,11 +65,8 @@ fn heading(run: &Run, host: &HostReport) -> String {
 
 /// `998 closed tcp ports (conn-refused), 1 filtered tcp port (no-response)`.
 fn not_shown(run: &Run, host: &HostReport) -> String {
-    let hidden = host
-        .counts
-        .iter()
-        .filter(|(reason, _)| !host.lists(run.listing, reason.state()));
-    let hidden: Vec<String> = hidden
+    let hidden: Vec<String> = host
+        .unlisted(run.listing)
         .map(|&(reason, count)| {
             let state = state_word(reason.state());
             let ports = if count == 1 { "port" } else { "ports" };
@@ -93,12 +82,8 @@ fn table(text: &mut String, services: &Services, rows: &[&Row]) {
     }
     let port = |row: &Row| format!("{}/tcp", row.port);
     let state = |row: &Row| state_word(row.state());
-    let wide = |title: &str, cell: &dyn Fn(&Row) -> usize| {
-        let longest = rows.iter().map(|row| cell(row)).max();
-        longest.unwrap_or(0).max(title.len())
-    };
-    let ports = wide("PORT", &|row| port(row).len());
-    let states = wide("STATE", &|row| state(row).len());
+    let ports = column_width("PORT", rows.iter().map(|row| port(row)));
+    let states = column_width("STATE", rows.iter().map(|row| state(row)));
     let _ = writeln!(text, "{:ports$} {:states$} SERVICE", "PORT", "STATE");
     for row in rows {
         let service = printable(services.name(row.port).unwrap_or("unknown"));

@@ -8,7 +8,7 @@ use super::{HOSTS_NAMED, MAX_ROWS, Text, shortened};
 use crate::report::Origin;
 use crate::report::by_host::{HostReport, Row};
 use crate::report::escape::printable;
-use crate::report::format::{duration, grouped, ip_text};
+use crate::report::format::{column_width, duration, grouped, ip_text};
 use crate::scan::Reason;
 
 /// A column: its title, and its text in a row.
@@ -73,7 +73,9 @@ impl<W: Write> Text<'_, W> {
         ];
         let has_banners = rows.iter().any(|row| row.banner.is_some());
         let columns = &columns[..if has_banners { 6 } else { 5 }];
-        let wide = columns.iter().map(|(title, cell)| width(title, rows, cell));
+        let wide = columns
+            .iter()
+            .map(|(title, cell)| column_width(title, rows.iter().map(|row| cell(row))));
         let wide: Vec<usize> = wide.collect();
         let titles = columns
             .iter()
@@ -92,21 +94,11 @@ impl<W: Write> Text<'_, W> {
             let line = cells.collect::<Vec<_>>().join("  ");
             let _ = writeln!(text, "{}", line.trim_end());
         }
-        let unlisted = host
-            .counts
-            .iter()
-            .filter(|(reason, _)| !host.lists(self.style.listing, reason.state()));
-        let rest = folded(unlisted);
+        let rest = folded(host.unlisted(self.style.listing));
         if !rest.is_empty() && !self.style.listed_only {
             let _ = writeln!(text, "not listed: {rest}");
         }
     }
-}
-
-/// The width of a column: that of its title, or of its longest cell.
-fn width(title: &str, rows: &[&Row], cell: &dyn Fn(&Row) -> String) -> usize {
-    let longest = rows.iter().map(|row| cell(row).chars().count()).max();
-    longest.unwrap_or(0).max(title.len())
 }
 
 fn reason(row: &Row) -> String {
