@@ -319,6 +319,8 @@ pub(super) fn end(record: Fields, started_at: SystemTime) -> Result<Summary> {
         (&mut stats.hosts_answering, "hosts_answering"),
         (&mut stats.hosts_silent, "hosts_silent"),
         (&mut stats.hosts_absent, "hosts_absent"),
+        (&mut stats.hosts_held_off, "hosts_held_off"),
+        (&mut stats.hosts_away, "hosts_away"),
         (&mut stats.hosts_all_open, "hosts_all_open"),
         (&mut stats.self_connects, "self_connects"),
     ] {

@@ -148,6 +148,8 @@ pub(super) struct End<'a> {
     hosts_answering: u64,
     hosts_silent: u64,
     hosts_absent: u64,
+    hosts_held_off: u64,
+    hosts_away: u64,
     hosts_all_open: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     all_open: Vec<String>,
@@ -422,6 +424,8 @@ impl End<'_> {
             hosts_answering: stats.hosts_answering,
             hosts_silent: stats.hosts_silent,
             hosts_absent: stats.hosts_absent,
+            hosts_held_off: stats.hosts_held_off,
+            hosts_away: stats.hosts_away,
             hosts_all_open: stats.hosts_all_open,
             all_open: stats.all_open.iter().map(|&host| ip_text(host)).collect(),
             outages: stats.outages,

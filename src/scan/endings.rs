@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use super::estimate::SharedLoss;
+use super::held::News;
 use super::hosts::{Host, HostId};
 use super::probe::{Phase, Probe, Purpose};
-use super::{ATTEMPTS_AT_NOBODY, Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
+use super::{Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
 
 /// After a stop, so many endpoints that were never taken up are told one by one at most; beyond,
 /// all are only counted.
@@ -121,21 +122,20 @@ impl Scan {
             host: id,
             rank,
             purpose,
+            started,
             ..
         } = self.probes.remove(slot as usize);
         self.without_verdict -= u64::from(purpose != Purpose::Verdict);
         match purpose {
             Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
             Purpose::Canary => {}
-            Purpose::Verdict
-                if reason == Reason::NoResponse && !self.hosts.get(id).is_present() =>
-            {
-                self.hosts.get_mut(id).held.push(rank);
+            Purpose::Verdict if reason == Reason::NoResponse && !self.is_final(id) => {
+                self.hosts.get_mut(id).hold(rank, attempts, started);
                 self.stats.held += 1;
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.news.push_back(Event::Finding(Finding {
+                self.tell(Event::Finding(Finding {
                     endpoint,
                     reason,
                     reason_ip,
@@ -157,22 +157,6 @@ impl Scan {
         }
     }
 
-    /// Whether silent ports of a host that has not answered were asked too seldom for a verdict.
-    fn asked_too_little(&self, id: HostId) -> bool {
-        let host = self.hosts.get(id);
-        !host.held.is_empty()
-            && host.silent_attempts
-                < ATTEMPTS_AT_NOBODY.min(u16::from(self.settings.max_retries) + 1)
-    }
-
-    /// What became of silent ports of a host that has not answered, when it is over.
-    pub(super) fn held_reason(&self, id: HostId) -> Reason {
-        match self.stopped {
-            Some((reason, _)) if self.asked_too_little(id) => reason,
-            _ => Reason::NoResponse,
-        }
-    }
-
     /// No port of a host is left. Where it has not answered, its ports may have been asked only
     /// once.
     pub(super) fn finish_host(&mut self, id: HostId, now: Time) {
@@ -180,20 +164,30 @@ impl Scan {
             return if self.hosts.get(id).is_silent() {
                 self.give_up_host(id, now)
             } else {
-                self.reopen_held(id)
+                self.reopen_held(id, false)
             };
         }
+        if self.stopped.is_none() && self.asks_sample(id) {
+            return self.ask_sample(id, now);
+        }
+        self.end_sample(id, now);
+        if self.stopped.is_none() && self.asks_for_proof(id, now) {
+            return self.hosts.ask_whether_there(id, now);
+        }
         self.tell_held(id, self.held_reason(id), now);
-        let host = self.hosts.remove(id, now);
         // After a stop they are all counted.
         if self.stopped.is_none() {
             count_host(
-                &host,
+                self.hosts.get(id),
                 &self.shared_loss,
                 self.hosts.silent_after(),
                 &mut self.stats,
             );
         }
+        if self.hosts.get(id).is_given_up() {
+            return self.drop_host(id, Reason::HostAway, now);
+        }
+        let host = self.hosts.remove(id, now);
         self.tell_rest(&host, Reason::NoResponse, false, now);
     }
 
@@ -205,8 +199,11 @@ impl Scan {
 
     /// Nobody on our own link answers for the address that the attempt at `slot` was for.
     pub(super) fn give_up_absent(&mut self, slot: Slot, now: Time) {
-        let Probe { host: id, rank, .. } = self.probes.remove(slot as usize);
-        self.hosts.get_mut(id).held.push(rank);
+        let probe = self.probes.remove(slot as usize);
+        let (id, attempts) = (probe.host, probe.attempts);
+        self.hosts
+            .get_mut(id)
+            .hold(probe.rank, attempts, probe.started);
         self.stats.held += 1;
         self.stats.hosts_absent += 1;
         self.drop_host(id, Reason::NoNeighbor, now);
@@ -270,12 +267,16 @@ impl Scan {
         true
     }
 
+    fn tell(&mut self, event: Event) {
+        self.news.push_back(News::Event(event));
+    }
+
     /// A host is done with, and `reason` is what became of the ports that were never taken up.
     fn tell_rest(&mut self, host: &Host, reason: Reason, tells_each: bool, at: Time) {
         if tells_each {
             self.news.extend(host.untaken().map(|rank| {
                 let endpoint = self.plan.endpoint(&host.plan, rank);
-                Event::Finding(Finding {
+                News::Event(Event::Finding(Finding {
                     endpoint,
                     reason,
                     reason_ip: None,
@@ -283,10 +284,10 @@ impl Scan {
                     attempts: 0,
                     banner: None,
                     at,
-                })
+                }))
             }));
         }
-        self.news.push_back(Event::HostDone(HostDone {
+        self.tell(Event::HostDone(HostDone {
             address: host.plan.address,
             ports: host.plan.ports,
             rest: reason,

@@ -5,9 +5,11 @@
 //! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of
 //! virtual network in a second.
 
+mod absence;
 mod budget;
 mod endings;
 mod estimate;
+mod held;
 mod hosts;
 mod neighbours;
 mod observation;
@@ -30,6 +32,7 @@ use slab::Slab;
 use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
+use held::News;
 use hosts::{Hosts, Link, Turn};
 use neighbours::Neighbours;
 use pacing::{Pacer, RateController};
@@ -89,13 +92,15 @@ pub struct Scan {
     expectations: Expectations,
     outages: Outages,
     unanswered: Unanswered,
+    /// When the attempt was sent that was sent last of those that were answered.
+    proven_until: Time,
     /// Networks that this machine was found to have no way to, the last one first.
     no_routes: VecDeque<u64>,
     paced_until: Option<Time>,
     /// As long as nothing at all was heard no further attempt begins before this.
     again_at: Time,
     budget: Budget,
-    news: VecDeque<Event>,
+    news: VecDeque<News>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
     /// Probes that are [`Phase::Unsent`].
@@ -151,6 +156,7 @@ impl Scan {
             expectations: Expectations::default(),
             outages: Outages::new(settings.patience_us),
             unanswered: Unanswered::new(settings.max_unanswered),
+            proven_until: Time::default(),
             no_routes: VecDeque::new(),
             paced_until: None,
             again_at: Time::default(),
@@ -341,11 +347,12 @@ impl Scan {
         let asks_again = !self.rtts.is_deaf(now)
             || self.again_at <= now
             || self.stats.own_errors().next().is_some();
+        let is_out = self.outages.lasts();
         let is_canary_due = self.outages.canary_due(now);
         let canary = is_canary_due.then(|| self.hosts.any_canary()).flatten();
         let Some((id, turn)) = canary.or_else(|| {
             self.hosts
-                .turn(&self.plan, takes_up, asks_again, canaries, now, TICK_US)
+                .turn(&self.plan, takes_up, asks_again, canaries, is_out, now)
         }) else {
             self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
             return None;
@@ -376,7 +383,10 @@ impl Scan {
                     .insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict))
                     as Slot
             }
-            Turn::Deferred(rank) => self.reopen(id, rank, 1),
+            Turn::Deferred(rank) => {
+                let attempts = self.hosts.get(id).deferred_attempts();
+                self.reopen(id, rank, attempts)
+            }
             Turn::Canary(rank) => {
                 self.without_verdict += 1;
                 self.probes
@@ -430,9 +440,13 @@ impl Scan {
             now,
         );
         probe.expected = expected;
+        host.contact.begin(now);
+        if is_canary {
+            host.contact.begin_canary(now);
+        }
         match probe.purpose {
             Purpose::Canary if self.outages.lasts() => host.canaries.begin_unheard(),
-            Purpose::Canary => host.canaries.begin(probe.rank.into()),
+            Purpose::Canary => host.canaries.begin(probe.rank.into(), now),
             _ => host.begins(expected.chance()),
         }
         let is_first_limit = self.path.on_interval(shares.of_many, wait_all, None, now);
@@ -457,7 +471,7 @@ impl Scan {
         if is_asked {
             attempt_us = ASK_US;
         }
-        let timeout_us = self.outages.begin(attempt_us, now);
+        let timeout_us = self.outages.begin(attempt_us, host.is_absent(), now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
@@ -484,7 +498,7 @@ impl Scan {
                 break;
             }
         }
-        self.news.pop_front()
+        self.next_news()
     }
 
     /// The next thing found: [`poll_event`](Self::poll_event) without what is told of whole hosts.

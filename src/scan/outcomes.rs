@@ -3,14 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::absence::SHUT_OUT_US;
 use super::estimate::{Ended, LATELY, Outage, network_of};
 use super::hosts::{ASKED_AGAIN, HostId, Link, Suspicion};
 use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
 use super::{
-    ATTEMPTS_AT_NOBODY, Event, Finding, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot,
-    TICK_US, Time,
+    ATTEMPTS_AT_NOBODY, KERNEL_SYN_US, Outcome, OwnError, Reason, Scan, Slot, TICK_US, Time,
 };
 
 /// A failure on our own side is tried again after 10 ms, doubling to a second …
@@ -166,7 +166,7 @@ impl Scan {
     }
 
     /// Counts the attempt that has ended. Returns how many there were before it.
-    fn count_attempt(&mut self, slot: Slot) -> u16 {
+    pub(super) fn count_attempt(&mut self, slot: Slot) -> u16 {
         let probe = &mut self.probes[slot as usize];
         let before = probe.attempts;
         probe.attempts = before.saturating_add(1);
@@ -192,13 +192,20 @@ impl Scan {
             .timeouts
             .fixed_us
             .is_some_and(|fixed_us| now.us_since(seen.sent) > fixed_us);
+        if is_late && self.hosts.get(id).is_absent() {
+            self.outages.is_only_late();
+        }
         if let Some(ended) = self.outages.answered(is_late, now) {
+            self.end_outage(ended, now);
             // One that was only slowness has not ended.
             if !is_late {
-                self.unanswered.learn(self.outages.last_us());
+                self.learn_from_outage(id, now);
             }
-            self.end_outage(ended, now);
         }
+        if purpose == Purpose::Verdict {
+            self.observe_sample(id, now);
+        }
+        self.observe_contact(id, seen.sent, now);
         // Before this answer changes what is known of the rate.
         let was_flooded = seen.lost_at.is_some_and(|at| self.says_nothing(id, at));
         let (is_first_of_all, is_first_of_host) = self.observe_round_trip(id, seen);
@@ -208,7 +215,7 @@ impl Scan {
             Purpose::SecondLook => return,
             Purpose::Verdict => {}
         }
-        self.observe_loss(id, rank.into(), seen, was_flooded);
+        self.observe_loss(id, rank.into(), seen, was_flooded, now);
         if is_first_of_all {
             self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
         }
@@ -289,7 +296,14 @@ impl Scan {
 
     /// `was_flooded`: what it lost before was lost to our own speed, which is no loss of the
     /// network's.
-    fn observe_loss(&mut self, id: HostId, rank: u32, seen: &Observation, was_flooded: bool) {
+    fn observe_loss(
+        &mut self,
+        id: HostId,
+        rank: u32,
+        seen: &Observation,
+        was_flooded: bool,
+        now: Time,
+    ) {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
             self.expectations.answered(&seen.expected, &mut host.sample);
@@ -298,7 +312,7 @@ impl Scan {
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
         let is_last = seen.silent >= u16::from(self.settings.max_retries);
         host.answer(seen.silent, is_late, is_last, seen.is_open);
-        host.canaries.answered(rank, seen.is_open);
+        host.canaries.answered(rank, seen.is_open, now);
         self.shared_loss.answered(&host.loss, is_late, is_last);
     }
 
@@ -311,6 +325,11 @@ impl Scan {
         of_hosts
             .chain([&mut self.path])
             .for_each(|controller| controller.on_outage(ended, now));
+        let began = self.outages.last_began();
+        let was_long = self.outages.last_us() >= SHUT_OUT_US;
+        for id in self.hosts.forgive(began, was_long) {
+            self.reopen_held(id, true);
+        }
     }
 
     /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells
@@ -336,12 +355,11 @@ impl Scan {
         if !self.hosts.heard(id, Some(rank)) {
             return;
         }
-        let silent_attempts = self.hosts.get(id).silent_attempts;
-        let has_enough = !self.was_hasty(id) && silent_attempts >= self.attempts_needed(id);
+        let has_enough = !self.was_hasty(id) && self.was_asked_enough(id);
         if has_enough || self.stopped.is_some() {
             self.tell_held(id, self.held_reason(id), now);
         } else {
-            self.reopen_held(id);
+            self.reopen_held(id, self.was_hasty(id));
         }
     }
 
@@ -351,56 +369,14 @@ impl Scan {
         host.was_hasty(self.rtts.least_us(host.rtt))
     }
 
-    /// A new probe for a port of which so many attempts were silent.
+    /// A new probe for a port of which so many attempts were silent, and others said nothing.
     pub(super) fn reopen(&mut self, id: HostId, rank: u32, attempts: u16) -> Slot {
         let port = self.plan.endpoint(&self.hosts.get(id).plan, rank).port();
         self.probes.insert(Probe {
             attempts,
+            discards: u8::from(attempts == 0),
             ..Probe::new(id, rank, port, Purpose::Verdict)
         }) as Slot
-    }
-
-    /// Ports were given up sooner because nobody seemed to be there: they go on where they were.
-    pub(super) fn reopen_held(&mut self, id: HostId) {
-        let is_hasty = self.was_hasty(id);
-        let host = self.hosts.get_mut(id);
-        let held = std::mem::take(&mut host.held);
-        let attempts = host.silent_attempts;
-        host.reopened(held.len() as u32, is_hasty);
-        self.stats.held -= held.len() as u64;
-        for rank in held {
-            let slot = self.reopen(id, rank.into(), attempts);
-            if is_hasty {
-                self.probes[slot as usize].forget_silence();
-            }
-            self.hosts.ask_again(id);
-            self.hosts.wait(id, slot);
-        }
-    }
-
-    /// Tells the verdict on a host's silent ports, which waited for whether it is there at all.
-    pub(super) fn tell_held(&mut self, id: HostId, reason: Reason, now: Time) {
-        let host = self.hosts.get_mut(id);
-        let held = std::mem::take(&mut host.held);
-        let (plan, attempts) = (host.plan, host.silent_attempts);
-        self.stats.held -= held.len() as u64;
-        self.stats.settle(reason, held.len() as u64);
-        if reason.is_nobody() && !self.settings.tell_unscanned {
-            return;
-        }
-        for rank in held {
-            let endpoint = self.plan.endpoint(&plan, rank.into());
-            let finding = Finding {
-                endpoint,
-                reason,
-                reason_ip: None,
-                rtt_us: None,
-                attempts,
-                banner: None,
-                at: now,
-            };
-            self.news.push_back(Event::Finding(finding));
-        }
     }
 
     /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as
@@ -466,6 +442,14 @@ impl Scan {
             Outage::Lasts => return self.discard(slot),
             Outage::None => {}
         }
+        self.doubt(id, 1.0 - expected, started, now);
+        if self.hosts.get(id).is_given_up() {
+            self.count_attempt(slot);
+            return self.settle(slot, Reason::HostAway, now);
+        }
+        if self.hosts.get(id).is_absent() {
+            return self.discard(slot);
+        }
         if self.hosts.link(id) == Link::Vacant {
             self.count_attempt(slot);
             return self.give_up_absent(slot, now);
@@ -507,21 +491,6 @@ impl Scan {
         if self.probes[slot as usize].purpose == Purpose::Verdict {
             self.hosts.get_mut(id).ended_silent(before + 1, given_us);
         }
-        self.settle(slot, Reason::NoResponse, now);
-    }
-
-    /// A canary was not answered. Where it is not the network that is away, that tells of loss; and
-    /// where others are answered, perhaps only of this service.
-    fn end_silent_canary(&mut self, slot: Slot, outage: Outage, now: Time) {
-        let probe = &self.probes[slot as usize];
-        let (id, rank, started) = (probe.host, probe.rank.into(), probe.started);
-        if outage == Outage::None {
-            self.count_canary(id, started, true);
-            if self.outages.has_heard_since(started) {
-                self.hosts.get_mut(id).canaries.retire(rank);
-            }
-        }
-        self.count_attempt(slot);
         self.settle(slot, Reason::NoResponse, now);
     }
 
@@ -615,7 +584,7 @@ impl Scan {
 
     /// Whether an attempt that began then may have been lost to our own speed, or while nobody
     /// listened.
-    fn says_nothing(&self, id: HostId, started: Time) -> bool {
+    pub(super) fn says_nothing(&self, id: HostId, started: Time) -> bool {
         let controller = self.hosts.get(id).controller.as_ref();
         started < self.gap_until
             || self.outages.had(started)
@@ -625,7 +594,7 @@ impl Scan {
 
     /// A canary was answered, or not: what that tells of loss. Both alike do not count while the
     /// rate is too high, or the share would be wrong.
-    fn count_canary(&mut self, id: HostId, started: Time, is_lost: bool) {
+    pub(super) fn count_canary(&mut self, id: HostId, started: Time, is_lost: bool) {
         if !self.says_nothing(id, started) {
             let host = self.hosts.get_mut(id);
             host.loss.answered(is_lost, false, LATELY);
@@ -634,7 +603,7 @@ impl Scan {
     }
 
     /// So many attempts at a port of this host have to stay silent.
-    fn attempts_needed(&self, id: HostId) -> u16 {
+    pub(super) fn attempts_needed(&self, id: HostId) -> u16 {
         let host = self.hosts.get(id);
         let needed = self.shared_loss.attempts_needed(
             &host.loss,

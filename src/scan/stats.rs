@@ -42,6 +42,10 @@ pub struct Stats {
     pub hosts_silent: u64,
     /// Addresses on this machine's own links that nobody answers for (ARP, NDP).
     pub hosts_absent: u64,
+    /// How often a host that had answered shut us out for a while, and was asked more slowly then.
+    pub hosts_held_off: u64,
+    /// Hosts that stopped answering while others went on, and did not come back.
+    pub hosts_away: u64,
     /// Hosts of which everything seems to be open, and still was when asked again: up to
     /// [`MOST_NAMED`](Self::MOST_NAMED).
     pub all_open: Vec<SocketAddr>,
@@ -109,6 +113,8 @@ impl Stats {
             hosts_answering: 0,
             hosts_silent: 0,
             hosts_absent: 0,
+            hosts_held_off: 0,
+            hosts_away: 0,
             all_open: Vec::new(),
             hosts_all_open: 0,
             held: 0,
@@ -172,6 +178,8 @@ impl Stats {
             (&mut self.controls, part.controls),
             (&mut self.outage_us, part.outage_us),
             (&mut self.self_connects, part.self_connects),
+            (&mut self.hosts_held_off, part.hosts_held_off),
+            (&mut self.hosts_away, part.hosts_away),
         ];
         reasons
             .chain(own_errors)

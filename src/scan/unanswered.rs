@@ -25,6 +25,7 @@ struct Ceiling {
 /// What Linux remembers of an unanswered connection (`nf_conntrack_tcp_timeout_syn_sent`); home
 /// routers take 30 s to this.
 const REMEMBERED_S: u64 = 120;
+const TABLE_LEAST: u32 = 512;
 /// An outage that lasts this long may have been a full table.
 const TABLE_LEAST_US: u64 = 5_000_000;
 /// No fewer than this at once, whatever was learned.
@@ -80,6 +81,12 @@ impl Unanswered {
             Some(at) if self.total >= most => Some(at),
             _ => Some(now.plus_us(SOON_US)),
         }
+    }
+
+    /// Whether there were enough lately to fill a router's table: those of the smallest ones have
+    /// about a thousand places.
+    pub fn may_fill_a_table(&self) -> bool {
+        self.total >= TABLE_LEAST
     }
 
     /// The network was away for so long, and is back. If it was a full table, it holds no more than

@@ -136,6 +136,9 @@ reasons! {
     NoNeighbor = Unscanned "no-neighbor",
     /// The network stopped answering, and did not come back for as long as was waited.
     NetworkAway = Unscanned "network-away",
+    /// Its host stopped answering while others went on, and did not come back for as long as was
+    /// waited.
+    HostAway = Unscanned "host-away",
     /// The scan was stopped first.
     Interrupted = Unscanned "interrupted",
     /// Its part of the scan is missing among those that were joined, or did not come to its end.

@@ -218,6 +218,20 @@ fn absent_hosts(text: &mut String, stats: &Stats) {
 }
 
 fn outages(text: &mut String, stats: &Stats) {
+    if stats.hosts_held_off > 0 {
+        let times = counted(stats.hosts_held_off, "time", "times");
+        let _ = writeln!(
+            text,
+            "Hosts shut us out {times} for a while, and were asked more slowly then"
+        );
+    }
+    if stats.hosts_away > 0 {
+        let hosts = counted(stats.hosts_away, "host", "hosts");
+        let _ = writeln!(
+            text,
+            "{hosts} stopped answering and did not come back (host-away); scan the rest later, with --max-rate 10"
+        );
+    }
     if stats.outages > 0 {
         let times = counted(stats.outages.into(), "time", "times");
         let _ = writeln!(

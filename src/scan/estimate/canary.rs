@@ -1,5 +1,7 @@
 //! Canaries: ports that are known to answer and are asked once more, to see whether answers still
-//! come at this rate. It knows counts and ranks of one host's ports, no rates and no times.
+//! come at this rate. It knows counts, times and ranks of one host's ports, no rates.
+
+use crate::scan::time::Time;
 
 /// One host's ports that are known to answer, and when to ask one of them again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,6 +11,8 @@ pub(in crate::scan) struct Canaries {
     /// How many answered so far, and whether they refuse.
     answered: u8,
     refuses: bool,
+    /// One was silent.
+    was_silent: bool,
     /// Canaries begun so far, and attempts since the last one that tell little themselves.
     begun: u16,
     since: u16,
@@ -18,10 +22,19 @@ pub(in crate::scan) struct Canaries {
 #[derive(Clone, Copy, Debug, Default)]
 struct Canary {
     rank: u16,
-    /// How often it was connected to.
+    /// How often it was connected to: in all, and lately.
     connections: u8,
+    recent: u8,
+    /// The second of the last time.
+    last_s: u32,
 }
 
+/// A service that limits its visitors often shuts out whoever comes six times in 30 s, and longer
+/// if they go on (`ufw limit`). So it is connected to this often, and then left alone for as long.
+const RECENT_MOST: u8 = 5;
+const RECENT_S: u32 = 30;
+/// Of these, one connection is kept for the time when nothing else is left to ask.
+const RESERVED: u8 = 1;
 /// So many ports take turns.
 const TAKE_TURNS: usize = 4;
 /// After so many attempts that tell little one goes to a port that is known to answer; sooner as
@@ -31,6 +44,33 @@ const SOON: u32 = 4;
 /// At open ports, of which each has only so many, the distance doubles each time that all had their
 /// turn: some have to be left for later.
 const MOST_DOUBLINGS: u32 = 12;
+
+impl Canary {
+    fn connect(&mut self, now: Time) {
+        let recent = if self.is_rested(now) { 0 } else { self.recent };
+        self.recent = recent.saturating_add(1);
+        self.connections = self.connections.saturating_add(1);
+        self.last_s = second(now);
+    }
+
+    /// Whether its service has seen nothing of us for so long that it starts counting anew.
+    fn is_rested(&self, now: Time) -> bool {
+        second(now).saturating_sub(self.last_s) > RECENT_S
+    }
+
+    /// How often its service may be connected to now, `most` times in all, and keep so many
+    /// connections in reserve.
+    fn left(&self, most: u8, reserved: u8, now: Time) -> u8 {
+        let recent = if self.is_rested(now) { 0 } else { self.recent };
+        let of_all = most.saturating_sub(self.connections);
+        let of_recent = RECENT_MOST.saturating_sub(recent);
+        of_all.min(of_recent).saturating_sub(reserved)
+    }
+}
+
+fn second(now: Time) -> u32 {
+    u32::try_from(now.us / 1_000_000).unwrap_or(u32::MAX)
+}
 
 impl Canaries {
     /// How many take turns.
@@ -46,7 +86,7 @@ impl Canaries {
     }
 
     /// The port of this rank answered.
-    pub fn answered(&mut self, rank: u32, is_open: bool) {
+    pub fn answered(&mut self, rank: u32, is_open: bool, now: Time) {
         if is_open && self.refuses {
             return;
         }
@@ -61,22 +101,44 @@ impl Canaries {
         self.known[usize::from(self.answered) % TAKE_TURNS] = Canary {
             rank: rank as u16,
             connections: 1,
+            recent: 1,
+            last_s: second(now),
         };
         self.answered = self.answered.saturating_add(1);
     }
 
     /// A canary begins at the port of this rank.
-    pub fn begin(&mut self, rank: u32) {
+    pub fn begin(&mut self, rank: u32, now: Time) {
         self.begun = self.begun.wrapping_add(1);
         self.since = 0;
         if let Some(canary) = self.canary(rank) {
-            canary.connections = canary.connections.saturating_add(1);
+            canary.connect(now);
         }
     }
 
     /// A canary begins while nothing gets through: no service will notice.
     pub fn begin_unheard(&mut self) {
         self.begun = self.begun.wrapping_add(1);
+    }
+
+    /// Whether all are services, which may be asked too seldom to show all that is lost.
+    pub fn leave_doubts(&self) -> bool {
+        self.answered > 0 && !self.refuses
+    }
+
+    /// One was silent.
+    pub fn missed(&mut self) {
+        self.was_silent = true;
+    }
+
+    /// Whether one was silent, or none may be asked any more.
+    pub fn were_silent(&self, most: u8) -> bool {
+        self.was_silent || !self.are_left(most)
+    }
+
+    /// Whether one may be asked now, and others are left for later.
+    pub fn is_ready(&self, most: u8, now: Time) -> bool {
+        self.next(most, RESERVED, now).is_some()
     }
 
     /// Another attempt begins that tells little.
@@ -102,9 +164,8 @@ impl Canaries {
 
     /// The rank of the port to be asked now, if it is time. A service is connected to `most` times
     /// in all; ports that refuse have none that could mind.
-    pub fn due(&self, often: bool, most: u8) -> Option<u32> {
-        let known = self.taking_turns();
-        if known == 0 || most == 0 {
+    pub fn due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
+        if self.answered == 0 {
             return None;
         }
         let doublings = if self.refuses {
@@ -120,9 +181,35 @@ impl Canaries {
         if u32::from(self.since) < after {
             return None;
         }
+        self.next(most, RESERVED, now)
+    }
+
+    /// The rank of the port to be asked when nothing else of the host is left, to see whether it
+    /// still answers.
+    pub fn last(&self, most: u8, now: Time) -> Option<u32> {
+        self.next(most, 0, now)
+    }
+
+    /// Whether one can be asked now or later.
+    pub fn are_left(&self, most: u8) -> bool {
+        self.last(most, Time::from_us(u64::MAX)).is_some()
+    }
+
+    /// How many connections may be made now, at most; some are left for later.
+    pub fn left(&self, most: u8, now: Time) -> u32 {
+        let known = &self.known[..self.taking_turns()];
+        let left = |canary: &Canary| u32::from(canary.left(most, RESERVED, now));
+        known.iter().map(left).sum()
+    }
+
+    fn next(&self, most: u8, reserved: u8, now: Time) -> Option<u32> {
+        let known = self.taking_turns();
         (0..known)
             .map(|turn| &self.known[(usize::from(self.begun) + turn) % known])
-            .find(|canary| self.refuses || canary.connections < most)
+            .find(|canary| {
+                let is_left = canary.left(most, reserved, now) > 0;
+                most > 0 && (self.refuses || is_left)
+            })
             .map(|canary| canary.rank.into())
     }
 }
@@ -133,19 +220,29 @@ mod tests {
 
     const MOST: u8 = 8;
 
-    /// The ports that are asked during so many attempts that tell little.
-    fn asked(canaries: &mut Canaries, attempts: u64, often: bool) -> Vec<u32> {
-        let one = |_| {
+    fn at(s: u64) -> Time {
+        Time::from_us(s * 1_000_000)
+    }
+
+    /// The ports that are asked during so many attempts that tell little, a thousand in a second,
+    /// from this second on.
+    fn asked_from(s: u64, canaries: &mut Canaries, attempts: u64, often: bool) -> Vec<u32> {
+        let one = |attempt| {
             canaries.wait();
-            let due = canaries.due(often, MOST);
-            due.inspect(|&rank| canaries.begin(rank))
+            let now = at(s + attempt / 1_000);
+            let due = canaries.due(often, MOST, now);
+            due.inspect(|&rank| canaries.begin(rank, now))
         };
         (1..=attempts).filter_map(one).collect()
     }
 
+    fn asked(canaries: &mut Canaries, attempts: u64, often: bool) -> Vec<u32> {
+        asked_from(0, canaries, attempts, often)
+    }
+
     fn answered(canaries: &mut Canaries, answers: &[(u32, bool)]) {
         for &(rank, is_open) in answers {
-            canaries.answered(rank, is_open);
+            canaries.answered(rank, is_open, at(0));
         }
     }
 
@@ -176,13 +273,20 @@ mod tests {
     fn a_service_is_connected_to_a_few_times_and_no_more() {
         for ports in [1, 3] {
             let mut canaries = Canaries::default();
-            (0..ports).for_each(|rank| canaries.answered(rank, true));
-            let of = |asked: &[u32], rank| asked.iter().filter(|&&other| other == rank).count();
-            let all = asked(&mut canaries, 100_000, true);
-            assert!(
-                (0..ports).all(|rank| of(&all, rank) == usize::from(MOST) - 1),
-                "eight in all, the first one included: {all:?}"
-            );
+            (0..ports).for_each(|rank| canaries.answered(rank, true, at(0)));
+            let mut all = Vec::new();
+            // How often each has been connected to by then, the first time included.
+            let mut check = |s, attempts, expect| {
+                all.extend(asked_from(s, &mut canaries, attempts, true));
+                let of = |rank| 1 + all.iter().filter(|&&other| other == rank).count();
+                assert!(
+                    (0..ports).all(|rank| of(rank) == expect),
+                    "{expect}: {all:?}"
+                );
+            };
+            check(0, 20_000, 4);
+            check(60, 20_000, 7);
+            check(120, 100_000, 7);
         }
     }
 
@@ -202,6 +306,6 @@ mod tests {
             !asked(&mut canaries, 3_000, true).is_empty(),
             "the kernel refuses, and is not busy"
         );
-        assert_eq!(canaries.due(true, 0), None);
+        assert_eq!(canaries.due(true, 0, at(9)), None);
     }
 }

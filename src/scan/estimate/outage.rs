@@ -97,6 +97,11 @@ impl Outages {
         self.last.1.us_since(self.last.0)
     }
 
+    /// When the last outage began.
+    pub fn last_began(&self) -> Time {
+        self.last.0
+    }
+
     /// When the next attempt may begin, if there is an outage: otherwise at once.
     pub fn wait_until(&self, now: Time) -> Option<Time> {
         (self.is_out && self.next_beat > now).then_some(self.next_beat)
@@ -107,16 +112,27 @@ impl Outages {
         self.last_answer > then
     }
 
+    /// A host that was taken to be away answers, only later than attempts are given.
+    pub fn is_only_late(&mut self) {
+        self.is_blind = true;
+    }
+
+    /// Whether silence shows nothing, since answers take longer than attempts are given.
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
     /// Whether there is an outage.
     pub fn lasts(&self) -> bool {
         self.is_out
     }
 
-    /// An attempt begins, which would be given `timeout_us`. How long it is given.
-    pub fn begin(&mut self, timeout_us: u64, now: Time) -> u64 {
+    /// An attempt begins, which would be given `timeout_us`; `is_absent`: its host is taken to have
+    /// gone away alone. How long it is given.
+    pub fn begin(&mut self, timeout_us: u64, is_absent: bool, now: Time) -> u64 {
         let beat_us = now.us_since(self.since) / BEATS_DIVISOR;
         self.next_beat = now.plus_us(beat_us.clamp(BEAT_US, BEAT_MOST_US));
-        if self.is_out {
+        if self.is_out || is_absent {
             timeout_us.max(GIVEN_US)
         } else {
             timeout_us
@@ -223,7 +239,7 @@ mod tests {
             [Outage::Lasts; 2]
         );
         assert_eq!(
-            [7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, at(201))),
+            [7, 2_000_000].map(|timeout_us| outages.begin(timeout_us, false, at(201))),
             [GIVEN_US, 2_000_000]
         );
         assert_eq!(outages.wait_until(at(202)), Some(at(251)));
@@ -238,7 +254,7 @@ mod tests {
             [99, 100, 101, 3_099, 3_100].map(|ms| outages.had(at(ms))),
             [false, false, true, true, false]
         );
-        assert_eq!(outages.begin(7, at(3_100)), 7);
+        assert_eq!(outages.begin(7, false, at(3_100)), 7);
         assert_eq!((outages.count, outages.lasted_us), (1, 3_000_000));
     }
 

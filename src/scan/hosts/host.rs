@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::contact::Contact;
 use crate::plan;
 use crate::scan::Slot;
 use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
 use crate::scan::pacing::{RateController, TELLING};
 use crate::scan::snapshot::HostSnapshot;
+use crate::scan::time::Time;
 
 /// So many ports of a host that may not be there are asked as patiently as if nothing were known of
 /// its network: a neighbour's round trip is a guess, and no bound.
@@ -73,6 +75,8 @@ pub(in crate::scan) struct Host {
     pub(super) waiting_last: Slot,
     /// Ranks of ports that were silent once, and wait for their second attempt without a probe.
     pub(super) deferred: VecDeque<u16>,
+    /// The fewest attempts at one of them that say something.
+    pub(super) deferred_attempts: u16,
     /// Its next port, and those before it that come first: a scan that was broken off had taken
     /// them up.
     pub(super) next: u32,
@@ -94,8 +98,19 @@ pub(in crate::scan) struct Host {
     pub silent_attempts: u16,
     /// The least time that the last attempt at one of them was given, in microseconds.
     shortest_us: u32,
-    /// Ranks of ports that ended silent while nobody knew whether the host is there.
+    /// Ranks of ports that ended silent while nobody knew whether the host is there, or since it
+    /// last answered; the fewest attempts at one of them, and when the last one was sent.
     pub held: Vec<u16>,
+    pub held_attempts: u16,
+    pub held_sent: Time,
+    pub contact: Contact,
+    pub sampling: Sampling,
+    /// It answered when all of its ports had been asked.
+    pub was_proven: bool,
+    /// What its loss seemed to be when it last answered.
+    pub loss_when_heard: Loss,
+    /// It stopped answering and did not come back: no port is taken up any more.
+    pub(super) is_given_up: bool,
     pub canaries: Canaries,
     /// Ports asked first because they are often open.
     chosen: u32,
@@ -118,6 +133,17 @@ pub(in crate::scan) enum Suspicion {
     Confirmed,
 }
 
+/// Whether a few of its silent ports are asked once more, slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::scan) enum Sampling {
+    /// Not yet, or not since one of them answered.
+    Not,
+    /// They are being asked.
+    Asking,
+    /// None of them answered.
+    Done,
+}
+
 /// So many ports are asked again.
 pub(in crate::scan) const ASKED_AGAIN: u8 = 3;
 
@@ -136,6 +162,7 @@ impl Host {
             waiting_first: NOBODY,
             waiting_last: NOBODY,
             deferred: VecDeque::new(),
+            deferred_attempts: 0,
             next: 0,
             left: Vec::new(),
             under_way: 0,
@@ -154,6 +181,13 @@ impl Host {
             silent_attempts: u16::MAX,
             shortest_us: u32::MAX,
             held: Vec::new(),
+            held_attempts: u16::MAX,
+            held_sent: Time::default(),
+            contact: Contact::default(),
+            sampling: Sampling::Not,
+            was_proven: false,
+            loss_when_heard: Loss::default(),
+            is_given_up: false,
             canaries: Canaries::default(),
             chosen,
             sample: Sample::default(),
@@ -179,11 +213,11 @@ impl Host {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.next < self.plan.ports || !self.left.is_empty()
+        !self.is_given_up && (self.next < self.plan.ports || !self.left.is_empty())
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.under_way == 0 && !self.has_more()
+        self.under_way == 0 && !self.has_more() && !self.contact.is_asking()
     }
 
     /// The port to be taken up next, by its rank.
@@ -216,6 +250,7 @@ impl Host {
             next: snapshot.taken_up,
             left: snapshot.left.clone(),
             held: snapshot.held.clone(),
+            held_attempts: snapshot.silent_attempts,
             silent_attempts: snapshot.silent_attempts,
             presence,
             suspicion: if snapshot.was_doubted {
@@ -286,8 +321,10 @@ impl Host {
     /// So many ports that had ended silent are asked again; `anew`: as if they had not been asked.
     pub fn reopened(&mut self, ports: u32, anew: bool) {
         self.silent -= ports;
-        self.silent_attempts = u16::MAX;
-        self.shortest_us = u32::MAX;
+        if self.silent == 0 {
+            self.silent_attempts = u16::MAX;
+            self.shortest_us = u32::MAX;
+        }
         if anew {
             self.unheard -= ports;
         }
@@ -296,6 +333,85 @@ impl Host {
     /// A port that was silent and has no verdict yet counts as not asked.
     pub fn forgets_silence(&mut self) {
         self.unheard -= 1;
+    }
+
+    /// A port stayed silent to its end, after so many attempts, and its verdict has to wait; the
+    /// last of them was sent then.
+    pub fn hold(&mut self, rank: u16, attempts: u16, sent: Time) {
+        self.held.push(rank);
+        self.held_attempts = self.held_attempts.min(attempts);
+        self.held_sent = self.held_sent.max(sent);
+    }
+
+    /// The last attempt at each of them may say nothing. As a loss it counts all the same: the
+    /// doubt may be wrong. Whether there are others.
+    pub fn discount_held(&mut self) -> bool {
+        let has_others = self.held_attempts > 1;
+        self.held_attempts -= u16::from(has_others);
+        has_others
+    }
+
+    /// So many of them, evenly spread.
+    pub fn take_sample(&mut self, most: usize) -> Vec<u16> {
+        let every = self.held.len().div_ceil(most.max(1)).max(1);
+        let (mut at, mut sample) = (0, Vec::with_capacity(most));
+        self.held.retain(|&rank| {
+            at += 1;
+            let is_taken = at % every == 0;
+            if is_taken {
+                sample.push(rank);
+            }
+            !is_taken
+        });
+        sample
+    }
+
+    /// These ports are to be asked again in their turn, after so many attempts.
+    pub(super) fn defer(&mut self, ranks: impl IntoIterator<Item = u16>, attempts: u16) {
+        self.deferred_attempts = if self.deferred.is_empty() {
+            attempts
+        } else {
+            attempts.min(self.deferred_attempts)
+        };
+        self.deferred.extend(ranks);
+    }
+
+    /// So many attempts at a port whose turn comes again say something.
+    pub fn deferred_attempts(&self) -> u16 {
+        self.deferred_attempts
+    }
+
+    /// Those ports, and the fewest attempts at one of them.
+    pub fn take_held(&mut self) -> (Vec<u16>, u16) {
+        let attempts = std::mem::replace(&mut self.held_attempts, u16::MAX);
+        (std::mem::take(&mut self.held), attempts)
+    }
+
+    /// Whether a port that stays silent may be called so at once: nothing shows whether the host
+    /// still answers.
+    pub fn proves_nothing(&self, most_connections: u8) -> bool {
+        self.is_present() && !self.canaries.are_left(most_connections)
+    }
+
+    /// Whether it has to prove that it still answers before it is asked anything else. Where its
+    /// services have to be left alone for now it has not, if nothing speaks against it.
+    pub fn has_to_prove(&self, most_connections: u8, now: Time) -> bool {
+        self.is_present()
+            && self.contact.is_unproven()
+            && self.canaries.leave_doubts()
+            && (self.contact.is_doubted()
+                || self.contact.awaits_canary()
+                || self.canaries.is_ready(most_connections, now))
+    }
+
+    /// Whether it has stopped answering, as far as is known.
+    pub fn is_absent(&self) -> bool {
+        self.contact.is_asking() && self.contact.is_absent()
+    }
+
+    /// Whether it was given up because it stopped answering.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Whether it was given up.
@@ -311,6 +427,13 @@ impl Host {
     /// How far it is, if these ranks are under way.
     /// Of the ports under way `open` have answered, and will have to do so again.
     pub(super) fn snapshot(&self, under_way: Vec<u16>, open: u32) -> HostSnapshot {
+        // What waits only for a proof is asked again: who asks then has not heard the host yet.
+        let (unproven, held) = if self.is_present() {
+            (self.held.clone(), Vec::new())
+        } else {
+            (Vec::new(), self.held.clone())
+        };
+        let silent = self.silent - unproven.len() as u32;
         HostSnapshot {
             place: self.plan.place(),
             taken_up: self.next,
@@ -318,16 +441,17 @@ impl Host {
                 self.left.clone(),
                 under_way,
                 self.deferred.iter().copied().collect(),
+                unproven,
             ]
             .concat(),
-            held: self.held.clone(),
+            held,
             silent_attempts: self.silent_attempts,
             is_present: self.presence == Presence::Present,
             is_silent: self.presence == Presence::Silent,
             was_doubted: matches!(self.suspicion, Suspicion::Cleared | Suspicion::Confirmed),
             answered: self.answered - open,
             open: self.open - open,
-            silent: self.silent,
+            silent,
         }
     }
 
@@ -358,10 +482,15 @@ impl Host {
     }
 
     /// Whether it is time to ask a port again that is known to answer, and which.
-    pub(super) fn canary_due(&self, often: bool, most: u8) -> Option<u32> {
+    pub(super) fn canary_due(&self, often: bool, most: u8, now: Time) -> Option<u32> {
         let controller = self.controller.as_ref();
         let is_uncertain = controller.is_some_and(|own| own.is_uncertain());
-        self.canaries.due(often || is_uncertain, most)
+        // Services may be asked so seldom that enough has to be left for the proofs to come.
+        let left = || self.canaries.left(most, now);
+        if self.canaries.leave_doubts() && left() <= self.contact.proofs_to_come() {
+            return None;
+        }
+        self.canaries.due(often || is_uncertain, most, now)
     }
 
     /// Whether nearly everything it answered was open, for the first time.
@@ -392,7 +521,7 @@ mod tests {
     fn answers(host: &mut Host, ranks: std::ops::Range<u32>, is_open: bool) {
         ranks.for_each(|rank| {
             host.answer(0, false, false, is_open);
-            host.canaries.answered(rank, is_open);
+            host.canaries.answered(rank, is_open, Time::default());
         });
     }
 
@@ -481,12 +610,16 @@ mod tests {
             answers(&mut host, 7..7 + u32::from(has_answered), false);
             (0..100).for_each(|_| host.begins(chance));
             assert_eq!(
-                host.canary_due(false, 8),
+                host.canary_due(false, 8, Time::default()),
                 expect,
                 "{has_answered} {chance:?}"
             );
-            host.canaries.begin(0);
-            assert_eq!(host.canary_due(false, 8), None, "it has just begun");
+            host.canaries.begin(0, Time::default());
+            assert_eq!(
+                host.canary_due(false, 8, Time::default()),
+                None,
+                "it has just begun"
+            );
         };
         check(false, None, None);
         check(true, None, Some(7));
@@ -533,12 +666,14 @@ mod tests {
             let after = host(100).restored(&snapshot).expect("it fits");
             assert_eq!(after.presence, presence);
             assert_eq!(after.suspicion, expect_suspicion);
-            assert_eq!([after.answered, after.open, after.silent], [6, 4, 3]);
-            assert_eq!(after.unheard, 3, "those that ended silent");
+            // Who asks next has not heard the host yet, so held ports prove nothing any more.
+            let unproven = if presence == Presence::Present { 2 } else { 0 };
+            assert_eq!([after.answered, after.open], [6, 4]);
+            assert_eq!([after.silent, after.unheard], [3 - unproven; 2]);
             assert_eq!(after.silent_attempts, 2);
             assert_eq!(after.without_verdict(), 11 + 2 + 80);
             assert_eq!(after.under_way, 0);
-            assert_eq!(after.untaken().count(), 11 + 80);
+            assert_eq!(after.untaken().count(), 11 + 80 + unproven as usize);
             assert_eq!(after.snapshot(Vec::new(), 0), snapshot);
         };
         let asking = Suspicion::Asking { asked: 2, open: 2 };

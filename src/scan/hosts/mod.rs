@@ -2,6 +2,8 @@
 //! each. Hosts are taken from the plan a few thousand at a time and forgotten when they are done,
 //! so memory does not grow with the plan. It knows no sockets, and of a probe only what it is told.
 
+mod absence;
+mod contact;
 mod host;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -14,10 +16,10 @@ use super::neighbours::Neighbours;
 use super::pacing::Controller;
 use super::settings::Settings;
 use super::snapshot::Snapshot;
-use super::time::Time;
+use super::time::{TICK_US, Time};
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
-pub(super) use host::{ASKED_AGAIN, Host, Link, Suspicion};
+pub(super) use host::{ASKED_AGAIN, Host, Link, Sampling, Suspicion};
 use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
@@ -151,17 +153,18 @@ impl Hosts {
     /// The host whose turn it is and what it should do. Both stay the same until
     /// [`take`](Self::take). With `takes_up` false no port is to be taken up; with `asks_again`
     /// false there are only turns for new ports. `canaries`: whether ports that answered before are
-    /// to be asked again, and if so, whether often.
+    /// to be asked again, and if so, whether often. `is_out`: the network is away, and no service
+    /// hears that.
     pub fn turn(
         &mut self,
         plan: &Plan,
         takes_up: bool,
         asks_again: bool,
         canaries: Option<bool>,
+        is_out: bool,
         now: Time,
-        tick_us: u64,
     ) -> Option<(HostId, Turn)> {
-        while let Some(id) = self.wheel.pop_expired(now.us / tick_us) {
+        while let Some(id) = self.wheel.pop_expired(now.us / TICK_US) {
             self.enqueue(id);
         }
         self.admit(plan, now);
@@ -174,6 +177,14 @@ impl Hosts {
         }
         for _ in 0..=self.queue.len() {
             let &id = self.queue.front()?;
+            if self.get(id).contact.is_asking() {
+                if let Some(turn) = self.asking_turn(id, is_out, now) {
+                    return Some((id, turn));
+                }
+                let until = self.get(id).contact.asks_at().unwrap_or(now);
+                self.put_off(id, until);
+                continue;
+            }
             let host = &mut self.slab[id as usize];
             // Where nobody has answered yet a new port is worth more than another attempt: an
             // answer tells how long to wait.
@@ -190,9 +201,15 @@ impl Hosts {
                 self.queue.rotate_left(1);
                 continue;
             }
-            let Some(until) = host.controller.as_mut().and_then(|own| own.next_send(now)) else {
+            if host.has_to_prove(self.most_connections, now) {
+                host.contact.ask(now);
+                continue;
+            }
+            let limited = host.contact.wait_until(now);
+            let paced = || host.controller.as_mut().and_then(|own| own.next_send(now));
+            let Some(until) = limited.or_else(paced) else {
                 if let Some(rank) =
-                    canaries.and_then(|often| host.canary_due(often, self.most_connections))
+                    canaries.and_then(|often| host.canary_due(often, self.most_connections, now))
                 {
                     return Some((id, Turn::Canary(rank)));
                 }
@@ -204,11 +221,21 @@ impl Hosts {
                 };
                 return Some((id, turn));
             };
-            self.queue.pop_front();
-            self.slab[id as usize].place = Place::Wheel;
-            self.wheel.insert(id, until.us.div_ceil(tick_us));
+            self.put_off(id, until);
         }
         None
+    }
+
+    /// The first host in the queue has to wait until then.
+    fn put_off(&mut self, id: HostId, until: Time) {
+        self.queue.pop_front();
+        self.slab[id as usize].place = Place::Wheel;
+        self.wheel.insert(id, until.us.div_ceil(TICK_US));
+    }
+
+    /// How often a service is connected to at most.
+    pub fn most_connections(&self) -> u8 {
+        self.most_connections
     }
 
     /// Of the next host that has one, a port that answered before, whatever else would be its turn.
@@ -287,23 +314,38 @@ impl Hosts {
     /// The port of this rank was silent once. As long as nobody knows how long an answer takes
     /// there may be very many of them.
     pub fn defer(&mut self, id: HostId, rank: u16) {
-        self.slab[id as usize].deferred.push_back(rank);
+        self.slab[id as usize].defer([rank], 1);
         self.deferred += 1;
         self.place(id);
     }
 
-    /// Ports that were silent once and have no probe.
+    /// Ports that had ended silent are asked again after all, and count as if they had had so many
+    /// attempts.
+    pub fn ask_all_again(&mut self, id: HostId, ranks: Vec<u16>, attempts: u16) {
+        self.slab[id as usize].under_way += ranks.len() as u32;
+        self.deferred += ranks.len();
+        self.slab[id as usize].defer(ranks, attempts);
+        self.place(id);
+    }
+
+    /// Ports that were silent and have no probe.
     pub fn deferred(&self) -> usize {
         self.deferred
     }
 
     /// All of them, for a stop.
     pub fn drain_deferred(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
-        self.deferred = 0;
-        self.slab
-            .iter_mut()
-            .map(|(id, host)| (id as HostId, std::mem::take(&mut host.deferred)))
+        let ids: Vec<HostId> = self.slab.iter().map(|(id, _)| id as HostId).collect();
+        ids.into_iter()
+            .map(|id| (id, self.drain_deferred_of(id)))
             .collect()
+    }
+
+    /// Those of one host.
+    pub fn drain_deferred_of(&mut self, id: HostId) -> VecDeque<u16> {
+        let ranks = std::mem::take(&mut self.slab[id as usize].deferred);
+        self.deferred -= ranks.len();
+        ranks
     }
 
     /// A port of the host is to be asked once more, besides those that have no verdict yet.
@@ -321,7 +363,8 @@ impl Hosts {
             return;
         }
         let may_take_up = host.may_take_up();
-        if waits || (may_take_up && host.presence != Presence::Silent) {
+        let has_turns = waits || host.contact.is_asking();
+        if has_turns || (may_take_up && host.presence != Presence::Silent) {
             self.enqueue(id);
         } else if may_take_up {
             host.place = Place::SilentQueue;
@@ -396,6 +439,11 @@ impl Hosts {
         fits
     }
 
+    /// Whether nothing of a host is left to do.
+    pub fn is_done(&self, id: HostId) -> bool {
+        self.get(id).is_done()
+    }
+
     /// Hosts with nothing under way and nothing to be taken up.
     pub fn done(&self) -> Vec<HostId> {
         let is_done = |(_, host): &(usize, &Host)| host.is_done();
@@ -439,11 +487,9 @@ impl Hosts {
             self.latest_first_answer = rank + 1;
             self.reconsider();
         }
-        let host = &mut self.slab[id as usize];
-        self.active += usize::from(was == Presence::Silent && host.has_more());
-        if host.place == Place::SilentQueue {
-            host.place = Place::Away;
-            self.silent.retain(|&other| other != id);
+        self.active += usize::from(was == Presence::Silent && self.get(id).has_more());
+        if self.get(id).place == Place::SilentQueue {
+            self.take_out(id);
         }
         self.place(id);
         true
@@ -475,15 +521,14 @@ impl Hosts {
         for id in ids {
             let host = &mut self.slab[id as usize];
             let was_active = host.presence == Presence::Unknown && host.has_more();
-            let held = std::mem::take(&mut host.held);
+            let (held, _) = host.take_held();
             ports += held.len() as u64;
             host.reopened(held.len() as u32, true);
             host.left.extend(held);
             host.presence = Presence::Unknown;
             self.active += usize::from(!was_active);
-            if host.place == Place::SilentQueue {
-                host.place = Place::Away;
-                self.silent.retain(|&other| other != id);
+            if self.get(id).place == Place::SilentQueue {
+                self.take_out(id);
             }
             self.place(id);
         }
@@ -564,19 +609,25 @@ impl Hosts {
         {
             host.presence = Presence::Silent;
             self.active -= 1;
-            match std::mem::replace(&mut host.place, Place::Away) {
-                Place::Queue => self.queue.retain(|&other| other != id),
-                Place::Wheel => self.wheel.cancel(id),
-                Place::Away | Place::SilentQueue => {}
-            }
+            self.take_out(id);
         }
         self.place(id);
         self.slab[id as usize].is_done()
     }
 
+    /// Takes a host from where it waits for its turn.
+    fn take_out(&mut self, id: HostId) {
+        match std::mem::replace(&mut self.slab[id as usize].place, Place::Away) {
+            Place::Queue => self.queue.retain(|&other| other != id),
+            Place::Wheel => self.wheel.cancel(id),
+            Place::SilentQueue => self.silent.retain(|&other| other != id),
+            Place::Away => {}
+        }
+    }
+
     /// Forgets a host, be it in the middle of its ports.
     pub fn remove(&mut self, id: HostId, now: Time) -> Host {
-        self.silent.retain(|&other| other != id);
+        self.take_out(id);
         let host = self.slab.remove(id as usize);
         if host.link == Link::Asked {
             self.asked.remove(&host.plan.address.ip());
@@ -602,17 +653,23 @@ impl Hosts {
 
     /// All probes that wait for their host's turn, for a stop.
     pub fn drain_waiting(&mut self) -> Vec<Slot> {
-        let mut slots = Vec::with_capacity(self.waiting);
-        for (_, host) in &mut self.slab {
-            let mut at = std::mem::replace(&mut host.waiting_first, NOBODY);
-            host.waiting_last = NOBODY;
-            while at != NOBODY {
-                slots.push(at);
-                let next = self.links[at as usize];
-                at = if next == at { NOBODY } else { next };
-            }
+        let ids: Vec<usize> = self.slab.iter().map(|(id, _)| id).collect();
+        ids.into_iter()
+            .flat_map(|id| self.drain_waiting_of(id as HostId))
+            .collect()
+    }
+
+    fn drain_waiting_of(&mut self, id: HostId) -> Vec<Slot> {
+        let host = &mut self.slab[id as usize];
+        let mut at = std::mem::replace(&mut host.waiting_first, NOBODY);
+        host.waiting_last = NOBODY;
+        let mut slots = Vec::new();
+        while at != NOBODY {
+            slots.push(at);
+            let next = self.links[at as usize];
+            at = if next == at { NOBODY } else { next };
         }
-        self.waiting = 0;
+        self.waiting -= slots.len();
         slots
     }
 

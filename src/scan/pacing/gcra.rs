@@ -5,7 +5,7 @@ use crate::scan::time::Time;
 
 /// Spaces attempts evenly, except that they may run ahead by a burst.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gcra {
+pub(in crate::scan) struct Gcra {
     due_ns: u64,
 }
 

@@ -14,4 +14,5 @@ pub(super) use ceiling::{Pacer, WINDOW_US};
 pub use ceiling::{Rate, is_public};
 pub use controller::{Controller, Pace, PaceReason};
 pub(super) use controller::{IntervalId, Prior, RateController};
+pub(super) use gcra::Gcra;
 pub(super) use thresholds::sample::TELLING;

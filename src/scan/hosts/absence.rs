@@ -1,0 +1,118 @@
+//! Hosts that may have stopped answering: what they are asked, and what becomes of their turns. It
+//! knows turns and times, no verdicts.
+
+use super::host::{NOBODY, Presence};
+use super::{HostId, Hosts, Turn};
+use crate::scan::Slot;
+use crate::scan::time::Time;
+
+impl Hosts {
+    /// What a host should do that is asked whether it still answers. Where no canary is left a port
+    /// that has no verdict yet serves as well.
+    pub(super) fn asking_turn(&mut self, id: HostId, is_out: bool, now: Time) -> Option<Turn> {
+        let host = &mut self.slab[id as usize];
+        if host.contact.asks_at().is_some_and(|at| at > now) {
+            return None;
+        }
+        let unheard = || host.canaries.any().filter(|_| is_out);
+        let canary = host.canaries.last(self.most_connections, now);
+        if let Some(rank) = canary.or_else(unheard) {
+            return Some(Turn::Canary(rank));
+        }
+        host.contact.ask_later(now);
+        if host.canaries.are_left(self.most_connections) {
+            return None;
+        }
+        match host.deferred.front() {
+            _ if host.waiting_first != NOBODY => Some(Turn::Again(host.waiting_first)),
+            Some(&rank) => Some(Turn::Deferred(rank.into())),
+            None => host.has_more().then(|| Turn::Port(host.next_rank())),
+        }
+    }
+
+    /// Whether there is anything to ask a host that may have stopped answering.
+    pub fn can_ask(&self, id: HostId) -> bool {
+        let host = self.get(id);
+        host.canaries.are_left(self.most_connections)
+            || host.waiting_first != NOBODY
+            || !host.deferred.is_empty()
+            || host.has_more()
+    }
+
+    /// Whether a host that is asked whether it still answers has to prove that before anything else
+    /// is asked, and can do so now.
+    pub fn has_to_prove(&self, id: HostId, now: Time) -> bool {
+        let host = self.get(id);
+        let can_now = host.canaries.last(self.most_connections, now).is_some();
+        host.contact.is_unproven() && host.canaries.leave_doubts() && can_now
+    }
+
+    /// A host is to be asked whether it still answers, before anything else.
+    pub fn ask_whether_there(&mut self, id: HostId, now: Time) {
+        self.slab[id as usize].contact.ask(now);
+        self.place(id);
+    }
+
+    /// Nothing is left to be proven by a host.
+    pub fn end_asking(&mut self, id: HostId) {
+        self.slab[id as usize].contact.end_asking();
+        self.take_out(id);
+        self.place(id);
+    }
+
+    /// The network was away since `began`: no host is to blame for what was missing. Those with
+    /// silent ports that were asked since then.
+    pub fn forgive(&mut self, began: Time, was_long: bool) -> Vec<HostId> {
+        let mut held = Vec::new();
+        for (id, host) in &mut self.slab {
+            host.contact.forgive();
+            if was_long && !host.contact.has_answered_since(began) {
+                host.loss = host.loss_when_heard;
+            }
+            if host.is_present() && !host.held.is_empty() && host.held_sent > began {
+                held.push(id as HostId);
+            }
+        }
+        held
+    }
+
+    /// Whether no other host under way has answered.
+    pub fn is_only_one(&self, id: HostId) -> bool {
+        self.slab
+            .iter()
+            .all(|(other, host)| other as HostId == id || host.answered == 0)
+    }
+
+    /// A host stopped answering for good: no further port is taken up. Its probes that waited.
+    pub fn give_up(&mut self, id: HostId) -> Vec<Slot> {
+        let host = &mut self.slab[id as usize];
+        self.active -= usize::from(host.presence != Presence::Silent && host.has_more());
+        host.is_given_up = true;
+        host.contact.end_asking();
+        self.take_out(id);
+        self.drain_waiting_of(id)
+    }
+
+    /// A host did not answer whether it still does; `is_out`: nobody did. How long it has been
+    /// asked in vain, in microseconds.
+    pub fn was_not_told(&mut self, id: HostId, is_out: bool, now: Time) -> u64 {
+        let asked_us = self.slab[id as usize].contact.ask_ended(is_out, now);
+        if self.get(id).contact.is_asking() {
+            self.take_out(id);
+            self.place(id);
+        }
+        asked_us
+    }
+
+    /// A host answered. Whether it had been away for so long that it is asked more slowly now.
+    pub fn answered(&mut self, id: HostId, sent: Time, now: Time) -> bool {
+        let contact = &mut self.slab[id as usize].contact;
+        let was_asking = contact.is_asking();
+        let was_absent = contact.answered(sent, now);
+        if was_asking {
+            self.take_out(id);
+            self.place(id);
+        }
+        was_absent
+    }
+}
