@@ -156,77 +156,142 @@ fn serve_busily(peer: &Peer, ports: &'static [u16], backlog: i32) -> impl Fn() -
     }
 }
 
-/// Drops what is sent to the peer's other ports.
-fn drop_others(peer: &Peer, ports: &'static str) {
-    let dropped = peer.run(move || {
-        simulator::peer::run("nft", "add table inet f")?;
-        simulator::peer::run(
-            "nft",
-            "add chain inet f i { type filter hook input priority 0 ; }",
-        )?;
-        let rule = format!("add rule inet f i meta l4proto tcp tcp dport != {{ {ports} }} drop");
-        simulator::peer::run("nft", &rule)
-    });
-    dropped.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
+/// Sets up a firewall on the peer, or the test is skipped.
+fn firewall<R: AsRef<str> + Send + 'static>(peer: &Peer, rules: Vec<R>) {
+    let nft = |rule: &R| simulator::peer::run("nft", rule.as_ref());
+    let made = peer.run(move || rules.iter().try_for_each(nft));
+    made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
 }
 
-/// Five services that are busy just then, and all other ports silent: asking them again and again
-/// would shut them for everybody, and make their silence look like the network's.
+/// A chain of the peer's firewall that sees what is sent to itself.
+const INPUT: [&str; 2] = [
+    "add table ip f",
+    "add chain ip f i { type filter hook input priority 0 ; }",
+];
+
+/// Services that are busy just then, and all other ports silent: asking them again and again would
+/// shut them for everybody, and make their silence look like the network's.
 #[test]
 fn busy_services_are_not_shut_by_asking_them() {
     in_namespace("busy_services_are_not_shut_by_asking_them", || {
         let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
-        let ports = &[21, 22, 80, 443, 8080];
-        let waiting = serve_busily(&peer, ports, 16);
-        drop_others(&peer, "21, 22, 80, 443, 8080");
-        let (open, end) = scanned("10.77.0.7 -p 1-5000,8080");
-        assert_eq!(open, endpoints(&["10.77.0.7"], ports), "{end}");
-        assert_eq!(end["unscanned"], 0, "{end}");
-        let waiting = waiting();
-        assert!(waiting.iter().all(|&count| count <= 8), "{waiting:?}");
+        let many: &[u16] = &[21, 22, 80, 443, 8080];
+        let many_waiting = serve_busily(&peer, many, 16);
+        let lone_waiting = serve_busily(&peer, &[9000], 5);
+        let served = "21, 22, 80, 443, 8080, 9000";
+        let dropped = format!("add rule ip f i tcp dport != {{ {served} }} drop");
+        firewall(
+            &peer,
+            [INPUT.map(String::from).as_slice(), &[dropped]].concat(),
+        );
+        let check = |ports: &str, open: &[u16], waiting: &dyn Fn() -> Vec<usize>| {
+            let (found, end) = scanned(&format!("10.77.0.7 -p {ports}"));
+            assert_eq!(found, endpoints(&["10.77.0.7"], open), "{end}");
+            assert_eq!(end["unscanned"], 0, "{end}");
+            let waiting = waiting();
+            // Six fill the shorter queue.
+            assert!(waiting.iter().all(|&count| count <= 5), "{waiting:?}");
+        };
+        check("1-5000,8080", many, &many_waiting);
+        check("5001-6000,9000", &[9000], &lone_waiting);
     });
 }
 
-/// A firewall in front of a host that remembers 1,000 connections and drops whatever is new beyond
-/// them, and forgets those that nobody answers after 8 s: five services, and all other ports
+/// A firewall in front of a host that remembers so many connections and drops whatever is new
+/// beyond them, and forgets those that nobody answers after 8 s: five services, and all other ports
 /// silent.
+fn behind_a_table(places: u32, ports: &str) -> Value {
+    let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
+    let open = &[21, 22, 80, 443, 8080];
+    serve(&peer, open);
+    let made = peer.run(|| {
+        for arguments in [
+            "link add d0 type veth peer name d1",
+            "address add 10.78.0.1/24 dev d0",
+            "link set d0 up",
+            "link set d1 up",
+            "neigh add 10.78.0.9 lladdr 02:00:00:00:00:09 dev d0 nud permanent",
+        ] {
+            simulator::peer::ip(arguments)?;
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+    });
+    made.unwrap_or_else(|error| skip(&format!("no router: {error}")));
+    let rules = [
+        "add table ip f".into(),
+        "add chain ip f c { type filter hook prerouting priority -150 ; }".into(),
+        format!("add rule ip f c ct state new ct count over {places} drop"),
+        "add chain ip f d { type nat hook prerouting priority -100 ; }".into(),
+        "add rule ip f d tcp dport { 21, 22, 80, 443, 8080 } redirect".into(),
+    ];
+    firewall(&peer, rules.into());
+    let forgotten = peer.run(|| {
+        let after_s = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent";
+        std::fs::write(after_s, "8")
+    });
+    forgotten.unwrap_or_else(|error| skip(&format!("no table: {error}")));
+    simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
+    let (found, end) = scanned(&format!("10.78.0.9 -p {ports}"));
+    assert_eq!(found, endpoints(&["10.78.0.9"], open), "{end}");
+    assert_eq!(end["unscanned"], 0, "{end}");
+    end
+}
+
 #[test]
 fn a_full_table_on_the_way_is_waited_for() {
     in_namespace("a_full_table_on_the_way_is_waited_for", || {
-        let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
-        let ports = &[21, 22, 80, 443, 8080];
-        serve(&peer, ports);
-        let made = peer.run(|| {
-            for arguments in [
-                "link add d0 type veth peer name d1",
-                "address add 10.78.0.1/24 dev d0",
-                "link set d0 up",
-                "link set d1 up",
-                "neigh add 10.78.0.9 lladdr 02:00:00:00:00:09 dev d0 nud permanent",
-            ] {
-                simulator::peer::ip(arguments)?;
-            }
-            for rule in [
-                "add table ip f",
-                "add chain ip f c { type filter hook prerouting priority -150 ; }",
-                "add rule ip f c ct state new ct count over 1000 drop",
-                "add chain ip f d { type nat hook prerouting priority -100 ; }",
-                "add rule ip f d tcp dport { 21, 22, 80, 443, 8080 } redirect",
-            ] {
-                simulator::peer::run("nft", rule)?;
-            }
-            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-            std::fs::write(
-                "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent",
-                "8",
-            )
-        });
-        made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
-        simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
-        let (open, end) = scanned("10.78.0.9 -p 1-2000,8080");
-        assert_eq!(open, endpoints(&["10.78.0.9"], ports), "{end}");
-        assert_eq!(end["unscanned"], 0, "{end}");
+        let end = behind_a_table(1_000, "1-2000,8080");
         assert!(end["outages"].as_u64() > Some(0), "it was full: {end}");
+    });
+}
+
+/// The table is full when the last port has been asked, and nothing is left that would notice, but
+/// the question whether the host still answers.
+#[test]
+fn a_table_that_is_full_at_the_end_is_noticed() {
+    in_namespace("a_table_that_is_full_at_the_end_is_noticed", || {
+        behind_a_table(200, "1-400,443,8080");
+    });
+}
+
+/// Three hosts, of which two shut out for 6 s whoever sends them more than 100 SYNs a second over a
+/// burst of 100. They have five services each; the other ports of the first one are silent, those
+/// of the others refuse. Scans these of them, and checks how many ports are silent.
+fn hosts_that_ban(hosts: &[&str], silent: u32) {
+    let open = &[21, 22, 80, 443, 8080];
+    let theirs = ["10.77.0.7/24", "10.77.0.8/24", "10.77.0.9/24"];
+    let peer = peer(&["10.77.0.1/24"], &theirs);
+    serve(&peer, open);
+    let rules = [
+        "add set ip f seen { type ipv4_addr ; flags dynamic ; }",
+        "add set ip f shut { type ipv4_addr ; flags dynamic,timeout ; timeout 6s ; }",
+        "add rule ip f i ip daddr @shut drop",
+        "add rule ip f i ip daddr { 10.77.0.7, 10.77.0.8 } tcp flags & (syn|ack) == syn \
+         add @seen { ip daddr limit rate over 100/second burst 100 packets } \
+         add @shut { ip daddr } drop",
+        "add rule ip f i ip daddr 10.77.0.7 tcp dport != { 21, 22, 80, 443, 8080 } drop",
+    ];
+    firewall(&peer, [INPUT.as_slice(), &rules].concat());
+    let (found, end) = scanned(&format!("{} -p 1-200,443,8080", hosts.join(" ")));
+    assert_eq!(found, endpoints(hosts, open), "{end}");
+    assert_eq!(
+        (&end["unscanned"], &end["filtered"]),
+        (&0.into(), &silent.into()),
+        "{end}"
+    );
+}
+
+#[test]
+fn a_host_that_bans_is_asked_more_slowly() {
+    in_namespace("a_host_that_bans_is_asked_more_slowly", || {
+        hosts_that_ban(&["10.77.0.7"], 197);
+    });
+}
+
+#[test]
+fn hosts_that_ban_among_others_lose_nothing() {
+    in_namespace("hosts_that_ban_among_others_lose_nothing", || {
+        hosts_that_ban(&["10.77.0.7", "10.77.0.8", "10.77.0.9"], 197);
     });
 }
 
