@@ -338,6 +338,9 @@ fn kind_of_scan(kind: char) -> Option<Answer> {
 }
 
 #[cfg(test)]
+mod page;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
