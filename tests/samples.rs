@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use simulator::namespace::{in_namespace, skip};
 use support::command::with_descriptor_limit;
 
-const PAGES: [&str; 2] = ["README.md", "docs/OUTPUT.md"];
+const PAGES: [&str; 3] = ["README.md", "docs/OUTPUT.md", "docs/TROUBLESHOOTING.md"];
 
 /// What code is set off by in the pages.
 const INDENT: &str = "    ";
