@@ -1,4 +1,5 @@
-//! The pages: what they link to is there, and the index has each of them.
+//! The pages: what they link to is there, the index has each of them, and their tables are those
+//! of the tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,19 @@ fn the_index_has_every_page() {
         assert!(
             name == "README.md" || index.contains(&format!("({name})")),
             "docs/README.md does not mention {name}"
+        );
+    }
+}
+
+/// What tests write into tables, the page of measurements has as it is.
+#[test]
+fn the_tables_of_simulated_networks_are_those_of_the_tests() {
+    let page = read(&root().join("docs/MEASURED.md"));
+    for table in ["tests/towns.txt", "tests/drawn.txt"] {
+        let now = read(&root().join(table));
+        assert!(
+            page.contains(now.trim_end()),
+            "docs/MEASURED.md has not the table of {table}"
         );
     }
 }
