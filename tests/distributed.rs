@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use simulator::namespace::{in_namespace, skip};
-use support::command::{end_record, json_lines, portreeve, run};
+use support::command::{end_record, json_lines, portreeve, ran, run};
 
 /// A scan of some seconds in all, so that a task can be killed in its midst.
 const SCAN: &str = "127.0.0.1-4 -p 1-2000 --show open,closed --max-rate 250";
@@ -354,5 +354,24 @@ fn the_manifests_command_runs_each_index() {
             assert!(pod.wait().expect("it can be waited for").success());
         }
         check(folder.path());
+    });
+}
+
+/// Also its fields: a name that Kubernetes does not know is a mistake.
+#[test]
+fn the_manifest_fits_kubernetes_schemas() {
+    in_namespace("the_manifest_fits_kubernetes_schemas", || {
+        let python = |arguments: &[&str]| {
+            let mut command = Command::new("python3");
+            command.arg("-m").arg("kubernetes_validate").args(arguments);
+            let output = command.stdin(Stdio::null()).output();
+            ran(output.unwrap_or_else(|error| skip(&format!("python3 cannot be run: {error}"))))
+        };
+        if python(&["--version"]).code != Some(0) {
+            skip("Python's kubernetes-validate is not installed");
+        }
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/distributed/job.yaml");
+        let told = python(&["--strict", &manifest.display().to_string()]);
+        assert_eq!(told.code, Some(0), "{}{}", told.stdout, told.stderr);
     });
 }
