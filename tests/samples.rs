@@ -17,7 +17,7 @@ const PAGES: [&str; 3] = ["README.md", "docs/OUTPUT.md", "docs/TROUBLESHOOTING.m
 /// What code is set off by in the pages.
 const INDENT: &str = "    ";
 
-/// A page in pieces: commands with what follows them as far as it is indented, and what is between.
+/// A page in pieces: commands with what they print, and what is between.
 enum Piece {
     Prose(Vec<String>),
     Sample(String, Vec<String>),
@@ -39,7 +39,19 @@ fn pieces(text: &str) -> Vec<Piece> {
             Piece::Prose(lines) => lines.push(line.to_owned()),
         }
     }
-    pieces
+    pieces.into_iter().flat_map(without_last_blanks).collect()
+}
+
+/// Blank lines behind a sample belong to the page.
+fn without_last_blanks(piece: Piece) -> [Piece; 2] {
+    match piece {
+        Piece::Sample(command, mut printed) => {
+            let last = printed.iter().rposition(|line| !line.is_empty());
+            let blanks = printed.split_off(last.map_or(0, |last| last + 1));
+            [Piece::Sample(command, printed), Piece::Prose(blanks)]
+        }
+        prose => [prose, Piece::Prose(Vec::new())],
+    }
 }
 
 /// What a command prints, standard error included, as a shell shows it.
@@ -102,13 +114,9 @@ fn without_numbers(word: &str) -> String {
 /// The forms of the lines. Those of findings come in random order. That a socket happens to meet
 /// itself is chance.
 fn forms(lines: &[String]) -> Vec<String> {
-    let lines = lines
-        .iter()
-        .filter(|line| !line.contains("met one of our own"));
+    let is_chance = |line: &&String| line.contains("met one of our own");
+    let lines = lines.iter().filter(|line| !is_chance(line));
     let mut forms: Vec<String> = lines.map(|line| form(line)).collect();
-    while forms.last().is_some_and(String::is_empty) {
-        forms.pop();
-    }
     let findings = forms.iter().position(String::is_empty);
     forms[..findings.unwrap_or(0)].sort();
     forms
@@ -126,18 +134,14 @@ fn run(text: &str) -> (String, Vec<String>) {
             }
             Piece::Sample(command, sample) => (command, sample),
         };
-        let blanks = sample.iter().rev().take_while(|line| line.is_empty());
-        let blanks = vec![String::new(); blanks.count()];
+        page.push(format!("{INDENT}$ {command}"));
         let now = printed(&command);
         let is_so = forms(&now) == forms(&sample);
-        page.push(format!("{INDENT}$ {command}"));
         let lines = if is_so { &sample } else { &now };
-        let lines = &lines[..lines.len() - if is_so { blanks.len() } else { 0 }];
-        page.extend(lines.iter().map(|line| match &line[..] {
-            "" => String::new(),
-            line => format!("{INDENT}{line}"),
+        page.extend(lines.iter().map(|line| match line.is_empty() {
+            true => String::new(),
+            false => format!("{INDENT}{line}"),
         }));
-        page.extend(blanks);
         if !is_so {
             different.push(format!("$ {command}\n{}", now.join("\n")));
         }
