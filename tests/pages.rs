@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portreeve::report::grouped;
+use portreeve::scan::Settings;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -89,6 +92,30 @@ fn the_tables_of_simulated_networks_are_those_of_the_tests() {
         assert!(
             page.contains(now.trim_end()),
             "docs/MEASURED.md has not the table of {table}"
+        );
+    }
+}
+
+/// What a scan does to others is said with the numbers that it has.
+#[test]
+fn the_page_on_etiquette_has_the_defaults() {
+    let page = read(&root().join("docs/ETIQUETTE.md"));
+    let settings = Settings::default();
+    let per_s = settings.rate.expect("a ceiling").per_s;
+    for row in [
+        format!("where no port refuses | {} at most", settings.canaries),
+        format!(
+            "towards public addresses | {} at most",
+            grouped(per_s.get().into())
+        ),
+        format!(
+            "where answers get lost, {} at most",
+            settings.max_retries + 1
+        ),
+    ] {
+        assert!(
+            page.contains(&row),
+            "docs/ETIQUETTE.md does not say {row:?}"
         );
     }
 }
