@@ -101,6 +101,8 @@ mod linux {
 
     /// One entry of the queue: the destination of the packet that caused it, and the error, if it
     /// says something about that destination.
+    // glibc counts these lengths in usize, musl in u32.
+    #[allow(clippy::unnecessary_cast)]
     fn receive(socket: &impl AsRawFd) -> Option<(Option<SocketAddr>, Option<IcmpError>)> {
         let mut control = Control([0; 512]);
         let mut name = [0u8; size_of::<libc::sockaddr_in6>()];
@@ -109,7 +111,7 @@ mod linux {
         message.msg_name = name.as_mut_ptr().cast();
         message.msg_namelen = name.len() as libc::socklen_t;
         message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len();
+        message.msg_controllen = control.0.len() as _;
         // SAFETY: `message` points at `name` and `control`, with their lengths; all outlive the
         // call. There is no data buffer.
         let received = unsafe {
@@ -138,7 +140,7 @@ mod linux {
                     let start = libc::CMSG_DATA(header);
                     std::slice::from_raw_parts(
                         start,
-                        cmsg.cmsg_len
+                        (cmsg.cmsg_len as usize)
                             .saturating_sub(start.offset_from(header.cast()) as usize),
                     )
                 };
