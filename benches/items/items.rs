@@ -114,7 +114,7 @@ fn json_lines(services: Services) {
 #[library_benchmark]
 #[bench::built_in(setup = Services::built_in)]
 fn text(services: Services) {
-    let style = Style { listing: Listing::only(StateSet::states(State::ALL)), listed_only: false, verbose: false, quiet: true, color: false };
+    let style = Style { quiet: true, ..Style::new(Listing::only(StateSet::states(State::ALL))) };
     tell(&mut Text::new(std::io::sink(), style, &services));
 }
 

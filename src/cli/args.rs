@@ -99,7 +99,8 @@ pub struct OutputArgs {
     /// Write what is open to FILE, as ADDRESS:PORT lines
     #[arg(long, value_name = "FILE")]
     pub list_open: Option<PathBuf>,
-    /// Say what will be scanned and what limits it; with --dry-run, list every endpoint
+    /// Say what will be scanned and what limits it; show a table for each host, however small the
+    /// screen; with --dry-run, list every endpoint
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Print only a line for each listed finding
@@ -351,7 +352,7 @@ pub struct ExperimentArgs {
     /// Vary max-fds, max-rate, timeout, max-retries, fresh-sockets or controller (adaptive, aimd,
     /// fixed) over these values; k is a thousand. Give it twice for a grid [default:
     /// max-fds=32,64,128,256,512]
-    #[arg(long, value_name = "WHAT=A,B,…", value_parser = sweep, help_heading = "Experiment")]
+    #[arg(long, value_name = "WHAT=A,B,...", value_parser = sweep, help_heading = "Experiment")]
     pub sweep: Vec<Sweep>,
     /// Run each setting this often; the settings take turns
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "Experiment")]

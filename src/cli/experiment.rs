@@ -17,7 +17,8 @@ use super::files::{ReportFile, check_distinct};
 use super::lookups::{known, look_up};
 use super::request::{ExperimentRequest, Ground};
 use super::stdout::{Stdout, is_stdout};
-use super::{advice, progress, signals, tell, wants_color};
+use super::terminal::{shows_unicode, wants_color};
+use super::{advice, progress, signals, tell};
 
 /// Runs the scans, prints the table and writes the files.
 pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
@@ -114,9 +115,10 @@ fn make_runs(experiment: &Experiment) -> Result<Runs, Failure> {
 }
 
 fn print_table(runs: &Runs) -> Result<(), Failure> {
+    let bar = if shows_unicode() { "█" } else { "#" };
     let style = TableStyle {
         color: wants_color(),
-        chart: io::stdout().is_terminal(),
+        chart: io::stdout().is_terminal().then_some(bar),
     };
     let mut out = BufWriter::new(Stdout::default());
     runs.write_text(&mut out, &style)

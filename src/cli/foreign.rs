@@ -135,7 +135,7 @@ const TABLE: &[(&[&str], Answer)] = &[
         &["--host-timeout"],
         No(
             "a host has no time limit; silent ones are left out by themselves, and `timeout 10m \
-            portreeve …` ends the whole scan with its report",
+            portreeve ...` ends the whole scan with its report",
         ),
     ),
     (&["--scan-delay", "--max-scan-delay"], No(A_RATE)),

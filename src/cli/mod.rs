@@ -7,7 +7,7 @@
 //! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
 //!   `durable` locks and flushes files.
-//! - During a scan: `progress`, `keys`, `signals`, `throttle`.
+//! - During a scan: `progress`, `keys`, `signals`, `throttle`; what `terminal`s can show.
 //! - Before all: `randomness`. Exit codes and errors: `exit`, `advice`.
 
 mod advice;
@@ -35,13 +35,14 @@ mod settings;
 mod shard;
 mod signals;
 mod stdout;
+mod terminal;
 mod throttle;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use portreeve::engine;
-use portreeve::report::printable;
+use portreeve::report::{printable, wrapped};
 
 use credentials::without_credentials;
 use exit::{Code, Failure};
@@ -110,10 +111,11 @@ fn limits(json: bool, max_fds: Option<u32>) -> Result<Code, Failure> {
     let machine = engine::machine(found, max_fds);
     print(|out| {
         if json {
-            machine.write_json(out)
-        } else {
-            machine.write_text(out)
+            return machine.write_json(out);
         }
+        let mut text = Vec::new();
+        machine.write_text(&mut text)?;
+        out.write_all(terminal::fitted(&String::from_utf8_lossy(&text)).as_bytes())
     })
 }
 
@@ -126,23 +128,15 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
         .map_err(|error| Failure::from_write("standard output", error))
 }
 
-/// Writes lines to standard error, escaped for a terminal and without passwords: file names,
-/// arguments and settings may come from anybody. If that fails, there is nobody left to tell.
+/// Writes lines to standard error, escaped and wrapped for a terminal and without passwords: file
+/// names, arguments and settings may come from anybody. If that fails, there is nobody left to
+/// tell.
 fn tell(lines: &str) {
     let lines = without_credentials(lines);
     let lines: Vec<String> = lines.split('\n').map(printable).collect();
-    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
-}
-
-/// Whether to use colours on standard output: it is a terminal that takes them, and NO_COLOR is not
-/// set (no-color.org).
-fn wants_color() -> bool {
-    io::stdout().is_terminal()
-        && understands_escapes()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Whether the terminal says that it understands escape sequences.
-fn understands_escapes() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+    let mut lines = lines.join("\n");
+    if let Some(columns) = terminal::error_columns() {
+        lines = wrapped(&lines, columns);
+    }
+    let _ = writeln!(io::stderr(), "{lines}");
 }

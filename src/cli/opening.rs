@@ -30,6 +30,7 @@ use super::files::{NEW_FILE_MODE, ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
 use super::request::{Format, OutputRequest, STDOUT};
 use super::stdout::{Stdout, is_stdout};
+use super::terminal;
 
 /// What is written, and what that requires.
 pub struct Destination<'a> {
@@ -64,16 +65,6 @@ impl<'a> Destination<'a> {
         }
     }
 
-    fn style(&self) -> Style {
-        Style {
-            listing: self.listing(),
-            listed_only: self.request.listed_only,
-            verbose: self.request.verbose,
-            quiet: self.request.quiet,
-            color: false,
-        }
-    }
-
     /// A report in this format.
     fn report(&self, format: Format, out: Box<dyn Write>) -> Box<dyn Sink + 'a> {
         let show = self.show();
@@ -95,8 +86,12 @@ impl<'a> Destination<'a> {
     /// The text report, for when no other report goes to standard output.
     fn text(&self) -> Box<dyn Sink + 'a> {
         let style = Style {
-            color: super::wants_color(),
-            ..self.style()
+            listing: self.listing(),
+            listed_only: self.request.listed_only,
+            verbose: self.request.verbose,
+            quiet: self.request.quiet,
+            color: terminal::wants_color(),
+            screen: terminal::screen,
         };
         Box::new(Text::new(self.stdout(), style, self.services))
     }

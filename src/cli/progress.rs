@@ -9,6 +9,7 @@ use portreeve::scan::State;
 use super::keys::Keys;
 use super::remaining::{Lately, Remaining};
 use super::signals::Signals;
+use super::terminal::understands_escapes;
 use super::throttle::Throttle;
 
 /// The progress line and what asks for it.
@@ -23,7 +24,7 @@ pub struct Line {
 
 /// A line on standard error, if that is a terminal where it can be redrawn; otherwise nothing.
 pub fn bar(quiet: bool) -> ProgressBar {
-    let target = if quiet || !super::understands_escapes() {
+    let target = if quiet || !understands_escapes() {
         ProgressDrawTarget::hidden()
     } else {
         ProgressDrawTarget::stderr()

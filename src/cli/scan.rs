@@ -24,7 +24,7 @@ use super::request::{Action, Drawn, OutputRequest, ScanRequest};
 use super::signals::Signals;
 use super::stdout::{Stdout, is_stdout};
 use super::throttle::Throttle;
-use super::{advice, progress, settings, signals, tell};
+use super::{advice, progress, settings, signals, tell, terminal};
 
 /// The names that were looked up, and their addresses.
 type Lookups = Vec<(String, Vec<SocketAddr>)>;
@@ -373,7 +373,7 @@ fn dry_run(plan: Plan, request: &ScanRequest, list: bool) -> Result<Code, Failur
 fn print_plan(plan: &Plan, text: &str, list: bool) -> Result<Code, Failure> {
     let print = || {
         let mut out = BufWriter::new(Stdout::default());
-        out.write_all(text.as_bytes())?;
+        out.write_all(terminal::fitted(text).as_bytes())?;
         if list {
             for endpoint in plan.endpoints() {
                 writeln!(out, "{endpoint}")?;

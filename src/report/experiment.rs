@@ -336,8 +336,8 @@ impl Runs {
         let mut rows = vec![heads(first)];
         rows.extend(cells.iter().map(|(settings, runs)| row(settings, runs)));
         let mut text = aligned(&rows);
-        if style.chart {
-            text += &chart(&cells);
+        if let Some(bar) = style.chart {
+            text += &chart(&cells, bar);
         }
         text += &self.verdicts(style.color);
         out.write_all(text.as_bytes())
@@ -392,8 +392,8 @@ impl Runs {
 pub struct TableStyle {
     /// Whether differences are red.
     pub color: bool,
-    /// Whether a chart follows the table.
-    pub chart: bool,
+    /// What the bars of a chart behind the table are made of; nothing for no chart.
+    pub chart: Option<&'static str>,
 }
 
 /// `max-fds 64` or `max-fds 64, timeout 200ms`.
@@ -526,7 +526,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 const BAR: usize = 40;
 
 /// A bar chart of the probes per second.
-fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
+fn chart(cells: &[(&[Setting], Vec<&Run>)], bar: &str) -> String {
     let medians: Vec<f64> = cells
         .iter()
         .map(|(_, runs)| {
@@ -543,7 +543,7 @@ fn chart(cells: &[(&[Setting], Vec<&Run>)]) -> String {
         .unwrap_or(0);
     let mut text = String::from("\nprobes per second:\n");
     for (name, median) in names.iter().zip(medians) {
-        let bar = "█".repeat((median / most * BAR as f64).round() as usize);
+        let bar = bar.repeat((median / most * BAR as f64).round() as usize);
         let _ = writeln!(text, "{name:>width$}  {bar} {}", grouped(median as u64));
     }
     text
@@ -606,7 +606,7 @@ pub(super) mod tests {
                 &runs,
                 TableStyle {
                     color: false,
-                    chart: true,
+                    chart: Some("█"),
                 },
             ),
         );
@@ -638,7 +638,7 @@ pub(super) mod tests {
                 &runs,
                 TableStyle {
                     color: true,
-                    chart: false
+                    chart: None
                 }
             )
             .contains("\x1b[1;31m")

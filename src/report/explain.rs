@@ -46,7 +46,7 @@ fn what(Ahead { begin, .. }: &Ahead) -> String {
     let mut ports = begin.plan.ports.to_string();
     if let Some((end, _)) = ports.char_indices().nth(PORTS_WIDE) {
         ports.truncate(end);
-        ports += " …";
+        ports += " ...";
     }
     let each = counted(begin.plan.ports_per_address as u64, "port", "ports");
     format!(

@@ -10,8 +10,8 @@
 //!   (the JSON records) and `read`.
 //! - Beside a scan: `explain` before it, `limits` of the machine, `experiment` and its
 //!   picture, `plot`.
-//! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, and how numbers are
-//!   written.
+//! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, how numbers are
+//!   written, and how lines are broken.
 //!
 //! Without the feature `cli` there are only the messages, `by_host` and `metrics`.
 
@@ -63,6 +63,8 @@ pub mod text;
 #[cfg(feature = "cli")]
 mod whole_lines;
 #[cfg(feature = "cli")]
+mod wrap;
+#[cfg(feature = "cli")]
 pub mod xml;
 
 pub use by_host::HostReport;
@@ -75,3 +77,5 @@ pub use measured::{BANNER_BYTES, LocalCheck, LocalPort, Notices, Phase, PhaseCos
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
 pub use sink::Sink;
 pub use state_set::StateSet;
+#[cfg(feature = "cli")]
+pub use wrap::{Screen, wrapped};

@@ -585,11 +585,8 @@ mod tests {
         let mut out = Vec::new();
         let services = fixture::services();
         let style = text::Style {
-            listing: Listing::or_few(StateSet::states([State::Open])),
-            listed_only: false,
             verbose: true,
-            quiet: false,
-            color: false,
+            ..text::Style::new(Listing::or_few(StateSet::states([State::Open])))
         };
         let told = Joined::new([read(&text).expect("a scan")])
             .expect("one")
@@ -647,11 +644,8 @@ mod tests {
             assert!(out.iter().all(|&byte| byte >= b' ' || byte == b'\n'));
             let mut out = Vec::new();
             let style = text::Style {
-                listing,
-                listed_only: false,
                 verbose: true,
-                quiet: false,
-                color: false,
+                ..text::Style::new(listing)
             };
             Joined::new([read(&lines.concat()).expect("as before")])
                 .expect("as before")

@@ -1,6 +1,8 @@
-//! The report for people: open ports as they are found, then a table for each host, then the
-//! summary. It knows findings and counters, no sockets. Its caller says whether to use colours.
+//! The report for people: open ports as they are found, then each host with its ports, then the
+//! summary. It knows findings and counters, no sockets. Its caller says how large the screen is,
+//! and whether to use colours.
 
+mod compact;
 mod missed;
 mod preamble;
 mod summary;
@@ -11,11 +13,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use super::by_host::Row;
-use super::escape::banner_text;
-use super::format::{counted, grouped};
+use super::escape::{banner_text, printable};
+use super::format::{counted, grouped, ip_text};
 use super::messages::FEW_ADDRESSES;
 use super::whole_lines::WholeLines;
-use super::{Begin, HostReport, Listing, Origin, Progress, Sink, Summary};
+use super::{Begin, HostReport, Listing, Origin, Progress, Screen, Sink, Summary, wrapped};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, State};
 use preamble::preamble;
@@ -27,15 +29,38 @@ pub struct Style {
     pub listing: Listing,
     /// Leave out hosts without a listed finding, and the counts of what is not listed.
     pub listed_only: bool,
-    /// Begin with the plan and the limits.
+    /// Begin with the plan and the limits; have a table for each host, however small the screen.
     pub verbose: bool,
     /// Write only a line for each listed finding.
     pub quiet: bool,
     /// Use a terminal's colours.
     pub color: bool,
+    /// The size of the terminal, if there is one. It is asked for when something is written, since
+    /// people change it.
+    pub screen: fn() -> Option<Screen>,
 }
 
 impl Style {
+    /// Without a terminal: what goes into a pipe or a file.
+    pub fn new(listing: Listing) -> Self {
+        Style {
+            listing,
+            listed_only: false,
+            verbose: false,
+            quiet: false,
+            color: false,
+            screen: || None,
+        }
+    }
+
+    /// A text as wide as the screen.
+    fn wrapped(self, text: String) -> String {
+        match (self.screen)() {
+            Some(screen) => wrapped(&text, screen.columns),
+            None => text,
+        }
+    }
+
     fn painted(self, state: State) -> String {
         self.painted_as(state, state.as_str())
     }
@@ -124,7 +149,8 @@ impl<W: Write> Sink for Text<'_, W> {
         self.warnings = begin.plan.warnings.clone();
         self.origin = begin.origin;
         if self.style.verbose && !self.style.quiet {
-            self.out.add(|out| writeln!(out, "{}", preamble(begin)))?;
+            let preamble = self.style.wrapped(preamble(begin));
+            self.out.add(|out| writeln!(out, "{preamble}"))?;
         }
         self.out.flush()
     }
@@ -139,7 +165,8 @@ impl<W: Write> Sink for Text<'_, W> {
         let banner = finding.banner.as_deref().map_or(String::new(), shortened);
         let live = format!("{} {endpoint} {service}", self.style.painted(state));
         let live = format!("{}  {banner}", live.trim_end());
-        self.out.add(|out| writeln!(out, "{}", live.trim_end()))
+        let live = self.style.wrapped(live.trim_end().into());
+        self.out.add(|out| writeln!(out, "{live}"))
     }
 
     fn wants_hosts(&self) -> Option<Listing> {
@@ -160,16 +187,45 @@ impl<W: Write> Sink for Text<'_, W> {
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         if !self.style.quiet {
             self.hosts.values_mut().for_each(HostReport::finish);
-            let mut text = String::new();
-            self.tables(&mut text);
-            self.summary(&mut text, summary);
+            let text = self.ending(summary);
             self.out.add(|out| out.write_all(text.as_bytes()))?;
         }
         self.out.flush()
     }
 }
 
-impl<W> Text<'_, W> {
+impl<W: Write> Text<'_, W> {
+    /// The hosts and the summary. Several hosts whose tables would not fit on the screen have a
+    /// line each.
+    fn ending(&self, summary: &Summary) -> String {
+        let summary = self.style.wrapped(self.summary(summary));
+        let tables = self.style.wrapped(self.tables());
+        let fits = |screen: Screen| tables.lines().count() + summary.lines().count() < screen.rows;
+        let may_be_short = !self.style.verbose && self.told().nth(1).is_some();
+        match (self.style.screen)().filter(|&screen| may_be_short && !fits(screen)) {
+            Some(screen) => self.style.wrapped(self.compact(screen.columns)) + &summary,
+            None => tables + &summary,
+        }
+    }
+
+    /// The hosts that there is something to tell of, by address.
+    fn told(&self) -> impl Iterator<Item = (&SocketAddr, &HostReport)> {
+        let names_all = self.addresses <= HOSTS_NAMED && !self.style.listed_only;
+        let hosts = self.hosts.iter();
+        hosts.filter(move |(_, host)| names_all || host.listed(self.style.listing).next().is_some())
+    }
+
+    /// An address with its names.
+    fn heading(&self, address: &SocketAddr) -> String {
+        let ip = ip_text(*address);
+        let names: Vec<String> = self.names.all(address.ip()).map(printable).collect();
+        if names.is_empty() {
+            ip
+        } else {
+            format!("{ip} ({})", names.join(", "))
+        }
+    }
+
     /// Keeps a host, or a part of one, for the end, if there is something to say of it.
     fn keep(&mut self, host: &HostReport) {
         let nobodys = host.counts.iter().filter(|(reason, _)| !reason.is_nobody());
@@ -239,7 +295,7 @@ fn shortened(banner: &[u8]) -> String {
         line.truncate(end);
     }
     if end.is_some() || !is_all {
-        line + " …"
+        line + " ..."
     } else {
         line
     }
@@ -259,13 +315,7 @@ mod tests {
 
     /// What a scan without any options writes.
     fn plain() -> Style {
-        Style {
-            listing: Listing::or_few(StateSet::states([State::Open])),
-            listed_only: false,
-            verbose: false,
-            quiet: false,
-            color: false,
-        }
+        Style::new(Listing::or_few(StateSet::states([State::Open])))
     }
 
     #[test]
@@ -296,5 +346,50 @@ mod tests {
                 ..plain()
             },
         );
+    }
+
+    #[test]
+    fn the_report_fits_the_screen() {
+        let narrow = Style {
+            screen: || {
+                Some(Screen {
+                    columns: 40,
+                    rows: 24,
+                })
+            },
+            ..plain()
+        };
+        check("narrow.txt", narrow);
+        check(
+            "narrow_verbose.txt",
+            Style {
+                verbose: true,
+                ..narrow
+            },
+        );
+        check(
+            "low_listed_only.txt",
+            Style {
+                listing: Listing::only(StateSet::states([State::Open])),
+                listed_only: true,
+                screen: || {
+                    Some(Screen {
+                        columns: 120,
+                        rows: 24,
+                    })
+                },
+                ..plain()
+            },
+        );
+        let large = Style {
+            screen: || {
+                Some(Screen {
+                    columns: 200,
+                    rows: 80,
+                })
+            },
+            ..plain()
+        };
+        check("open.txt", large);
     }
 }

@@ -15,8 +15,10 @@ use crate::report::{
 use crate::scan::{Reason, State, Stats};
 
 impl<W: Write> Text<'_, W> {
-    /// The lines behind the tables.
-    pub(super) fn summary(&self, text: &mut String, summary: &Summary) {
+    /// The lines behind the hosts.
+    pub(super) fn summary(&self, summary: &Summary) -> String {
+        let mut all = String::new();
+        let text = &mut all;
         let stats = &summary.stats;
         if let Some(local) = &summary.local {
             own_ports(text, self.style, local);
@@ -42,6 +44,7 @@ impl<W: Write> Text<'_, W> {
         if let Some(error) = &summary.local_error {
             let _ = writeln!(text, "the system's last unusual error: {error}");
         }
+        all
     }
 
     /// What was learned about the network, and how certain that makes the answers.

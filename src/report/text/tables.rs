@@ -2,35 +2,39 @@
 
 use std::fmt::Write as _;
 use std::io::Write;
-use std::net::SocketAddr;
 
-use super::{HOSTS_NAMED, MAX_ROWS, Text, shortened};
+use super::{MAX_ROWS, Text, shortened};
 use crate::report::Origin;
 use crate::report::by_host::{HostReport, Row};
-use crate::report::escape::printable;
-use crate::report::format::{column_width, duration, grouped, ip_text};
+use crate::report::format::{column_width, duration, grouped};
 use crate::scan::Reason;
 
 /// A column: its title, and its text in a row.
 type Column<'a> = (&'static str, &'a dyn Fn(&Row) -> String);
 
+/// Cells that do not fit beside the others stand in a line of their own, this deep.
+const INDENT: usize = 4;
+
 impl<W: Write> Text<'_, W> {
     /// A table for each host with listed ports, and what the tables leave out.
-    pub(super) fn tables(&self, text: &mut String) {
-        let names_all = self.addresses <= HOSTS_NAMED && !self.style.listed_only;
-        for (address, host) in &self.hosts {
+    pub(super) fn tables(&self) -> String {
+        let mut text = String::new();
+        for (address, host) in self.told() {
+            let heading = self.style.paint(&self.heading(address), "1");
+            let _ = writeln!(text, "\n{heading}");
             let rows: Vec<&Row> = host.listed(self.style.listing).collect();
-            if !rows.is_empty() {
-                self.table(text, address, host, &rows);
-            } else if names_all {
-                let _ = writeln!(
-                    text,
-                    "\n{}\nnothing to list: {}",
-                    self.heading(address),
-                    folded(host.counts.iter())
-                );
+            if rows.is_empty() {
+                let _ = writeln!(text, "nothing to list: {}", folded(host.counts.iter()));
+            } else {
+                self.table(&mut text, host, &rows);
             }
         }
+        self.untold(&mut text);
+        text
+    }
+
+    /// What the hosts above lack.
+    pub(super) fn untold(&self, text: &mut String) {
         if self.origin == Origin::Resumed {
             let _ = writeln!(
                 text,
@@ -47,19 +51,7 @@ impl<W: Write> Text<'_, W> {
         }
     }
 
-    fn heading(&self, address: &SocketAddr) -> String {
-        let ip = ip_text(*address);
-        let names: Vec<String> = self.names.all(address.ip()).map(printable).collect();
-        let text = if names.is_empty() {
-            ip
-        } else {
-            format!("{ip} ({})", names.join(", "))
-        };
-        self.style.paint(&text, "1")
-    }
-
-    fn table(&self, text: &mut String, address: &SocketAddr, host: &HostReport, rows: &[&Row]) {
-        let _ = writeln!(text, "\n{}", self.heading(address));
+    fn table(&self, text: &mut String, host: &HostReport, rows: &[&Row]) {
         let service = |row: &Row| self.services.name(row.port).unwrap_or_default().into();
         let columns: [Column; 6] = [
             ("PORT     ", &|row| format!("{}/tcp", row.port)),
@@ -77,12 +69,12 @@ impl<W: Write> Text<'_, W> {
             .iter()
             .map(|(title, cell)| column_width(title, rows.iter().map(|row| cell(row))));
         let wide: Vec<usize> = wide.collect();
-        let titles = columns
-            .iter()
-            .zip(&wide)
-            .map(|((title, _), &wide)| format!("{title:wide$}"));
-        let titles = titles.collect::<Vec<_>>().join("  ");
-        let _ = writeln!(text, "{}", self.style.paint(titles.trim_end(), "2"));
+        let screen = (self.style.screen)().map_or(usize::MAX, |screen| screen.columns);
+        let begin = begins(&wide, screen);
+        let titles = columns.iter().zip(&wide);
+        let titles = titles.map(|((title, _), &wide)| format!("{title:wide$}"));
+        let titles = joined(titles, &begin);
+        let _ = writeln!(text, "{}", self.style.paint(&titles, "2"));
         for row in rows {
             let cells = columns.iter().zip(&wide).map(|((title, cell), &wide)| {
                 let cell = format!("{:wide$}", cell(row));
@@ -91,14 +83,43 @@ impl<W: Write> Text<'_, W> {
                     _ => cell,
                 }
             });
-            let line = cells.collect::<Vec<_>>().join("  ");
-            let _ = writeln!(text, "{}", line.trim_end());
+            let _ = writeln!(text, "{}", joined(cells, &begin));
         }
         let rest = folded(host.unlisted(self.style.listing));
         if !rest.is_empty() && !self.style.listed_only {
             let _ = writeln!(text, "not listed: {rest}");
         }
     }
+}
+
+/// Which columns of these widths begin a line, where the screen is too narrow for all of them.
+fn begins(wide: &[usize], screen: usize) -> Vec<bool> {
+    let mut end = 0;
+    let mut begins = |&wide: &usize| {
+        let begins = end > 0 && end + GAP.len() + wide > screen;
+        end = if begins { INDENT } else { end + GAP.len() } + wide;
+        begins
+    };
+    wide.iter().map(&mut begins).collect()
+}
+
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// The cells of a row, in one line or several.
+fn joined(cells: impl Iterator<Item = String>, begins: &[bool]) -> String {
+    let mut text = String::new();
+    for (at, (cell, begins)) in cells.zip(begins).enumerate() {
+        if *begins {
+            text.truncate(text.trim_end().len());
+            let _ = write!(text, "\n{:INDENT$}", "");
+        } else if at > 0 {
+            text += GAP;
+        }
+        text += &cell;
+    }
+    text.truncate(text.trim_end().len());
+    text
 }
 
 fn reason(row: &Row) -> String {
