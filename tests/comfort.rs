@@ -89,6 +89,15 @@ fn settings_come_from_words_variables_and_files_in_that_order() {
     assert_eq!(found("", Some("600")), [1, 600, 50_000]);
     assert_eq!(found("--max-rate 700 -T5", Some("600")), [2, 700, 50_000]);
     assert_eq!(found("--config none", None), [10, 10_000, 100_000]);
+    let mut verbose = at_home(home.path(), "127.0.0.1 -p 1-3 -v");
+    verbose.env("PORTREEVE_MAX_RATE", "600");
+    let told = format!(
+        "from the variable PORTREEVE_MAX_RATE: --max-rate=600\n\
+         from {}: --max-retries=1 --min-timeout=50ms\n",
+        file.display()
+    );
+    assert_eq!(run(verbose).stderr, told);
+    assert_eq!(run(at_home(home.path(), "127.0.0.1 -p 1-3")).stderr, "");
 
     let refused = |text: &str, parts: &[&str]| {
         fs::write(&file, text).expect("written");

@@ -99,8 +99,9 @@ pub struct OutputArgs {
     /// Write what is open to FILE, as ADDRESS:PORT lines
     #[arg(long, value_name = "FILE")]
     pub list_open: Option<PathBuf>,
-    /// Say what will be scanned and what limits it; show a table for each host, however small the
-    /// screen; with --dry-run, list every endpoint
+    /// Say what will be scanned, what limits it, and which options the environment, a file or a
+    /// preset added; show a table for each host, however small the screen; with --dry-run, list
+    /// every endpoint
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Print only a line for each listed finding

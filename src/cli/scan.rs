@@ -21,6 +21,7 @@ use super::lookups::{known, look_up};
 use super::opening::{self, Destination};
 use super::outputs::Outputs;
 use super::request::{Action, Drawn, OutputRequest, ScanRequest};
+use super::settings::Added;
 use super::signals::Signals;
 use super::stdout::{Stdout, is_stdout};
 use super::throttle::Throttle;
@@ -144,6 +145,9 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     if request.takes_stdin && !request.outputs.quiet {
         tell("no target is named: reading targets from standard input");
     }
+    if request.outputs.verbose {
+        request.added.iter().for_each(|added| tell(&taken(added)));
+    }
     let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
     let quiet = request.outputs.quiet;
     if request.had_credentials && !quiet {
@@ -162,6 +166,12 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
         Action::DryRun { list } => dry_run(plan, request, list),
         Action::Scan { .. } => probe(request, plan, lookups, kept, signals),
     }
+}
+
+/// Says which options were not typed, and where they came from.
+fn taken(Added { place, words }: &Added) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    format!("from {place}: {}", words.join(" "))
 }
 
 /// Builds the plan, with the addresses that names have now, or had when the scan began.

@@ -45,13 +45,22 @@ const SUBCOMMAND: &str = "experiment";
 struct Setting {
     key: String,
     values: Vec<String>,
-    /// Where it was set, for errors.
+    /// Where it was set, for people.
     place: String,
 }
 
 /// The parsed command line, and the words that mean the same without any settings.
 pub struct Typed {
     pub args: Args,
+    pub words: Vec<OsString>,
+    /// The options that count and were not typed.
+    pub added: Vec<Added>,
+}
+
+/// Options, as words, that came from one place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Added {
+    pub place: String,
     pub words: Vec<OsString>,
 }
 
@@ -84,6 +93,7 @@ pub fn parse(
             return Ok(Typed {
                 args: Args::from_arg_matches(&matches)?,
                 words,
+                added: Vec::new(),
             });
         }
     };
@@ -91,7 +101,7 @@ pub fn parse(
         root: &root,
         command,
         given: given(command, typed),
-        words: Vec::new(),
+        added: Vec::new(),
     };
     layers
         .preset(typed.get_one::<u8>("timing").copied())
@@ -106,14 +116,16 @@ pub fn parse(
     layers
         .add(file_settings(file, environment).map_err(Refusal::Setting)?)
         .map_err(Refusal::Setting)?;
-    if layers.words.is_empty() {
+    let added = layers.added;
+    if added.is_empty() {
         return Ok(Typed {
             args: Args::from_arg_matches(&matches)?,
             words,
+            added,
         });
     }
     let mut all = words;
-    all.splice(at..at, layers.words);
+    all.splice(at..at, added.iter().flat_map(|added| added.words.clone()));
     let together = root.clone().try_get_matches_from(&all).map_err(|error| {
         let what = first_line(&error);
         Refusal::Setting(Failure::Usage(format!(
@@ -123,13 +135,18 @@ pub fn parse(
     Ok(Typed {
         args: Args::from_arg_matches(&together)?,
         words: all,
+        added,
     })
 }
 
 /// Parses the words kept in a checkpoint, which include all settings.
 pub fn parse_kept(words: Vec<OsString>) -> Result<Typed, clap::Error> {
     let args = Args::try_parse_from(&words)?;
-    Ok(Typed { args, words })
+    Ok(Typed {
+        args,
+        words,
+        added: Vec::new(),
+    })
 }
 
 /// The error's first line, without the usage.
@@ -159,7 +176,7 @@ struct Layers<'a> {
     root: &'a Command,
     command: &'a Command,
     given: HashSet<Id>,
-    words: Vec<OsString>,
+    added: Vec<Added>,
 }
 
 impl Layers<'_> {
@@ -199,10 +216,19 @@ impl Layers<'_> {
                     .and_then(|matches| matches.get_one::<u8>("timing").copied());
             }
             given.push(arg.get_id().clone());
-            self.words.extend(words);
+            self.take(setting.place, words);
         }
         self.given.extend(given);
         self.preset(preset)
+    }
+
+    /// Adds words of this place, if there are any: an option that is off has none.
+    fn take(&mut self, place: String, words: Vec<OsString>) {
+        match self.added.last_mut() {
+            _ if words.is_empty() => {}
+            Some(last) if last.place == place => last.words.extend(words),
+            _ => self.added.push(Added { place, words }),
+        }
     }
 
     /// Adds what a preset implies.
@@ -211,7 +237,7 @@ impl Layers<'_> {
         let setting = |&(key, value): &(&str, &str)| Setting {
             key: key.into(),
             values: vec![value.into()],
-            place: format!("-T{number}"),
+            place: format!("the preset -T{number}"),
         };
         self.add(PRESETS[usize::from(number)].iter().map(setting).collect())
     }
@@ -512,6 +538,31 @@ mod tests {
                 "{result}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_added_is_known_with_its_place() {
+        let environment = |name: &str| match name {
+            "PORTREEVE_MAX_RATE" => Some("7".into()),
+            "PORTREEVE_BANNER" => Some("false".into()),
+            "PORTREEVE_TIMING" => Some("2".into()),
+            _ => None,
+        };
+        let typed = "x -T4 ::1".split(' ').map(OsString::from).collect();
+        let Ok(typed) = parse(typed, &environment) else {
+            panic!("it can be used");
+        };
+        let added = |place: &str, words: &str| Added {
+            place: place.into(),
+            words: words.split(' ').map(OsString::from).collect(),
+        };
+        assert_eq!(
+            typed.added,
+            [
+                added("the preset -T4", "--max-timeout=1250ms --max-retries=6"),
+                added("the variable PORTREEVE_MAX_RATE", "--max-rate=7"),
+            ]
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::args::{Command, MergeArgs};
 use super::credentials::word_without_credentials;
 use super::exit::Failure;
 use super::misspelt::check_command;
-use super::settings::Typed;
+use super::settings::{Added, Typed};
 
 /// What the command line asks for.
 pub enum Request {
@@ -70,6 +70,8 @@ pub struct ScanRequest {
     pub explain: bool,
     /// The command line with all settings and without passwords, for the checkpoint.
     pub words: Vec<OsString>,
+    /// The options that were not typed.
+    pub added: Vec<Added>,
     /// Whether targets are read from standard input because none is named.
     pub takes_stdin: bool,
     /// Whether the command line had user names or passwords in URLs.
@@ -86,7 +88,11 @@ pub enum Action {
 
 impl ScanRequest {
     pub fn new(typed: Typed, arguments: &[OsString]) -> Result<Self, Failure> {
-        let Typed { mut args, words } = typed;
+        let Typed {
+            mut args,
+            words,
+            added,
+        } = typed;
         let names_none = args.scan.targets.is_empty() && args.scan.input_file.is_empty();
         let takes_stdin = names_none && lists::is_stdin_fed();
         if takes_stdin {
@@ -127,6 +133,7 @@ impl ScanRequest {
             takes_stdin,
             had_credentials: kept_words != words,
             words: kept_words,
+            added,
         })
     }
 }
