@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use simulator::namespace::{in_namespace, skip};
@@ -261,44 +261,69 @@ fn banners_and_notices_are_in_every_report() {
     });
 }
 
-#[test]
-fn shells_can_complete_and_the_manual_has_every_option() {
-    let printed = |words: &str| {
-        let ran = run(portreeve(words));
-        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{words}");
-        ran.stdout
-    };
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(
-            printed(&format!("completions {shell}")).contains("max-rate"),
-            "{shell}"
-        );
-    }
-    let mut bash = Command::new("bash")
-        .args(["--norc", "-c", COMPLETE])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| skip(&format!("bash cannot be run: {error}")));
-    bash.stdin
-        .take()
-        .expect("piped")
-        .write_all(printed("completions bash").as_bytes())
-        .expect("it reads");
-    assert_eq!(
-        ran(bash.wait_with_output().expect("it ends"))
-            .stdout
-            .split_whitespace()
-            .collect::<Vec<_>>(),
-        [
-            "--max-fds",
-            "--max-rate",
-            "--max-retries",
-            "--max-timeout",
-            "--max-unanswered"
-        ]
-    );
+/// What a command prints, which has nothing to complain of.
+fn printed(words: &str) -> String {
+    let ran = run(portreeve(words));
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{words}");
+    ran.stdout
+}
 
+#[test]
+fn shells_can_complete() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&format!("completions {shell}"));
+        assert!(script.contains("max-rate"), "{shell}");
+    }
+    let zsh = printed("completions zsh");
+    for part in ["'-oX+[", "'*-iL+[", "'-Pn[", "(limits|resume|"] {
+        assert!(zsh.contains(part), "{part}");
+    }
+    let fish = printed("completions fish");
+    for part in [" -o oX ", " -o iL ", " -o Pn "] {
+        assert!(fish.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn bash_completes_options_and_files() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    fs::write(folder.path().join("a.checkpoint"), "").expect("written");
+    fs::write(folder.path().join("script"), printed("completions bash")).expect("written");
+    let check = |typed: &str, expect: &[&str]| {
+        let output = Command::new("bash")
+            .args(["--norc", "-c", COMPLETE, "bash"])
+            .args(typed.split(' '))
+            .current_dir(folder.path())
+            .output()
+            .unwrap_or_else(|error| skip(&format!("bash cannot be run: {error}")));
+        let found = ran(output);
+        let words: Vec<&str> = found.stdout.split_whitespace().collect();
+        assert_eq!(words, expect, "{typed} {}", found.stderr);
+    };
+    let limits = "--max-fds --max-rate --max-retries --max-timeout --max-unanswered";
+    let limits: Vec<&str> = limits.split(' ').collect();
+    check("--max-", &limits);
+    let formats = ["-oA", "-oG", "-oJ", "-oL", "-oN", "-oX"];
+    check("-o", &formats);
+    check("merge a.jsonl -o", &formats);
+    check("::1 -oX a.", &["a.checkpoint"]);
+    check("-iL a.", &["a.checkpoint"]);
+    // Nothing leaves it to bash, which knows files.
+    check("resume ", &[]);
+    check("resume --", &["--help"]);
+    check("res", &["resume"]);
+}
+
+/// Asks bash, which has read the completions, what the last of these words may become.
+const COMPLETE: &str = r#"
+source ./script
+function=$(complete -p portreeve | sed 's/.* -F \([^ ]*\).*/\1/')
+COMP_WORDS=(portreeve "$@"); COMP_CWORD=$#
+$function portreeve "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+printf '%s\n' "${COMPREPLY[@]}" | sort"#;
+
+#[test]
+fn the_manual_has_every_option() {
     let manual = printed("man");
     let options = printed("--help");
     let long = options
@@ -314,9 +339,8 @@ fn shells_can_complete_and_the_manual_has_every_option() {
         manual.starts_with(".ie") || manual.starts_with(".TH"),
         "{manual:.100}"
     );
+    let codes = ".SH \"EXIT CODES\"\n.TP\n\\fB0\\fR\n";
+    assert!(manual.contains(codes), "{manual}");
     assert!(printed("man experiment").contains("portreeve\\-experiment"));
     assert_eq!(run(portreeve("man nothing")).code, Some(2));
 }
-
-/// Asks bash, which has read the completions, what `portreeve --max-` may become.
-const COMPLETE: &str = "source /dev/stdin; COMP_WORDS=(portreeve --max-); COMP_CWORD=1; _portreeve portreeve --max- portreeve; printf '%s\n' \"${COMPREPLY[@]}\" | sort";

@@ -290,6 +290,15 @@ pub fn translated(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     }
 }
 
+/// nmap's short options that are long ones here, such as `-oX`: two letters, one of them a capital.
+pub fn short_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let ours = TABLE.iter().filter_map(|(names, answer)| match answer {
+        Same(ours) => Some((names[0], *ours)),
+        _ => None,
+    });
+    ours.filter(|(name, _)| name.len() == 3 && name.contains(|letter: char| letter.is_uppercase()))
+}
+
 /// The options of other scanners in a word, with what they mean and their values: nmap joins the
 /// letters of kinds of scans (`-sSV`).
 fn answers(word: &str) -> Vec<(String, Answer, Option<&str>)> {

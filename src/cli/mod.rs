@@ -4,7 +4,7 @@
 //! - From words to values: `args` (flags), `foreign` (other scanners' flags), `settings`
 //!   (environment, file and presets), `request` (values), `credentials` (dropped), `misspelt`
 //!   (commands). Nothing behind `request` knows flags.
-//! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`.
+//! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`, `completions`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
 //!   `durable` locks and flushes files.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`; what `terminal`s can show.
@@ -13,6 +13,7 @@
 mod advice;
 mod args;
 mod checkpoint;
+mod completions;
 mod credentials;
 mod durable;
 mod exit;
@@ -97,7 +98,7 @@ fn run(typed: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
         Request::Merge(request) => merge::run(&request),
         Request::Experiment(request) => experiment::run(*request),
         Request::Limits { json, max_fds } => limits(json, max_fds),
-        Request::Completions(shell) => manual::completions(shell),
+        Request::Completions(shell) => completions::completions(shell),
         Request::Manual(command) => manual::page(command.as_deref()),
         Request::Version => manual::version(),
     }
