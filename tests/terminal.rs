@@ -157,26 +157,12 @@ fn a_terminal_by_its_name_is_standard_output() {
 
 /// What a short scan draws where TERM and NO_COLOR are these, on a terminal of so many columns.
 fn drawn(term: Option<&str>, no_color: bool, columns: u16) -> String {
-    let mut terminal = Terminal::new();
-    let size = libc::winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: the request reads the struct, which outlives the call.
-    let set = unsafe { libc::ioctl(terminal.screen.as_raw_fd(), libc::TIOCSWINSZ, &size) };
-    assert_eq!(set, 0);
     let mut command = portreeve("127.0.0.1 -p 1-300 --max-rate 1000");
     command.env_remove("TERM").env("LC_ALL", "C");
     command.envs(term.map(|term| ("TERM", term)));
     command.envs(no_color.then_some(("NO_COLOR", "1")));
-    let mut child = terminal.spawn(command);
-    let mut text = Vec::new();
-    // The end is an error: nobody has the other side any more.
-    let _ = terminal.screen.read_to_end(&mut text);
-    assert_eq!(wait(&mut child), Some(1));
-    let text = String::from_utf8(text).expect("UTF-8");
+    let (text, code) = Terminal::of_size(columns, 24).drawn(command);
+    assert_eq!(code, Some(1));
     assert!(text.is_ascii() && text.contains("300 planned ="), "{text}");
     text
 }
@@ -205,4 +191,18 @@ fn a_terminal_gets_what_it_says_that_it_can() {
     let lines = text.split(REDRAWN);
     let longest = lines.map(|line| line.split("\r\n").next().unwrap_or("").len());
     assert!(longest.max() <= Some(20), "{text:?}");
+}
+
+/// The bars of a chart are the only letters of ours beyond ASCII.
+#[test]
+fn a_chart_has_letters_that_the_locale_has() {
+    for (locale, bar) in [("C.UTF-8", '█'), ("C", '#'), ("", '#')] {
+        let mut command = portreeve("experiment 127.0.0.1 -p 1-3 --repeat 1 --sweep max-fds=1,2");
+        command.env_remove("LC_ALL").env_remove("LC_CTYPE");
+        command.env("LANG", locale);
+        let (text, code) = Terminal::of_size(80, 24).drawn(command);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(bar), "{locale}: {text}");
+        assert!(bar == '█' || text.is_ascii(), "{locale}: {text}");
+    }
 }

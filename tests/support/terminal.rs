@@ -2,11 +2,14 @@
 //! terminal is in.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+
+use super::command::wait;
 
 /// Its two sides.
 pub struct Terminal {
@@ -30,6 +33,31 @@ impl Terminal {
         }
         let name = format!("/dev/pts/{number}").into();
         Terminal { screen, name }
+    }
+
+    /// One of this size.
+    pub fn of_size(columns: u16, rows: u16) -> Self {
+        let terminal = Terminal::new();
+        let size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: the request reads the struct, which outlives the call.
+        let set = unsafe { libc::ioctl(terminal.screen.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+        assert_eq!(set, 0);
+        terminal
+    }
+
+    /// All that a command draws, and its exit code.
+    pub fn drawn(mut self, command: Command) -> (String, Option<i32>) {
+        let mut child = self.spawn(command);
+        let mut text = Vec::new();
+        // The end is an error: nobody has the other side any more.
+        let _ = self.screen.read_to_end(&mut text);
+        let code = wait(&mut child);
+        (String::from_utf8(text).expect("UTF-8"), code)
     }
 
     /// The other side. As long as one is open, its mode stays.
