@@ -43,7 +43,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use portreeve::engine;
-use portreeve::report::{printable, wrapped};
+use portreeve::report::printable;
 
 use credentials::without_credentials;
 use exit::{Code, Failure};
@@ -135,9 +135,6 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
 fn tell(lines: &str) {
     let lines = without_credentials(lines);
     let lines: Vec<String> = lines.split('\n').map(printable).collect();
-    let mut lines = lines.join("\n");
-    if let Some(columns) = terminal::error_columns() {
-        lines = wrapped(&lines, columns);
-    }
+    let lines = terminal::fitted_to_errors(&lines.join("\n"));
     let _ = writeln!(io::stderr(), "{lines}");
 }

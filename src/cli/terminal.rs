@@ -13,12 +13,16 @@ pub fn screen() -> Option<Screen> {
 
 /// A text as wide as standard output, if that is a terminal.
 pub fn fitted(text: &str) -> String {
-    screen().map_or_else(|| text.into(), |screen| wrapped(text, screen.columns))
+    broken(text, screen())
 }
 
-/// How wide standard error is, if that is a terminal.
-pub fn error_columns() -> Option<usize> {
-    size(io::stderr()).map(|screen| screen.columns)
+/// The same for standard error.
+pub fn fitted_to_errors(text: &str) -> String {
+    broken(text, size(io::stderr()))
+}
+
+fn broken(text: &str, screen: Option<Screen>) -> String {
+    screen.map_or_else(|| text.into(), |screen| wrapped(text, screen.columns))
 }
 
 fn size(terminal: impl AsFd) -> Option<Screen> {

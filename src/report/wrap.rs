@@ -20,12 +20,14 @@ const DEEPER: usize = 2;
 /// A text whose lines are broken between words. The rest of a line stands a little deeper than its
 /// beginning.
 pub fn wrapped(text: &str, columns: usize) -> String {
-    let line = |line: &str| {
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        hanging(line, columns, indent + DEEPER)
-    };
-    let lines: Vec<String> = text.split('\n').map(line).collect();
-    lines.join("\n")
+    let mut all = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let words = line.trim_end_matches('\n');
+        let indent = words.len() - words.trim_start_matches(' ').len();
+        all += &hanging(words, columns, indent + DEEPER);
+        all += &line[words.len()..];
+    }
+    all
 }
 
 /// A line broken between words, whose rest stands this deep. A word that is too long stays whole.

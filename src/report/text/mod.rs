@@ -199,13 +199,19 @@ impl<W: Write> Text<'_, W> {
     /// line each.
     fn ending(&self, summary: &Summary) -> String {
         let summary = self.style.wrapped(self.summary(summary));
-        let tables = self.style.wrapped(self.tables());
-        let fits = |screen: Screen| tables.lines().count() + summary.lines().count() < screen.rows;
-        let may_be_short = !self.style.verbose && self.told().nth(1).is_some();
-        match (self.style.screen)().filter(|&screen| may_be_short && !fits(screen)) {
-            Some(screen) => self.style.wrapped(self.compact(screen.columns)) + &summary,
-            None => tables + &summary,
-        }
+        let has_several = !self.style.verbose && self.told().nth(1).is_some();
+        let hosts = match (self.style.screen)().filter(|_| has_several) {
+            Some(screen) if !self.fits(screen, &summary) => self.compact(screen.columns),
+            _ => self.tables(),
+        };
+        self.style.wrapped(hosts) + &summary
+    }
+
+    /// Whether the tables have room above the summary. Those of many hosts need not be made to see
+    /// it.
+    fn fits(&self, screen: Screen, summary: &str) -> bool {
+        let lines = || self.style.wrapped(self.tables()).lines().count();
+        self.told().nth(screen.rows).is_none() && lines() + summary.lines().count() < screen.rows
     }
 
     /// The hosts that there is something to tell of, by address.
