@@ -338,7 +338,7 @@ fn the_manifests_command_runs_each_index() {
             .take_while(|line| line.starts_with("              "))
             .collect();
         assert!(
-            script.len() == 4 && manifest.contains("completions: 16\n"),
+            script.len() == 2 && manifest.contains("completions: 16\n"),
             "{script:?}"
         );
         let pods: Vec<Child> = (0..16)

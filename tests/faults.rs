@@ -59,7 +59,7 @@ fn failures_now_and_then_cost_no_verdict() {
             "epoll_wait:error=EINTR:when=2+2",
         ] {
             let ran = with_faults(folder.path(), &[fault], "127.0.0.1 -p 1-500 --json");
-            assert_eq!(ran.code, Some(1), "{fault}: {}", ran.stderr);
+            assert_eq!(ran.code, Some(0), "{fault}: {}", ran.stderr);
             let end = end_record(&ran.stdout);
             assert_eq!(end["closed"], 500, "{fault}: {end}");
             assert!(
@@ -132,7 +132,7 @@ fn a_descriptor_limit_that_is_not_told_is_assumed() {
                     stdout,
                     stderr,
                 } = output(command);
-                assert_eq!(code, Some(1), "{fault}: {stderr}");
+                assert_eq!(code, Some(0), "{fault}: {stderr}");
                 let limits = &json_lines(&stdout)[0]["limits"];
                 assert!(
                     told.is_none_or(|limit| limits["nofile"] == limit)
@@ -168,7 +168,7 @@ fn where_files_cannot_be_locked_or_flushed_a_checkpoint_is_kept_all_the_same() {
                 for error in errors.split(' ') {
                     let fault = format!("{call}:error={error}");
                     let ran = with_faults(folder.path(), &[&fault], scan);
-                    assert_eq!(ran.code, Some(1), "{fault}: {}", ran.stderr);
+                    assert_eq!(ran.code, Some(0), "{fault}: {}", ran.stderr);
                     let warnings = ran.stderr.matches("warning: ").count();
                     assert!(
                         warnings == 1 && ran.stderr.contains(warning),
@@ -208,6 +208,6 @@ fn without_random_numbers_it_says_so() {
         }
         // There are other ways to get them.
         let ran = with_faults(folder.path(), &["getrandom:error=ENOSYS"], "127.0.0.1 -p 1");
-        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     });
 }

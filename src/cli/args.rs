@@ -107,6 +107,9 @@ pub struct OutputArgs {
     /// Print only a line for each listed finding
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
+    /// Exit with 1 if everything was scanned and nothing is open, as grep does if it finds nothing
+    #[arg(long)]
+    pub fail_if_none: bool,
 }
 
 /// What is scanned, and how: all but what becomes of the findings.
@@ -287,8 +290,9 @@ writes JSON lines, -oL writes masscan's list. Other options of nmap, masscan, na
 taken if they mean the same, or answered with what to type instead.
 
 Exit codes:
-  0    everything planned was scanned, and something is open; or the output's reader went away
-  1    everything planned was scanned, and nothing is open
+  0    everything planned was scanned, whether or not anything is open; or the output's reader
+       went away
+  1    everything planned was scanned, and nothing is open; only with --fail-if-none
   2    the command line was not understood, or leaves nothing to scan
   3    something could not be scanned, for reasons on this machine
   4    the scan could not start, or a report could not be written

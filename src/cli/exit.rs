@@ -15,10 +15,9 @@ use super::advice;
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// Every endpoint has a verdict, and something is open. Also: help was printed, or a pipe was
-    /// closed.
-    Found = 0,
-    /// Every endpoint has a verdict, and nothing is open.
+    /// Every endpoint has a verdict. Also: help was printed, or a pipe was closed.
+    Success = 0,
+    /// As `Success`, but nothing is open, and that was to count as a failure.
     NothingOpen = 1,
     /// The command line asks for something impossible.
     Usage = 2,
@@ -31,13 +30,14 @@ pub enum Code {
 }
 
 impl Code {
-    /// The exit code for the end of a scan.
-    pub fn of(summary: &Summary) -> Self {
+    /// The exit code for the end of a scan; with `fail_if_none`, in the manner of grep.
+    pub fn of(summary: &Summary, fail_if_none: bool) -> Self {
+        let is_none = summary.stats.in_state(State::Open) == 0;
         match summary.exit {
             Exit::Interrupted => Code::Interrupted,
             Exit::Incomplete | Exit::ReportFailed => Code::Incomplete,
-            Exit::Complete if summary.stats.in_state(State::Open) > 0 => Code::Found,
-            Exit::Complete => Code::NothingOpen,
+            Exit::Complete if fail_if_none && is_none => Code::NothingOpen,
+            Exit::Complete => Code::Success,
         }
     }
 }
@@ -105,7 +105,7 @@ impl Failure {
         match self {
             Failure::Plan(PlanError::Unresolved(_)) => Code::Failed,
             Failure::Usage(_) | Failure::Plan(_) | Failure::Merge(_) => Code::Usage,
-            Failure::ClosedPipe => Code::Found,
+            Failure::ClosedPipe => Code::Success,
             Failure::Engine(
                 engine::Error::Source { .. }
                 | engine::Error::SourceFamily { .. }

@@ -136,7 +136,7 @@ fn code(experiment: &Experiment, runs: &Runs) -> Code {
     } else if is_unscanned || !runs.agree() {
         Code::Incomplete
     } else {
-        Code::Found
+        Code::Success
     }
 }
 

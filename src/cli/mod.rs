@@ -68,7 +68,7 @@ pub fn main() -> Code {
     };
     match done {
         Ok(code) => code,
-        Err(Failure::ClosedPipe) => Code::Found,
+        Err(Failure::ClosedPipe) => Code::Success,
         Err(failure) => fail(&failure),
     }
 }
@@ -88,7 +88,7 @@ fn refuse(message: &clap::Error) -> Code {
     }
     // If the terminal is gone, there is nobody left to tell.
     let _ = message.print();
-    Code::Found
+    Code::Success
 }
 
 fn run(typed: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
@@ -125,7 +125,7 @@ fn print(make: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Code, Fail
     let mut text = Vec::new();
     let written = make(&mut text).and_then(|()| Stdout::default().write_all(&text));
     written
-        .map(|()| Code::Found)
+        .map(|()| Code::Success)
         .map_err(|error| Failure::from_write("standard output", error))
 }
 

@@ -69,7 +69,7 @@ pub fn resume(path: &Path) -> Result<Code, Failure> {
             "{}: that scan came to its end; nothing is left to do",
             path.display()
         ));
-        return Ok(Code::Found);
+        return Ok(Code::Success);
     };
     let directory = &unfinished.run.directory;
     std::env::set_current_dir(directory).map_err(|error| {
@@ -245,7 +245,9 @@ fn probe(
         tell(&format!("to go on: portreeve resume {}", path.display()));
     }
     match summary.map_err(Failure::from) {
-        Ok(summary) if !outputs.nobody_left() => Ok(Code::of(&summary)),
+        Ok(summary) if !outputs.nobody_left() => {
+            Ok(Code::of(&summary, request.outputs.fail_if_none))
+        }
         // A terminal that goes away hangs up first.
         Ok(_) | Err(Failure::ClosedPipe) if stop.is_stopped() => Ok(Code::Interrupted),
         Ok(_) => Err(Failure::ClosedPipe),
@@ -392,6 +394,6 @@ fn print_plan(plan: &Plan, text: &str, list: bool) -> Result<Code, Failure> {
         out.flush()
     };
     print()
-        .map(|()| Code::Found)
+        .map(|()| Code::Success)
         .map_err(|error| Failure::from_write("standard output", error))
 }

@@ -47,6 +47,8 @@ pub struct OutputRequest {
     pub listed_only: bool,
     pub verbose: bool,
     pub quiet: bool,
+    /// Whether the exit code tells that nothing is open.
+    pub fail_if_none: bool,
     /// The program that nmap's XML names.
     pub xml_scanner: String,
     /// Where to write statistics each second.
@@ -63,6 +65,7 @@ impl OutputRequest {
             listed_only: args.open,
             verbose: args.verbose > 0,
             quiet: args.quiet,
+            fail_if_none: args.fail_if_none,
             xml_scanner: args.xml_scanner,
             stats: None,
             arguments: arguments
