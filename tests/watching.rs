@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
 use simulator::namespace::in_namespace;
 use simulator::tun::{Reply, TunNetwork};
 use support::command::{Ran, json_lines, portreeve, run, signal, wait};
@@ -131,6 +132,33 @@ fn metrics_that_cannot_be_served_are_said_before_the_scan() {
         code == Some(2) && stderr.contains("here:9100") && stderr.contains("write 9100"),
         "{code:?} {stderr}"
     );
+}
+
+#[test]
+fn a_scan_does_not_find_its_own_metrics() {
+    in_namespace("a_scan_does_not_find_its_own_metrics", || {
+        for (at, own) in [
+            ("9100", &["0.0.0.0", "127.0.0.1"][..]),
+            ("127.0.0.2:9100", &["127.0.0.2"]),
+            ("0.0.0.0:9100", &["0.0.0.0", "127.0.0.1", "127.0.0.2"]),
+            ("[::]:9100", &["0.0.0.0", "127.0.0.1", "127.0.0.2", "::1"]),
+            ("[::1]:9100", &["::1"]),
+        ] {
+            let scan = "0.0.0.0 127.0.0.1-2 ::1 -p 9100,9101 --sequential --show all --json";
+            let ran = run(portreeve(&format!("{scan} --metrics {at}")));
+            let lines = json_lines(&ran.stdout);
+            let of_reason = |reason| {
+                let found = lines.iter().filter(move |line| line["reason"] == reason);
+                found.map(|line| (line["ip"].as_str().unwrap_or(""), &line["port"]))
+            };
+            let port = json!(9100);
+            let left_out: Vec<_> = of_reason("own-listener").collect();
+            let expected: Vec<_> = own.iter().map(|ip| (*ip, &port)).collect();
+            assert_eq!(left_out, expected, "{at}");
+            assert_eq!(of_reason("conn-refused").count(), 8 - own.len(), "{at}");
+            assert_eq!(ran.code, Some(0), "{at}: {}", ran.stderr);
+        }
+    });
 }
 
 #[test]

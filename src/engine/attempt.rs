@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::http::Server;
 use super::socket::{self, Answer, Socket};
 use super::{Scanner, traced};
 use crate::scan::{Connect, Outcome, Reason, Slot};
@@ -28,6 +29,11 @@ type Failed = (Outcome, io::Error);
 impl Scanner {
     /// Begins an attempt. One that ends at once is concluded at once.
     pub(super) fn begin(&mut self, connect: Connect) {
+        let is_own = |server: &Server| server.is_at(connect.endpoint);
+        if self.server.as_ref().is_some_and(is_own) {
+            let nothing = Outcome::PermanentLocal(Reason::OwnListener);
+            return self.conclude(connect.slot, nothing, None);
+        }
         if connect.datagram {
             self.talk
                 .send_datagram(connect.endpoint, self.sockets.options());

@@ -4,12 +4,13 @@
 //! loop does.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 
 use super::queue::Owner;
+use super::socket::is_local;
 use crate::scan::Time;
 
 /// Connections at a time: a scraper, its next attempt, and somebody with a browser.
@@ -34,6 +35,7 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct Server {
     listener: TcpListener,
+    address: SocketAddr,
     connections: [Option<Connection>; CONNECTIONS],
 }
 
@@ -60,13 +62,31 @@ impl Server {
         let token = Owner::Metrics(Part::Listener).token();
         registry.register(&mut listener, token, Interest::READABLE)?;
         Ok(Server {
+            address: listener.local_addr()?,
             listener,
             connections: Default::default(),
         })
     }
 
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether a connection to `endpoint` would come here.
+    pub fn is_at(&self, endpoint: SocketAddr) -> bool {
+        let own = self.address;
+        if own.port() != endpoint.port() {
+            return false;
+        }
+        // As a destination the unspecified address is loopback; to listen it is all addresses, that
+        // of IPv6 those of IPv4, too.
+        let is_meant = match endpoint.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => own.ip() == Ipv4Addr::LOCALHOST,
+            IpAddr::V6(ip) if ip.is_unspecified() => own.ip() == Ipv6Addr::LOCALHOST,
+            _ => own == endpoint,
+        };
+        let is_everywhere = own.ip().is_unspecified() && (own.is_ipv6() || endpoint.is_ipv4());
+        is_meant || (is_everywhere && is_local(endpoint))
     }
 
     /// Handles an event. `page` makes the page, if it is requested.

@@ -220,7 +220,7 @@ impl Scanner {
 
     /// Where metrics are served, if they are.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.server.as_ref()?.address().ok()
+        self.server.as_ref().map(http::Server::address)
     }
 
     /// Scans to the end, telling `sink`.

@@ -68,7 +68,7 @@ impl Reason {
     /// Whether it says that nobody is there to be scanned: nothing was left out.
     pub fn is_nobody(self) -> bool {
         use Reason::*;
-        matches!(self, SilentHost | NoNeighbor | NotAHost)
+        matches!(self, SilentHost | NoNeighbor | NotAHost | OwnListener)
     }
 
     /// Whether it shows that a host is there. "No such host", in whatever words, shows the
@@ -127,6 +127,8 @@ reasons! {
     NoLocalRoute = Unscanned "no-local-route",
     /// A broadcast or multicast address: nothing that TCP can connect to.
     NotAHost = Unscanned "not-a-host",
+    /// The scan itself listens there, as a server of metrics, and so nobody else does.
+    OwnListener = Unscanned "own-listener",
     /// The kernel refused for a reason that portreeve does not know; the report ends with the
     /// system's words.
     LocalError = Unscanned "local-error",
