@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portreeve::engine::{Options, Scanner};
 use portreeve::plan::{Plan, PortSet, Target};
-use portreeve::report::{BANNER_BYTES, Summary};
+use portreeve::report::{BANNER_BYTES, Notices, Summary};
 use portreeve::scan::{Finding, Reason, Settings, State};
 use simulator::namespace::in_namespace;
 
@@ -230,6 +230,41 @@ fn each_connection_and_each_port_is_told_who_scans() {
                     socket.recv(&mut text).expect_err("one only").kind(),
                     ErrorKind::WouldBlock
                 );
+            }
+        }
+        // Paper comes out of printers, unless that was meant.
+        for (ports, notice_printers, is_told) in [
+            ("515,9100,9107", false, false),
+            ("515,9100,9107", true, true),
+            ("514,9099,9108", false, true),
+        ] {
+            let servers: Vec<_> = ports
+                .split(',')
+                .map(|port| serve(port.parse().expect("a port"), read_all))
+                .collect();
+            let settings = Settings {
+                sends_datagrams: true,
+                ..Settings::default()
+            };
+            let options = Options {
+                notice: Some(notice.into()),
+                notice_printers,
+                settings,
+                ..Options::default()
+            };
+            let notices = scan(ports, options).1.notices;
+            let sent = if is_told { 3 } else { 0 };
+            let expected = Notices {
+                connections: sent,
+                datagrams: sent,
+                failed: 0,
+                withheld: 6 - 2 * sent,
+            };
+            assert_eq!(notices, expected, "{ports}");
+            for server in servers {
+                let heard = server.join().expect("it ended");
+                assert_eq!(heard == notice, is_told, "{ports}");
+                assert_eq!(heard.is_empty(), !is_told, "{ports}");
             }
         }
         // No more than fits, whatever is asked for.

@@ -256,6 +256,10 @@ pub struct ScanArgs {
     /// connection that opens
     #[arg(long, value_name = "TEXT", value_parser = notice, help_heading = "Open ports")]
     pub notice: Option<String>,
+    /// Send the notice also to ports 515 and 9100 to 9107, where printers print what comes;
+    /// otherwise these are told nothing
+    #[arg(long, requires = "notice", help_heading = "Open ports")]
+    pub notice_printers: bool,
     /// Also send the notice to each probed port as a UDP datagram; these count towards the rate
     #[arg(long, requires = "notice", help_heading = "Open ports")]
     pub notice_udp: bool,

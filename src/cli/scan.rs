@@ -360,6 +360,7 @@ fn explained(scanner: &Scanner, outputs: &OutputRequest) -> String {
         plan: scanner.plan(),
         begin: &scanner.beginning(&outline),
         notice: notice.as_deref(),
+        notice_printers: scanner.options().notice_printers,
         reports: &outputs.described(),
     })
 }

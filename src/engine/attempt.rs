@@ -175,7 +175,9 @@ impl Scanner {
             answer.outcome = Outcome::SelfConnected;
         }
         if matches!(answer.outcome, Outcome::Connected { .. }) {
-            self.talk.greet(socket);
+            if let Some(endpoint) = self.scan.endpoint(slot) {
+                self.talk.greet(endpoint, socket);
+            }
             self.conclude(slot, answer.outcome, None);
             return self.listen(slot);
         }

@@ -159,7 +159,7 @@ impl Scanner {
         Ok(Scanner {
             queue,
             sockets: Sockets::new(cap, socket_options, treatment),
-            talk: Talk::new(options.sent_notice()),
+            talk: Talk::new(options.sent_notice(), options.notice_printers),
             server,
             links,
             clock: Clock::new(

@@ -26,6 +26,8 @@ pub struct Options {
     /// says so. Only the first [`NOTICE_BYTES`] are sent. Connections then close with FIN, so that
     /// the notice is not lost.
     pub notice: Option<Box<[u8]>>,
+    /// Send the notice also to the ports of printers, which print it.
+    pub notice_printers: bool,
     /// Open a new socket for each attempt, even where the system could reuse one.
     pub fresh_sockets: bool,
     /// Measure how long each phase of the loop takes: five more readings of the clock a turn.

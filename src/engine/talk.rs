@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use socket2::SockAddr;
 
@@ -15,11 +16,15 @@ use crate::report::{BANNER_BYTES, Notices};
 pub const NOTICE_BYTES: usize = 512;
 /// Descriptors for sending datagrams: one for each family.
 pub(super) const DATAGRAM_SOCKETS: u64 = 2;
+/// Whatever is sent to these ports, printers put on paper: LPD (RFC 1179), and the raw ports, as
+/// nmap has them.
+const PRINTERS: [RangeInclusive<u16>; 2] = [515..=515, 9_100..=9_107];
 
 /// What a scan says and hears.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
     notice: Box<[u8]>,
+    tells_printers: bool,
     /// For IPv4 and IPv6, opened when they are needed.
     datagrams: [Option<socket2::Socket>; 2],
     /// What each port has said, until its finding is told.
@@ -28,9 +33,10 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub fn new(notice: Option<Box<[u8]>>) -> Self {
+    pub fn new(notice: Option<Box<[u8]>>, tells_printers: bool) -> Self {
         Talk {
             notice: notice.unwrap_or_default(),
+            tells_printers,
             ..Talk::default()
         }
     }
@@ -39,9 +45,17 @@ impl Talk {
         !self.notice.is_empty()
     }
 
+    /// Whether the notice is kept from a port, because paper would come out of it.
+    fn withholds(&mut self, from: SocketAddr) -> bool {
+        let is_printer = PRINTERS.iter().any(|ports| ports.contains(&from.port()));
+        let withholds = is_printer && !self.tells_printers;
+        self.notices.withheld += u64::from(withholds);
+        withholds
+    }
+
     /// Sends the notice on a new connection.
-    pub fn greet(&mut self, socket: &Socket) {
-        if self.has_notice() {
+    pub fn greet(&mut self, endpoint: SocketAddr, socket: &Socket) {
+        if self.has_notice() && !self.withholds(endpoint) {
             let is_sent =
                 matches!(socket.send(&self.notice), Ok(length) if length == self.notice.len());
             let count = if is_sent {
@@ -55,6 +69,9 @@ impl Talk {
 
     /// Sends the notice to a port as a datagram. It is tried only once: nothing depends on it.
     pub fn send_datagram(&mut self, to: SocketAddr, options: &SocketOptions) {
+        if self.withholds(to) {
+            return;
+        }
         let is_sent = self.try_datagram(to, options).is_ok();
         let count = if is_sent {
             &mut self.notices.datagrams

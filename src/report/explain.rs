@@ -24,6 +24,8 @@ pub struct Ahead<'a> {
     pub begin: &'a Begin<'a>,
     /// The notice for each open port, if any.
     pub notice: Option<&'a str>,
+    /// Whether the ports of printers get it, too.
+    pub notice_printers: bool,
     /// The reports and their places, in words.
     pub reports: &'a str,
 }
@@ -121,7 +123,8 @@ fn per_second(rate: Rate) -> String {
     )
 }
 
-fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
+fn open_ports(ahead: &Ahead) -> String {
+    let Ahead { begin, notice, .. } = ahead;
     let mut parts = vec!["the connection is closed".to_owned()];
     if let Some(us) = begin.settings.banner_wait_us {
         let bytes = grouped(BANNER_BYTES as u64);
@@ -139,7 +142,15 @@ fn open_ports(Ahead { begin, notice, .. }: &Ahead) -> String {
     } else {
         ""
     };
-    format!("Open ports: {}.{datagrams}", parts.join(", then "))
+    let printers = if notice.is_some() && !ahead.notice_printers {
+        " Ports 515 and 9100 to 9107 are told nothing: printers would print it."
+    } else {
+        ""
+    };
+    format!(
+        "Open ports: {}.{datagrams}{printers}",
+        parts.join(", then ")
+    )
 }
 
 fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
@@ -255,6 +266,7 @@ mod tests {
             plan: &plan,
             begin: &begin,
             notice: Some("scan by example.org\r\n"),
+            notice_printers: false,
             reports: "text to standard output",
         })
     }
@@ -267,7 +279,7 @@ mod tests {
             "up to 65,535 ports each: 1-65535.",
             "every port of every address",
             "never more than 10,000 attempts a second towards public addresses; at most 1,000 sockets",
-            "told \"scan by example.org\", then the connection is closed.",
+            "told \"scan by example.org\", then the connection is closed. Ports 515 and",
             "65,535 probes, at best 0.66 s (the most that one processor makes)",
             // 66 rounds of a thousand sockets.
             "83 s or more if nothing does (2 attempts",

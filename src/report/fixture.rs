@@ -208,6 +208,7 @@ fn summary_of(scan: &Scan, begin: &Begin) -> Summary {
             connections: 3,
             datagrams: 12,
             failed: 1,
+            withheld: 2,
         },
         local: Some(local_check()),
     }

@@ -64,6 +64,8 @@ pub struct Notices {
     pub datagrams: u64,
     /// Those that the system refused to send.
     pub failed: u64,
+    /// Those that printers would have printed, and were not sent.
+    pub withheld: u64,
 }
 
 impl Notices {
@@ -74,6 +76,7 @@ impl Notices {
             connections: self.connections + other.connections,
             datagrams: self.datagrams + other.datagrams,
             failed: self.failed + other.failed,
+            withheld: self.withheld + other.withheld,
         }
     }
 }

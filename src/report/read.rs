@@ -267,6 +267,7 @@ fn notices(record: Fields) -> Result<Notices> {
         connections: count("connections")?,
         datagrams: count("datagrams")?,
         failed: count("failed")?,
+        withheld: count("withheld")?,
     })
 }
 

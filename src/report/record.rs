@@ -207,20 +207,22 @@ struct NoticesOf {
     connections: u64,
     datagrams: u64,
     failed: u64,
+    withheld: u64,
 }
 
 impl NoticesOf {
-    fn of(
-        Notices {
+    fn of(notices: Notices) -> Option<Self> {
+        let Notices {
             connections,
             datagrams,
             failed,
-        }: Notices,
-    ) -> Option<Self> {
-        (connections + datagrams + failed > 0).then_some(NoticesOf {
+            withheld,
+        } = notices;
+        (notices != Notices::default()).then_some(NoticesOf {
             connections,
             datagrams,
             failed,
+            withheld,
         })
     }
 }

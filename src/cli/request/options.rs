@@ -18,6 +18,7 @@ pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
         polite_close: args.polite_close,
         verify_local: args.verify_local,
         notice: args.notice.as_ref().map(|text| text.as_bytes().into()),
+        notice_printers: args.notice_printers,
         fresh_sockets: args.fresh_sockets,
         ..Options::default()
     })

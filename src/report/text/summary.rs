@@ -301,8 +301,9 @@ fn notices(text: &mut String, notices: Notices) {
         connections,
         datagrams,
         failed,
+        withheld,
     } = notices;
-    if connections + datagrams + failed == 0 {
+    if notices == Notices::default() {
         return;
     }
     let connections = counted(connections, "connection", "connections");
@@ -316,6 +317,13 @@ fn notices(text: &mut String, notices: Notices) {
         text,
         "Notices: sent on {connections} and in {datagrams}{failed}"
     );
+    if withheld > 0 {
+        let kept = counted(withheld, "notice was", "notices were");
+        let _ = writeln!(
+            text,
+            "{kept} not sent to ports 515 and 9100 to 9107, where printers print what comes; --notice-printers sends them"
+        );
+    }
 }
 
 fn profile(text: &mut String, profile: Option<&Profile>) {
