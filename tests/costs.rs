@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Seek};
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
 
 use simulator::namespace::{in_namespace, skip};
 use simulator::tun::{Reply, TunNetwork};
@@ -117,6 +118,41 @@ fn a_few_megabytes_hold_any_scan() {
         );
         stays_small("127.0.0.0/8 --json", None);
     });
+}
+
+/// Long lists are kept as ranges, and what many targets share is kept once.
+#[test]
+#[cfg_attr(
+    debug_assertions,
+    ignore = "it is about the release build: cargo test --release --test costs"
+)]
+fn long_lists_take_what_they_need() {
+    let write = |count: u32, line: &dyn Fn(u32) -> String| {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        (0..count).for_each(|n| writeln!(file, "{}", line(n)).expect("written"));
+        file
+    };
+    let odd = |n: u32| Ipv4Addr::from_bits((10 << 24) + 2 * n + 1);
+    let addresses = write(1_000_000, &|n| odd(n).to_string());
+    let ranges = write(1_000_000, &|n| format!("{0}-{0}", odd(n)));
+    let urls = write(60_000, &|n| format!("http://{}:{}/", odd(n), n + 1));
+    for (arguments, list, at_most_kib) in [
+        ("-p 80 -iL", &addresses, 40_000),
+        ("-p 80 10.0.0.0/8 --exclude-file", &addresses, 40_000),
+        ("-p 80 10.0.0.0/8 --exclude-file", &ranges, 40_000),
+        // Each has a thousand ports, and one of its own.
+        ("10.0.0.0/8 -iL", &urls, 80_000),
+    ] {
+        let scan = format!("--seed 1 --dry-run {arguments} {}", list.path().display());
+        let mut child = portreeve(&format!("{scan} -v"));
+        let mut child = child.stdout(Stdio::piped()).spawn().expect("it runs");
+        let mut begun = BufReader::new(child.stdout.take().expect("a pipe"));
+        begun.read_line(&mut String::new()).expect("the plan");
+        let peak = peak_kib(&child).expect("it waits to be read");
+        signal(&child, libc::SIGKILL);
+        child.wait().expect("it ends");
+        assert!(peak <= at_most_kib, "{arguments}: {peak} KiB");
+    }
 }
 
 /// Runs to the end, or as long as 100,000 probes take, and watches.

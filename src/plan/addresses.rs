@@ -1,6 +1,7 @@
 //! Sets of addresses as sorted ranges: collected, merged, subtracted, counted, and indexed. They
 //! know numbers and zones, no targets and no ports.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::digest::Digest;
@@ -85,13 +86,13 @@ impl<P: Position> Ranges<P> {
     /// These ranges without `other`.
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Vec::with_capacity(self.list.len());
-        let mut holes = other.list.iter().peekable();
+        let mut holes = &other.list[..];
         for &(first, last) in &self.list {
             let mut from = Some(first);
             while let Some(start) = from {
                 // Holes that end before this point cannot cut anything any more.
-                while holes.next_if(|hole| hole.1 < start).is_some() {}
-                match holes.peek() {
+                holes = &holes[holes.partition_point(|hole| hole.1 < start)..];
+                match holes.first() {
                     Some(hole) if hole.0 <= last => {
                         if let Some(end) = hole.0.previous().filter(|&end| end >= start) {
                             left.push((start, end));
@@ -157,21 +158,27 @@ impl AddressSet {
         self.v4.list.iter().all(v4) && self.v6.list.iter().all(v6)
     }
 
-    /// These addresses without `other`. An IPv6 address without a zone stands for that address in
-    /// every zone.
-    pub fn without(&self, other: &Self) -> Self {
-        let mut zones: Vec<u32> = self.v6.list.iter().map(|(first, _)| first.0).collect();
-        zones.dedup();
-        let zoneless = other.v6.list.iter().filter(|(first, _)| first.0 == 0);
+    /// These addresses; those of IPv6 without a zone in every zone that `others` have, too.
+    pub fn in_zones_of<'a>(self, others: impl Iterator<Item = &'a AddressSet>) -> Self {
+        let ranges = others.flat_map(|set| &set.v6.list);
+        let zones: BTreeSet<u32> = ranges.map(|(first, _)| first.0).collect();
+        let zoneless = self.v6.list.iter().filter(|(first, _)| first.0 == 0);
         let everywhere = zoneless.flat_map(|&(first, last)| {
             zones
                 .iter()
                 .map(move |&zone| ((zone, first.1), (zone, last.1)))
         });
-        let holes = Ranges::new(everywhere.chain(other.v6.list.iter().copied()).collect());
+        AddressSet {
+            v6: Ranges::new(everywhere.chain(self.v6.iter()).collect()),
+            v4: self.v4,
+        }
+    }
+
+    /// These addresses without `other`.
+    pub fn without(&self, other: &Self) -> Self {
         AddressSet {
             v4: self.v4.without(&other.v4),
-            v6: self.v6.without(&holes),
+            v6: self.v6.without(&other.v6),
         }
     }
 
@@ -232,6 +239,10 @@ impl Pieces {
                 }
             }
         }
+        self.merge_many();
+    }
+
+    fn merge_many(&mut self) {
         if self.v4.len() + self.v6.len() >= FEW_PIECES.max(2 * self.merged_len) {
             *self = std::mem::take(self).merged().into();
         }
@@ -247,8 +258,9 @@ impl Pieces {
         }
     }
 
-    pub fn add_v4_ranges(&mut self, ranges: Vec<(u32, u32)>) {
+    pub fn add_v4_ranges(&mut self, ranges: impl IntoIterator<Item = (u32, u32)>) {
         self.v4.extend(ranges);
+        self.merge_many();
     }
 
     pub fn is_empty(&self) -> bool {

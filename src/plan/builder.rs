@@ -10,6 +10,7 @@ use super::addresses::{AddressSet, Pieces};
 use super::collector::{Collector, Resolver};
 use super::groups::Groups;
 use super::own_ports::OwnPorts;
+use super::shared_ports::SharedPorts;
 use super::{FoundName, Names, Order, Plan, PlanError, PortSet, Services, Shard, Target, Warning};
 
 /// Which address families are scanned.
@@ -47,13 +48,15 @@ impl fmt::Display for Family {
 /// Collects what a plan is made of.
 #[derive(Clone, Debug)]
 pub struct PlanBuilder {
-    /// Targets that are plain addresses and blocks: a file may hold millions.
+    /// Targets that are plain addresses, blocks and ranges: a file may hold millions.
     addresses: Pieces,
     /// The same with ports of their own: a list of open ports may hold as many.
     with_ports: OwnPorts,
     /// The other targets.
     targets: Vec<Target>,
     excluded: Vec<Target>,
+    /// Exclusions that are plain, too.
+    excluded_addresses: Pieces,
     warnings: Vec<Warning>,
     ports: Option<PortSet>,
     excluded_ports: PortSet,
@@ -74,6 +77,7 @@ impl PlanBuilder {
             with_ports: OwnPorts::default(),
             targets: Vec::new(),
             excluded: Vec::new(),
+            excluded_addresses: Pieces::default(),
             warnings: Vec::new(),
             ports: None,
             excluded_ports: PortSet::none(),
@@ -95,9 +99,8 @@ impl PlanBuilder {
             Some(ports) => self.with_ports.of(ports.clone()),
             None => &mut self.addresses,
         };
-        match plain_block(host) {
-            Some((address, prefix)) => pieces.add_block(address, prefix, 0),
-            None => self.targets.push(target),
+        if !add_plain(host, pieces) {
+            self.targets.push(target);
         }
         self
     }
@@ -109,7 +112,9 @@ impl PlanBuilder {
 
     /// Excludes a target's addresses: all of them, where it is a name.
     pub fn exclude(mut self, target: Target) -> Self {
-        self.excluded.push(target);
+        if !add_plain(&target, &mut self.excluded_addresses) {
+            self.excluded.push(target);
+        }
         self
     }
 
@@ -193,6 +198,8 @@ impl PlanBuilder {
         warnings.extend(one_address(&names));
         let excluded = self.excluded(resolve)?;
         let lists = self.lists(main, own);
+        let zones = lists.iter().map(|(addresses, _)| addresses);
+        let excluded = excluded.in_zones_of(zones);
         if !lists.is_empty() && lists.iter().all(|(_, ports)| ports.is_empty()) {
             return Err(PlanError::NoPorts);
         }
@@ -245,9 +252,9 @@ impl PlanBuilder {
         }
     }
 
-    fn excluded(&self, resolve: &mut Resolver) -> Result<AddressSet, PlanError> {
+    fn excluded(&mut self, resolve: &mut Resolver) -> Result<AddressSet, PlanError> {
         let mut collector = Collector::of_exclusions(resolve);
-        let mut excluded = Pieces::default();
+        let mut excluded = std::mem::take(&mut self.excluded_addresses);
         for target in &self.excluded {
             target.check_exclusion()?;
             collector.add(target, &mut excluded)?;
@@ -267,19 +274,15 @@ impl PlanBuilder {
     }
 
     /// The addresses with their ports, each address in one list.
-    fn lists(&self, main: Pieces, mut own: OwnPorts) -> Vec<(AddressSet, PortSet)> {
+    fn lists(&self, main: Pieces, own: OwnPorts) -> Vec<(AddressSet, SharedPorts)> {
         let ports = match &self.ports {
             Some(ports) => ports.clone(),
             None => {
                 PortSet::top(TOP_PORTS, &self.excluded_ports).unwrap_or_else(|_| PortSet::none())
             }
         };
-        own.of(ports).add_all(main);
-        let mut lists = own.lists();
-        for (_, ports) in &mut lists {
-            *ports = ports.without(&self.excluded_ports);
-        }
-        lists
+        let without = &self.excluded_ports;
+        own.without(without).lists(main, ports.without(without))
     }
 }
 
@@ -294,17 +297,21 @@ fn one_address(names: &Names) -> Option<Warning> {
     })
 }
 
-/// The block of a target that is nothing but one.
-fn plain_block(target: &Target) -> Option<(IpAddr, u8)> {
+/// Adds a target that is nothing but a block or a range; returns whether it is.
+fn add_plain(target: &Target, pieces: &mut Pieces) -> bool {
     match *target {
-        Target::V4Block { address, prefix } => Some((address.into(), prefix)),
+        Target::V4Block { address, prefix } => pieces.add_block(address.into(), prefix, 0),
         Target::V6Block {
             address,
             prefix,
             zone: None,
-        } => Some((address.into(), prefix)),
-        _ => None,
+        } => pieces.add_block(address.into(), prefix, 0),
+        Target::V4Range { first, last } => {
+            pieces.add_v4_ranges([(first.to_bits(), last.to_bits())]);
+        }
+        _ => return false,
     }
+    true
 }
 
 /// Why no address is left.

@@ -2,8 +2,9 @@
 //! nothing of targets.
 
 use super::addresses::AddressSet;
+use super::shared_ports::SharedPorts;
 use super::top_ports::TOP_PORTS;
-use super::{Order, Permutation, PlanError, PortSet, Shard};
+use super::{Order, Permutation, PlanError, Shard};
 
 /// Addresses that share a list of ports.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Groups {
     pub fn add(
         &mut self,
         mut addresses: AddressSet,
-        ports: PortSet,
+        ports: SharedPorts,
         order: Order,
         shard: Shard,
     ) -> Result<(), PlanError> {
@@ -87,7 +88,7 @@ impl Groups {
     }
 }
 
-fn too_large(addresses: u128, ports: &PortSet) -> PlanError {
+fn too_large(addresses: u128, ports: &SharedPorts) -> PlanError {
     let addresses = if addresses > u128::MAX / 2 {
         "more than 2^127".into()
     } else {
@@ -104,7 +105,9 @@ fn too_large(addresses: u128, ports: &PortSet) -> PlanError {
 pub(super) struct PortList {
     /// Probed first on every address: a host most likely answers on one of these.
     pub first: Vec<u16>,
-    rest: PortSet,
+    /// Their places among all ports, ascending.
+    first_at: Vec<usize>,
+    all: SharedPorts,
     /// How the rest is shuffled. Every address begins at another place of it.
     order: Option<Permutation>,
 }
@@ -113,11 +116,12 @@ pub(super) struct PortList {
 const FIRST_PORTS: usize = 8;
 
 impl PortList {
-    pub fn new(ports: PortSet, order: Order) -> Self {
+    pub fn new(ports: SharedPorts, order: Order) -> Self {
         let Order::Random { seed } = order else {
             return PortList {
                 first: Vec::new(),
-                rest: ports,
+                first_at: Vec::new(),
+                all: ports,
                 order: None,
             };
         };
@@ -126,17 +130,24 @@ impl PortList {
             .filter(|&port| ports.contains(port))
             .take(FIRST_PORTS)
             .collect();
-        let rest = ports.without(&first.iter().copied().collect());
-        let order = Some(Permutation::new(rest.len() as u64, seed));
-        PortList { first, rest, order }
+        let mut first_at: Vec<usize> = first.iter().map(|&port| ports.rank(port)).collect();
+        first_at.sort_unstable();
+        let rest = ports.len() - first.len();
+        PortList {
+            first,
+            first_at,
+            all: ports,
+            order: Some(Permutation::new(rest as u64, seed)),
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
+        self.all.len()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        self.first.iter().copied().chain(self.rest.iter())
+        let rest = self.all.iter().filter(|port| !self.first.contains(port));
+        self.first.iter().copied().chain(rest)
     }
 
     /// The `rank`-th port of the address that `key` stands for.
@@ -145,10 +156,12 @@ impl PortList {
             return port;
         }
         let rank = (rank - self.first.len()) as u64;
-        let rest = self.rest.len() as u64;
+        let rest = (self.len() - self.first.len()) as u64;
         let place = self
             .order
             .map_or(rank, |order| order.apply((rank + key % rest) % rest));
-        self.rest.nth(place as usize)
+        let past_first = |place, &at: &usize| place + usize::from(at <= place);
+        self.all
+            .nth(self.first_at.iter().fold(place as usize, past_first))
     }
 }

@@ -28,6 +28,7 @@ mod permute;
 mod ports;
 mod services;
 mod shard;
+mod shared_ports;
 mod targets;
 mod top_ports;
 mod walk;

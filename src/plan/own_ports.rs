@@ -2,9 +2,11 @@
 //! each address has one list of ports. It knows ranges and ports, no targets.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::PortSet;
 use super::addresses::{AddressSet, Pieces, Position, Ranges};
+use super::shared_ports::SharedPorts;
 
 /// A range of addresses, and the number of its set of ports.
 type Piece<P> = (P, P, usize);
@@ -27,23 +29,36 @@ impl OwnPorts {
         self.0.values_mut()
     }
 
-    /// Lists without a common address: where several meet, their ports are put together. The order
-    /// follows from the addresses alone.
-    pub fn lists(self) -> Vec<(AddressSet, PortSet)> {
-        if self.0.len() <= 1 {
-            let list = |(ports, pieces): (PortSet, Pieces)| (pieces.merged(), ports);
-            return self.0.into_iter().map(list).collect();
+    /// Everything without these ports.
+    pub fn without(self, except: &PortSet) -> Self {
+        let mut left = OwnPorts::default();
+        for (ports, pieces) in self.0 {
+            left.of(ports.without(except)).add_all(pieces);
+        }
+        left
+    }
+
+    /// Lists without a common address, with `main`, which have the `common` ports: where several
+    /// meet, their ports are put together. The order follows from the addresses alone.
+    pub fn lists(self, main: Pieces, common: PortSet) -> Vec<(AddressSet, SharedPorts)> {
+        let common = Arc::new(common);
+        if self.is_empty() {
+            return vec![(main.merged(), SharedPorts::new(&common, &PortSet::none()))];
         }
         let mut v4 = Vec::new();
         let mut v6 = Vec::new();
-        let mut sets = Vec::with_capacity(self.0.len());
-        for (number, (ports, pieces)) in self.0.into_iter().enumerate() {
+        let mut sets = vec![PortSet::none()];
+        let own = self
+            .0
+            .into_iter()
+            .inspect(|(ports, _)| sets.push(ports.clone()));
+        let all = std::iter::once(main).chain(own.map(|(_, pieces)| pieces));
+        for (number, pieces) in all.enumerate() {
             let AddressSet { v4: own4, v6: own6 } = pieces.merged();
             v4.extend(own4.iter().map(|(first, last)| (first, last, number)));
             v6.extend(own6.iter().map(|(first, last)| (first, last, number)));
-            sets.push(ports);
         }
-        let mut lists = Lists::new(sets);
+        let mut lists = Lists::new(common, sets);
         split(v4, |first, last, numbers| {
             lists.of(numbers).0.push((first, last));
         });
@@ -57,18 +72,23 @@ impl OwnPorts {
 /// The ranges of both families.
 type BothFamilies = (Vec<(u32, u32)>, Vec<((u32, u128), (u32, u128))>);
 
+/// The number of the addresses with the common ports.
+const MAIN: usize = 0;
+
 /// Lists that grow while addresses are sorted into them.
 struct Lists {
+    common: Arc<PortSet>,
     sets: Vec<PortSet>,
     /// Which list belongs to sets of ports that meet.
     by_numbers: HashMap<Vec<usize>, usize>,
-    by_ports: HashMap<PortSet, usize>,
-    lists: Vec<(BothFamilies, PortSet)>,
+    by_ports: HashMap<SharedPorts, usize>,
+    lists: Vec<(BothFamilies, SharedPorts)>,
 }
 
 impl Lists {
-    fn new(sets: Vec<PortSet>) -> Self {
+    fn new(common: Arc<PortSet>, sets: Vec<PortSet>) -> Self {
         Lists {
+            common,
             sets,
             by_numbers: HashMap::new(),
             by_ports: HashMap::new(),
@@ -81,8 +101,7 @@ impl Lists {
         let at = match self.by_numbers.get(numbers) {
             Some(&at) => at,
             None => {
-                let together = numbers.iter().flat_map(|&number| self.sets[number].iter());
-                let ports: PortSet = together.collect();
+                let ports = self.together(numbers);
                 let at = *self.by_ports.entry(ports.clone()).or_insert_with(|| {
                     self.lists.push((BothFamilies::default(), ports));
                     self.lists.len() - 1
@@ -94,7 +113,17 @@ impl Lists {
         &mut self.lists[at].0
     }
 
-    fn finish(self) -> Vec<(AddressSet, PortSet)> {
+    fn together(&self, numbers: &[usize]) -> SharedPorts {
+        let ports = numbers.iter().flat_map(|&number| self.sets[number].iter());
+        let own: PortSet = ports.collect();
+        if numbers.contains(&MAIN) {
+            SharedPorts::new(&self.common, &own)
+        } else {
+            SharedPorts::from(own)
+        }
+    }
+
+    fn finish(self) -> Vec<(AddressSet, SharedPorts)> {
         let list = |((v4, v6), ports)| {
             let addresses = AddressSet {
                 v4: Ranges::new(v4),
@@ -169,21 +198,29 @@ mod tests {
     proptest! {
         #[test]
         fn each_address_has_one_list_of_all_its_ports(
-            given in proptest::collection::vec((0..40u8, 24..=32u8, 1..5u16), 0..12),
+            given in proptest::collection::vec((0..40u8, 24..=32u8, 1..=5u16), 0..12),
         ) {
             let mut own = OwnPorts::default();
+            let mut main = Pieces::default();
             let mut expect: BTreeSet<(Ipv4Addr, u16)> = BTreeSet::new();
             for (last, prefix, port) in given {
                 let address = Ipv4Addr::new(192, 0, 2, last);
-                own.of(PortSet::from_iter([port])).add_block(address.into(), prefix, 0);
+                // Port 5 stands for those that are common.
+                let (pieces, ports) = match port {
+                    5 => (&mut main, &[1, 2][..]),
+                    _ => (own.of(PortSet::from_iter([port])), &[port][..]),
+                };
+                pieces.add_block(address.into(), prefix, 0);
                 let size = 1u32 << (32 - prefix);
                 let first = address.to_bits() & !(size - 1);
-                let all = (first..first + size).map(|bits| (Ipv4Addr::from_bits(bits), port));
+                let all = (first..first + size).flat_map(|bits| {
+                    ports.iter().map(move |&port| (Ipv4Addr::from_bits(bits), port))
+                });
                 expect.extend(all);
             }
             let mut addresses = 0;
             let mut told = BTreeSet::new();
-            for (set, ports) in own.lists() {
+            for (set, ports) in own.lists(main, PortSet::from_iter([1, 2])) {
                 for bits in set.v4.iter().flat_map(|(first, last)| first..=last) {
                     addresses += 1;
                     told.extend(ports.iter().map(|port| (Ipv4Addr::from_bits(bits), port)));

@@ -176,6 +176,16 @@ impl PortSet {
         self.runs.iter().flat_map(|run| run.first..=run.last)
     }
 
+    /// How many ports are below this one.
+    pub(super) fn rank(&self, port: u16) -> usize {
+        let after = self.runs.partition_point(|run| run.first < port);
+        after.checked_sub(1).map_or(0, |at| {
+            let run = &self.runs[at];
+            let below = port.min(run.last.saturating_add(1)) - run.first;
+            run.before as usize + usize::from(below)
+        })
+    }
+
     /// The `index`-th smallest port; `index` must be below [`len`](Self::len).
     pub(super) fn nth(&self, index: usize) -> u16 {
         let after = self
@@ -293,9 +303,10 @@ impl Bits {
     /// The ports, ascending.
     fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         (self.from..self.end).flat_map(|at| {
-            let word = self.words[at];
-            let has = move |bit: &u16| word >> bit & 1 == 1;
-            (0..64).filter(has).map(move |bit| (at as u16) << 6 | bit)
+            let next = |&word: &u64| Some(word & (word - 1)).filter(|&word| word != 0);
+            let word = Some(self.words[at]).filter(|&word| word != 0);
+            let left = std::iter::successors(word, next);
+            left.map(move |word| (at as u16) << 6 | word.trailing_zeros() as u16)
         })
     }
 }
