@@ -41,6 +41,21 @@ fn a_file_that_may_not_grow_is_like_a_full_disk() {
 }
 
 #[test]
+fn a_host_is_told_in_one_piece_whatever_its_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // More than memory holds: 327,675 findings of hosts that are under way together. Where there is
+    // no room for them in a file, the ports are all there, but some host is told in parts.
+    for (limits, is_whole) in [("-f unlimited", true), ("-f 100", false)] {
+        let scan = "127.0.0.1-5 -p- --show all -oX -";
+        let Ran { code, stdout, .. } = limited(folder.path(), limits, scan);
+        assert_eq!(code, Some(0), "{limits}");
+        let hosts = stdout.matches("<host ").count();
+        assert_eq!(hosts == 5, is_whole, "{limits}: {hosts}");
+        assert_eq!(stdout.matches("<port ").count(), 5 * 65_535, "{limits}");
+    }
+}
+
+#[test]
 fn a_limit_on_processor_time_stops_the_scan_with_its_report() {
     let folder = tempfile::tempdir().expect("a folder");
     for limits in ["-t 2", "-St 1"] {

@@ -5,8 +5,8 @@
 //!   (environment, file and presets), `request` (values), `credentials` (dropped), `misspelt`
 //!   (commands). Nothing behind `request` knows flags.
 //! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`, `completions`.
-//! - The reports: `opening`, `outputs`, `files`, `stdout`, and `checkpoint` to continue later;
-//!   `durable` locks and flushes files.
+//! - The reports: `opening`, `outputs`, `files`, `stdout`, `spill`, and `checkpoint` to continue
+//!   later; `durable` locks and flushes files.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`; what `terminal`s can show.
 //! - Before all: `randomness`. Exit codes and errors: `exit`, `advice`.
 
@@ -35,6 +35,7 @@ mod scan;
 mod settings;
 mod shard;
 mod signals;
+mod spill;
 mod stdout;
 mod terminal;
 mod throttle;

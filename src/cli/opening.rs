@@ -29,6 +29,7 @@ use super::exit::Failure;
 use super::files::{NEW_FILE_MODE, ReportFile, Written, check_distinct};
 use super::outputs::{AboveBar, Outputs};
 use super::request::{Format, OutputRequest, STDOUT};
+use super::spill;
 use super::stdout::{Stdout, is_stdout};
 use super::terminal;
 
@@ -101,6 +102,19 @@ impl<'a> Destination<'a> {
         Box::new(AboveBar::new(self.bar, Stdout::new(&self.stop)))
     }
 
+    /// Where findings go that are too many for memory, if a report tells each host in one piece. A
+    /// checkpoint has to know them, so with one they stay in memory.
+    fn spill(&self, paths: &[PathBuf], files: &[Option<ReportFile>]) -> Option<File> {
+        let formats = self.request.reports.iter().map(|&(format, _)| format);
+        let mut by_host = formats.zip(paths).zip(files);
+        let ((_, path), file) = by_host.find(|((format, _), _)| format.is_by_host())?;
+        if self.is_kept || self.listed.is_some() {
+            return None;
+        }
+        let is_regular = file.as_ref().is_some_and(ReportFile::is_regular);
+        spill::beside(is_regular.then_some(path))
+    }
+
     /// The places of the reports: from the checkpoint, or else as requested.
     fn paths(&self, resumed: Option<&[Written]>) -> Vec<PathBuf> {
         if let Some(outputs) = resumed {
@@ -148,6 +162,7 @@ pub fn open<'a>(
     }
     check_distinct(&reports, &taken)?;
     let has_stdout = paths.iter().any(|path| is_stdout(path));
+    outputs.spill_to(to.spill(&paths, &files));
     for ((&(format, _), path), file) in to.request.reports.iter().zip(paths).zip(files) {
         let name = path.display().to_string();
         match &file {

@@ -1,11 +1,12 @@
 //! All reports of a run as one sink. Each has a name, for errors; one that fails does not stop the
 //! others. It writes findings and opens nothing.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
-use portreeve::report::{Begin, Checkpoint, HostReport, Listing, Progress, Sink, Summary};
+use portreeve::report::{Begin, Checkpoint, HostReport, Listing, Progress, Room, Sink, Summary};
 use portreeve::scan::Finding;
 use rustix::io::Errno;
 
@@ -31,6 +32,8 @@ pub struct Outputs<'a> {
     /// Files that still have their old content.
     uncut: Vec<(String, ReportFile)>,
     checkpoint: Option<CheckpointFile>,
+    /// Where findings may be kept until their host is done.
+    spill: Option<File>,
     progress: Option<progress::Line>,
 }
 
@@ -51,6 +54,11 @@ impl<'a> Outputs<'a> {
             sink,
             may_be_left: true,
         });
+    }
+
+    /// Keeps findings here that are too many to be held in memory.
+    pub fn spill_to(&mut self, file: Option<File>) {
+        self.spill = file;
     }
 
     /// Cuts the file off when the scan begins.
@@ -164,6 +172,11 @@ impl Sink for Outputs<'_> {
             .iter()
             .filter_map(|report| report.sink.wants_hosts())
             .reduce(Listing::or)
+    }
+
+    fn room(&mut self) -> Option<Box<dyn Room>> {
+        let file = self.spill.take()?;
+        Some(Box::new(file))
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {

@@ -1,13 +1,14 @@
 //! Findings grouped by host, for formats that write host by host: they are held until their host is
 //! finished. What is held is bounded by the hosts that a scan has under way at once (8,192) and by
-//! [`ROWS_HELD`] findings in all; beyond that, a host is reported in parts. It knows findings, no
-//! sockets.
+//! [`ROWS_HELD`] findings in all. Beyond that they go to a file, or, where there is none or it is
+//! full, a host is reported in parts. It knows findings, no sockets.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
+use super::spill::{Place, Spill};
 use super::{Begin, Checkpoint, Listing, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
@@ -209,7 +210,7 @@ impl<'s> ByHost<'s> {
     /// The sink's.
     pub fn host_done(&mut self, done: &HostDone, at: Time) -> io::Result<()> {
         match &mut self.hosts {
-            Some(hosts) => self.sink.host(&hosts.take(done, at)),
+            Some(hosts) => self.sink.host(&hosts.take(done, at)?),
             None => Ok(()),
         }
     }
@@ -219,6 +220,9 @@ impl Sink for ByHost<'_> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         let begun = self.sink.begin(begin);
         self.hosts = self.sink.wants_hosts().map(Hosts::new);
+        if let Some(hosts) = &mut self.hosts {
+            hosts.spill = self.sink.room().map(Spill::new);
+        }
         begun
     }
 
@@ -248,11 +252,27 @@ impl Sink for ByHost<'_> {
 }
 
 /// The hosts under way and what was found on them.
-#[derive(Clone, Debug)]
 pub(super) struct Hosts {
     listing: Listing,
-    hosts: HashMap<SocketAddr, Box<HostReport>>,
+    hosts: HashMap<SocketAddr, Box<Held>>,
     rows: usize,
+    spill: Option<Spill>,
+}
+
+/// A host under way.
+struct Held {
+    report: HostReport,
+    /// Where more of its rows are, if not all are held.
+    spilled: Option<Place>,
+}
+
+impl From<HostReport> for Box<Held> {
+    fn from(report: HostReport) -> Self {
+        Box::new(Held {
+            report,
+            spilled: None,
+        })
+    }
 }
 
 impl Hosts {
@@ -262,6 +282,7 @@ impl Hosts {
             listing,
             hosts: HashMap::new(),
             rows: 0,
+            spill: None,
         }
     }
 
@@ -274,10 +295,10 @@ impl Hosts {
 
     /// Everything held, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &HostReport> {
-        self.hosts.values().map(Box::as_ref)
+        self.hosts.values().map(|held| &held.report)
     }
 
-    /// Adds a finding. If too many are held now, returns a part of them.
+    /// Adds a finding. If too many are held now, and cannot be spilled, returns a part of them.
     pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
         let &Finding {
             endpoint,
@@ -286,10 +307,8 @@ impl Hosts {
             ..
         } = finding;
         let address = without_port(endpoint);
-        let host = self
-            .hosts
-            .entry(address)
-            .or_insert_with(|| HostReport::unheard(address, at).into());
+        let begun = || HostReport::unheard(address, at).into();
+        let host = &mut self.hosts.entry(address).or_insert_with(begun).report;
         host.last = at;
         host.count(reason, 1);
         let state = reason.state();
@@ -303,41 +322,70 @@ impl Hosts {
             host.fold(state);
             self.rows += host.weight();
         }
-        if self.rows > ROWS_HELD {
+        if self.rows > ROWS_HELD && !self.spilled() {
             self.part()
         } else {
             None
         }
     }
 
+    /// Writes all rows to the file; returns whether that worked.
+    fn spilled(&mut self) -> bool {
+        let Some(spill) = &mut self.spill else {
+            return false;
+        };
+        let rows = self
+            .hosts
+            .values()
+            .map(|held| (&*held.report.rows, held.spilled));
+        let Some(places) = spill.put(rows) else {
+            return false;
+        };
+        for (held, place) in self.hosts.values_mut().zip(places) {
+            held.report.rows = Vec::new();
+            held.spilled = place;
+        }
+        self.rows = 0;
+        true
+    }
+
     /// The rows of the host with the most.
     fn part(&mut self) -> Option<HostReport> {
-        let host = self.hosts.values_mut().max_by_key(|host| host.weight())?;
+        let reports = self.hosts.values_mut().map(|held| &mut held.report);
+        let host = reports.max_by_key(|host| host.weight())?;
         self.rows -= host.weight();
         let rows = std::mem::take(&mut host.rows);
         let mut part = HostReport {
             counts: Vec::new(),
             rows,
             is_part: true,
-            ..**host
+            ..*host
         };
         part.finish();
         Some(part)
     }
 
     /// Removes and returns a finished host. A host without a finding was decided `at` this time.
-    pub fn take(&mut self, done: &HostDone, at: Time) -> HostReport {
-        let mut host = self
-            .hosts
-            .remove(&done.address)
-            .map_or_else(|| HostReport::unheard(done.address, at), |host| *host);
+    ///
+    /// # Errors
+    /// Its rows cannot be read back.
+    pub fn take(&mut self, done: &HostDone, at: Time) -> io::Result<HostReport> {
+        let unheard = || HostReport::unheard(done.address, at).into();
+        let held = self.hosts.remove(&done.address).unwrap_or_else(unheard);
+        let Held {
+            report: mut host,
+            spilled,
+        } = *held;
         self.rows -= host.weight();
+        if let (Some(spill), Some(last)) = (&mut self.spill, spilled) {
+            spill.get(last, &mut host.rows)?;
+        }
         let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
         if told < done.ports {
             host.count(done.rest, done.ports - told);
         }
         host.finish();
-        host
+        Ok(host)
     }
 }
 
@@ -440,7 +488,7 @@ mod tests {
             ports: 10,
             rest: Reason::Interrupted,
         };
-        let host = hosts.take(&done, Time::default());
+        let host = hosts.take(&done, Time::default()).unwrap();
         assert_eq!(
             host.counts,
             [
@@ -457,14 +505,12 @@ mod tests {
             (host.answered_by(), host.in_state(State::Open)),
             (Some(Reason::SynAck), 2)
         );
-        let silent = hosts.take(
-            &HostDone {
-                address: "192.0.2.2:0".parse().unwrap(),
-                ports: 1,
-                rest: Reason::Interrupted,
-            },
-            Time::default(),
-        );
+        let done = HostDone {
+            address: "192.0.2.2:0".parse().unwrap(),
+            ports: 1,
+            rest: Reason::Interrupted,
+        };
+        let silent = hosts.take(&done, Time::default()).unwrap();
         assert_eq!(
             (silent.answered_by(), hosts.iter().count(), hosts.rows),
             (None, 0, 0)
@@ -486,7 +532,7 @@ mod tests {
                 ports: 1 + u32::from(closed) + untold,
                 rest: Reason::ConnRefused,
             };
-            let host = hosts.take(&done, Time::default());
+            let host = hosts.take(&done, Time::default()).unwrap();
             assert_eq!(host.listed(listing).count(), expect, "{closed}, {untold}");
             let open = Listing::only(listing.always);
             assert_eq!((host.listed(open).count(), hosts.rows), (1, 0));
@@ -500,8 +546,20 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
+        // In memory, in a file, and in a file that turns out to be too small.
+        check_bounds(None, 2);
+        let file = io::Cursor::new(Vec::new());
+        check_bounds(Some(Spill::new(Box::new(file))), 0);
+        let small = io::Cursor::new(vec![0u8; 1 << 20].into_boxed_slice());
+        check_bounds(Some(Spill::new(Box::new(small))), 2);
+    }
+
+    /// Six hosts of 60,000 rows at once, told in so many parts more.
+    fn check_bounds(spill: Option<Spill>, parts: usize) {
         let mut hosts = Hosts::new(Listing::only(StateSet::states(State::ALL)));
+        hosts.spill = spill;
         let mut told = 0;
+        let mut parts_told = 0;
         for host in 1..=6 {
             for port in 1..=60_000 {
                 if let Some(part) = hosts.add(&finding(
@@ -511,23 +569,24 @@ mod tests {
                 )) {
                     assert!(part.is_part && part.counts.is_empty());
                     told += part.rows.len();
+                    parts_told += 1;
                 }
                 assert!(hosts.rows <= ROWS_HELD);
             }
         }
         for host in 1..=6 {
             let address = format!("192.0.2.{host}:0").parse().unwrap();
-            let last = hosts.take(
-                &HostDone {
-                    address,
-                    ports: 60_000,
-                    rest: Reason::Interrupted,
-                },
-                Time::default(),
-            );
+            let done = HostDone {
+                address,
+                ports: 60_000,
+                rest: Reason::Interrupted,
+            };
+            let last = hosts.take(&done, Time::default()).unwrap();
+            assert!(last.rows.is_sorted_by_key(|row| row.port));
             assert_eq!(last.counts, [(Reason::ConnRefused, 60_000)]);
             told += last.rows.len();
         }
-        assert_eq!((told, hosts.rows), (360_000, 0));
+        assert_eq!((told, hosts.rows), (6 * 60_000, 0));
+        assert_eq!(parts_told, parts);
     }
 }

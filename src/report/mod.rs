@@ -3,7 +3,7 @@
 //! no clock.
 //!
 //! - What a sink is told: `messages`, with the values that the engine measures in `measured`, and
-//!   `by_host` for findings grouped by host.
+//!   `by_host` for findings grouped by host, with `spill` for those that are too many.
 //! - Formats, one a file: `text`, `json`, `csv`, `xml`, `normal` and `grepable` (which share
 //!   `nmap`), `lists`; while a scan runs: `stats_lines`, `metrics`.
 //! - Reports read back: `merge` joins shards, `checkpoint` continues a scan; both use `record`
@@ -13,7 +13,7 @@
 //! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, how numbers are
 //!   written, and how lines are broken.
 //!
-//! Without the feature `cli` there are only the messages, `by_host` and `metrics`.
+//! Without the feature `cli` there are only the messages, `by_host`, `spill` and `metrics`.
 
 pub mod by_host;
 #[cfg(feature = "cli")]
@@ -55,6 +55,7 @@ mod read;
 #[cfg(feature = "cli")]
 mod record;
 mod sink;
+mod spill;
 mod state_set;
 #[cfg(feature = "cli")]
 pub mod stats_lines;
@@ -76,6 +77,7 @@ pub use listing::{FEW_PORTS, Listing};
 pub use measured::{BANNER_BYTES, LocalCheck, LocalPort, Notices, Phase, PhaseCost, Profile};
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
 pub use sink::Sink;
+pub use spill::Room;
 pub use state_set::StateSet;
 #[cfg(feature = "cli")]
 pub use wrap::{Screen, wrapped};

@@ -49,17 +49,13 @@ impl<'a, W: Write, F: Format> NmapReport<'a, W, F> {
             format: PhantomData,
         }
     }
-
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        self.out.add(|out| out.write_all(text.as_bytes()))
-    }
 }
 
 impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
     fn begin(&mut self, begin: &Begin) -> io::Result<()> {
         self.run.begin(begin);
         if begin.origin != Origin::Resumed {
-            self.write(&F::head(&self.run, begin.plan))?;
+            self.out.add_text(&F::head(&self.run, begin.plan))?;
         }
         self.out.flush()
     }
@@ -70,7 +66,7 @@ impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
         if self.run.lists(host) {
-            self.write(&F::host(&self.run, host))
+            self.out.add_text(&F::host(&self.run, host))
         } else {
             Ok(())
         }
@@ -81,7 +77,7 @@ impl<W: Write, F: Format> Sink for NmapReport<'_, W, F> {
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        self.write(&F::tail(&self.run, summary))?;
+        self.out.add_text(&F::tail(&self.run, summary))?;
         self.out.flush()
     }
 }

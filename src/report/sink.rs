@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Begin, Checkpoint, HostReport, Listing, Progress, Summary};
+use super::{Begin, Checkpoint, HostReport, Listing, Progress, Room, Summary};
 use crate::scan::Finding;
 
 /// Receives what a scan finds. By default, every method does nothing.
@@ -23,6 +23,12 @@ pub trait Sink {
     /// Which findings [`host`](Self::host) wants one by one; `None` if it wants no hosts at all. It
     /// may get more, and has to leave those out itself.
     fn wants_hosts(&self) -> Option<Listing> {
+        None
+    }
+
+    /// Where findings that are too many to be held in memory are kept until their host is finished:
+    /// an empty file. Without one such a host is reported in parts.
+    fn room(&mut self) -> Option<Box<dyn Room>> {
         None
     }
 

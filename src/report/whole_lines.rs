@@ -1,6 +1,6 @@
 //! A buffer in front of a writer that passes on whole lines only. It knows bytes, no findings.
 
-use std::io;
+use std::io::{self, Write};
 
 /// Writes whole lines to `W`: whatever happens to the process, what reached the writer ends with a
 /// complete line.
@@ -29,6 +29,15 @@ impl<W: io::Write> WholeLines<W> {
         } else {
             Ok(())
         }
+    }
+
+    /// Adds whole lines. Those of a large host are passed on at once.
+    pub fn add_text(&mut self, text: &str) -> io::Result<()> {
+        if text.len() < HELD_BYTES {
+            return self.add(|out| out.write_all(text.as_bytes()));
+        }
+        self.flush()?;
+        self.out.write_all(text.as_bytes())
     }
 
     /// Writes out what is held.

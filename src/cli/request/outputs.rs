@@ -22,6 +22,11 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether it tells what it lists host by host.
+    pub fn is_by_host(self) -> bool {
+        matches!(self, Format::Normal | Format::Xml | Format::Grepable)
+    }
+
     /// Its name in a sentence.
     fn name(self) -> &'static str {
         match self {
