@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
-use portreeve::report::{Begin, Checkpoint, HostReport, Listing, Progress, Room, Sink, Summary};
+use portreeve::report::{
+    Begin, Checkpoint, HostReport, Listing, Progress, Sink, SpillFile, Summary,
+};
 use portreeve::scan::Finding;
 use rustix::io::Errno;
 
@@ -174,7 +176,7 @@ impl Sink for Outputs<'_> {
             .reduce(Listing::or)
     }
 
-    fn room(&mut self) -> Option<Box<dyn Room>> {
+    fn spill_file(&mut self) -> Option<Box<dyn SpillFile>> {
         let file = self.spill.take()?;
         Some(Box::new(file))
     }

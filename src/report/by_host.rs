@@ -221,7 +221,7 @@ impl Sink for ByHost<'_> {
         let begun = self.sink.begin(begin);
         self.hosts = self.sink.wants_hosts().map(Hosts::new);
         if let Some(hosts) = &mut self.hosts {
-            hosts.spill = self.sink.room().map(Spill::new);
+            hosts.spill = self.sink.spill_file().map(Spill::new);
         }
         begun
     }

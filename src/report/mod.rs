@@ -77,7 +77,7 @@ pub use listing::{FEW_PORTS, Listing};
 pub use measured::{BANNER_BYTES, LocalCheck, LocalPort, Notices, Phase, PhaseCost, Profile};
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
 pub use sink::Sink;
-pub use spill::Room;
+pub use spill::SpillFile;
 pub use state_set::StateSet;
 #[cfg(feature = "cli")]
 pub use wrap::{Screen, wrapped};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Begin, Checkpoint, HostReport, Listing, Progress, Room, Summary};
+use super::{Begin, Checkpoint, HostReport, Listing, Progress, SpillFile, Summary};
 use crate::scan::Finding;
 
 /// Receives what a scan finds. By default, every method does nothing.
@@ -28,7 +28,7 @@ pub trait Sink {
 
     /// Where findings that are too many to be held in memory are kept until their host is finished:
     /// an empty file. Without one such a host is reported in parts.
-    fn room(&mut self) -> Option<Box<dyn Room>> {
+    fn spill_file(&mut self) -> Option<Box<dyn SpillFile>> {
         None
     }
 

@@ -9,9 +9,9 @@ use super::by_host::Row;
 use crate::scan::Reason;
 
 /// A file for reading and writing.
-pub trait Room: Read + Write + Seek {}
+pub trait SpillFile: Read + Write + Seek {}
 
-impl<F: Read + Write + Seek> Room for F {}
+impl<F: Read + Write + Seek> SpillFile for F {}
 
 /// Where a piece of a host's rows is in the file. The piece knows the one before it, so that each
 /// host has one place to remember, however many pieces it has.
@@ -23,17 +23,17 @@ const NO_BANNER: u16 = u16::MAX;
 
 /// The file.
 pub(super) struct Spill {
-    room: Box<dyn Room>,
+    file: Box<dyn SpillFile>,
     end: u64,
     /// Writing has failed, and is not tried again.
     is_full: bool,
 }
 
 impl Spill {
-    /// `room` is empty.
-    pub fn new(room: Box<dyn Room>) -> Self {
+    /// `file` is empty.
+    pub fn new(file: Box<dyn SpillFile>) -> Self {
         Spill {
-            room,
+            file,
             end: 0,
             is_full: false,
         }
@@ -59,8 +59,8 @@ impl Spill {
         &mut self,
         hosts: impl Iterator<Item = (&'a [Row], Option<Place>)>,
     ) -> io::Result<Vec<Option<Place>>> {
-        self.room.seek(SeekFrom::Start(self.end))?;
-        let mut out = BufWriter::new(&mut self.room);
+        self.file.seek(SeekFrom::Start(self.end))?;
+        let mut out = BufWriter::new(&mut self.file);
         let mut places = Vec::new();
         let mut end = self.end;
         let mut piece = Vec::new();
@@ -96,11 +96,11 @@ impl Spill {
         let mut place = last;
         while place != NONE {
             let mut head = [[0; 8]; 2];
-            self.room.seek(SeekFrom::Start(place))?;
-            self.room.read_exact(head.as_flattened_mut())?;
+            self.file.seek(SeekFrom::Start(place))?;
+            self.file.read_exact(head.as_flattened_mut())?;
             let [before, length] = head.map(u64::from_le_bytes);
             let mut piece = vec![0; length as usize];
-            self.room.read_exact(&mut piece)?;
+            self.file.read_exact(&mut piece)?;
             let mut left = piece.as_slice();
             while !left.is_empty() {
                 rows.push(decode(&mut left).ok_or(io::ErrorKind::InvalidData)?);

@@ -321,7 +321,7 @@ fn notices(text: &mut String, notices: Notices) {
         let kept = counted(withheld, "notice was", "notices were");
         let _ = writeln!(
             text,
-            "{kept} not sent to ports 515 and 9100 to 9107, where printers print what comes; --notice-printers sends them"
+            "{kept} not sent to ports 515 and 9100 to 9107, where printers print what comes (--notice-printers sends all)"
         );
     }
 }
