@@ -13,7 +13,7 @@ pub(super) fn missed(stats: &Stats, on: &[SocketAddr]) -> String {
     let asked = stats.with_reason(Reason::NoResponse);
     let left_out = stats.with_reason(Reason::SilentHost);
     let Some(at_most) = stats.missed_at_most() else {
-        return nobody(stats) + &silent_hosts(stats, None);
+        return nobody(stats, on) + &silent_hosts(stats, None);
     };
     match (asked, left_out) {
         (0, 0) => String::new(),
@@ -22,9 +22,21 @@ pub(super) fn missed(stats: &Stats, on: &[SocketAddr]) -> String {
     }
 }
 
-fn nobody(stats: &Stats) -> String {
-    if stats.in_state(State::Filtered) == 0 {
+fn nobody(stats: &Stats, on: &[SocketAddr]) -> String {
+    let filtered = stats.in_state(State::Filtered);
+    if filtered == 0 {
         return String::new();
+    }
+    if !on.is_empty() && filtered == stats.with_reason(Reason::NoResponse) {
+        let there = if on.len() == 1 {
+            "there"
+        } else {
+            "at any of them"
+        };
+        return format!(
+            "Nothing answered{}: nobody seems to be {there}, or a firewall drops all that is asked\n",
+            listed(on)
+        );
     }
     "No port answered by itself, so how many open ones were missed cannot be said\n".into()
 }
@@ -79,7 +91,7 @@ fn silent_hosts(stats: &Stats, at_most: Option<u64>) -> String {
             format!("; by what the others answered, probably at most {ports} there")
         });
     format!(
-        "{hosts} answered nothing on dozens of ports and {were} left out{open}; -Pn scans all their ports\n"
+        "{hosts} answered nothing on many ports and {were} left out{open}; -Pn scans all their ports\n"
     )
 }
 
@@ -108,6 +120,13 @@ mod tests {
             0,
             "No port answered by itself, so how many open ones were missed cannot be said",
         );
+        check(
+            &[(NoResponse, 9)],
+            0.0,
+            0,
+            "Nothing answered on 192.0.2.7 and 192.0.2.9: nobody seems to be at any of them, or a \
+             firewall drops all that is asked",
+        );
         check(&[refused], 0.5, 0, "");
         check(
             &[refused, (NoResponse, 9)],
@@ -133,7 +152,7 @@ mod tests {
             &[refused, (SilentHost, 100)],
             0.5,
             0,
-            "1 host answered nothing on dozens of ports and was left out; by what the others \
+            "1 host answered nothing on many ports and was left out; by what the others \
              answered, probably at most 4 open ports are there; -Pn scans all their ports",
         );
         check(
@@ -141,7 +160,7 @@ mod tests {
             0.0,
             0,
             "Every port that could answer was asked often enough\n2 hosts answered nothing on \
-             dozens of ports and were left out; -Pn scans all their ports",
+             many ports and were left out; -Pn scans all their ports",
         );
     }
 }
