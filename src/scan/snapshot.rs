@@ -41,6 +41,11 @@ pub struct HostSnapshot {
     pub open: u32,
     /// See `answered`.
     pub silent: u32,
+    /// The ranks of some ports that answered, which can tell whether it still does, and whether
+    /// they refuse.
+    pub known: Vec<u16>,
+    /// See `known`.
+    pub known_refuse: bool,
 }
 
 impl HostSnapshot {
@@ -53,6 +58,10 @@ impl HostSnapshot {
             && ranks
                 .last()
                 .is_none_or(|&rank| u32::from(rank) < self.taken_up)
+            && self
+                .known
+                .iter()
+                .all(|&rank| u32::from(rank) < self.taken_up)
             && self.open <= self.answered
             && u64::from(self.answered) + u64::from(self.silent) <= u64::from(ports)
     }

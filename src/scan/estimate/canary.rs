@@ -107,6 +107,22 @@ impl Canaries {
         self.answered = self.answered.saturating_add(1);
     }
 
+    /// Those that take turns, and whether they refuse.
+    pub fn known(&self) -> (Vec<u16>, bool) {
+        let known = &self.known[..self.taking_turns()];
+        let ranks = known.iter().map(|canary| canary.rank).collect();
+        (ranks, self.refuses)
+    }
+
+    /// Those of an earlier scan: it may have been a moment ago, and connected to each just once.
+    pub fn known_before(ranks: &[u16], refuses: bool) -> Self {
+        let mut canaries = Canaries::default();
+        for &rank in ranks {
+            canaries.answered(rank.into(), !refuses, Time::default());
+        }
+        canaries
+    }
+
     /// A canary begins at the port of this rank.
     pub fn begin(&mut self, rank: u32, now: Time) {
         self.begun = self.begun.wrapping_add(1);

@@ -262,6 +262,7 @@ impl Host {
             open: snapshot.open,
             silent: snapshot.silent,
             unheard: snapshot.silent,
+            canaries: Canaries::known_before(&snapshot.known, snapshot.known_refuse),
             ..self
         })
     }
@@ -424,8 +425,8 @@ impl Host {
         self.presence == Presence::Present
     }
 
-    /// How far it is, if these ranks are under way.
-    /// Of the ports under way `open` have answered, and will have to do so again.
+    /// How far it is, if these ranks are under way: `open` of them have answered, and will have to
+    /// do so again.
     pub(super) fn snapshot(&self, under_way: Vec<u16>, open: u32) -> HostSnapshot {
         // What waits only for a proof is asked again: who asks then has not heard the host yet.
         let (unproven, held) = if self.is_present() {
@@ -434,6 +435,8 @@ impl Host {
             (Vec::new(), self.held.clone())
         };
         let silent = self.silent - unproven.len() as u32;
+        let (mut known, known_refuse) = self.canaries.known();
+        known.retain(|rank| !under_way.contains(rank));
         HostSnapshot {
             place: self.plan.place(),
             taken_up: self.next,
@@ -452,6 +455,8 @@ impl Host {
             answered: self.answered - open,
             open: self.open - open,
             silent,
+            known,
+            known_refuse,
         }
     }
 
@@ -673,6 +678,7 @@ mod tests {
             assert_eq!(after.silent_attempts, 2);
             assert_eq!(after.without_verdict(), 11 + 2 + 80);
             assert_eq!(after.under_way, 0);
+            assert!(!after.proves_nothing(8), "it is known who can tell");
             assert_eq!(after.untaken().count(), 11 + 80 + unproven as usize);
             assert_eq!(after.snapshot(Vec::new(), 0), snapshot);
         };
