@@ -443,6 +443,11 @@ impl Scan {
             Outage::None => {}
         }
         self.doubt(id, 1.0 - expected, started, now);
+        // It was asked in a canary's place.
+        let host = self.hosts.get(id);
+        if host.is_absent() && host.contact.asked_us(now) > self.settings.patience_us {
+            self.give_up_away(id, now);
+        }
         if self.hosts.get(id).is_given_up() {
             self.count_attempt(slot);
             return self.settle(slot, Reason::HostAway, now);

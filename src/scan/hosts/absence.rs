@@ -106,9 +106,10 @@ impl Hosts {
 
     /// A host answered. Whether it had been away for so long that it is asked more slowly now.
     pub fn answered(&mut self, id: HostId, sent: Time, now: Time) -> bool {
+        let was_asking = self.get(id).contact.is_asking();
+        let is_alone = was_asking && self.is_only_one(id);
         let contact = &mut self.slab[id as usize].contact;
-        let was_asking = contact.is_asking();
-        let was_absent = contact.answered(sent, now);
+        let was_absent = contact.answered(sent, is_alone, now);
         if was_asking {
             self.take_out(id);
             self.place(id);

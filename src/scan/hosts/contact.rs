@@ -117,9 +117,9 @@ impl Contact {
             .count() as u32
     }
 
-    /// It answered an attempt that was sent then. Whether it had been away for so long that it has
-    /// to be asked more slowly.
-    pub fn answered(&mut self, sent: Time, now: Time) -> bool {
+    /// It answered an attempt that was sent then; `is_alone`: nobody else answers. Whether it had
+    /// been away for so long that it has to be asked more slowly.
+    pub fn answered(&mut self, sent: Time, is_alone: bool, now: Time) -> bool {
         if sent >= self.proven_at {
             self.unproven = self.since_proof;
             (self.proven_at, self.since_proof) = (now, 0);
@@ -137,7 +137,9 @@ impl Contact {
             };
         }
         let away_us = asked.map_or(0, |asking| now.us_since(asking.since));
-        let was_absent = is_absent && away_us >= SHUT_OUT_US;
+        // It is called absent only while others answer; alone it may have been away all the same.
+        let was_away = is_absent || (is_alone && self.is_doubted());
+        let was_absent = was_away && away_us >= SHUT_OUT_US;
         if was_absent {
             self.slow_down(now);
         }
@@ -228,6 +230,13 @@ impl Contact {
         self.asking.is_some()
     }
 
+    /// How long it has been asked that, in microseconds.
+    pub fn asked_us(&self, now: Time) -> u64 {
+        self.asking
+            .as_ref()
+            .map_or(0, |asking| now.us_since(asking.since))
+    }
+
     /// When it is to be asked that again.
     pub fn asks_at(&self) -> Option<Time> {
         self.asking.as_ref().map(|asking| asking.next)
@@ -268,7 +277,7 @@ impl Contact {
         };
         asking.waits = (asking.waits + u8::from(waits)).min(ASK_DOUBLINGS);
         asking.next = now.plus_us(after_us);
-        now.us_since(asking.since)
+        self.asked_us(now)
     }
 }
 
@@ -295,9 +304,9 @@ mod tests {
             begin(&mut contact, 1, ms);
             assert!(contact.is_unproven(), "{window}");
             contact.ask(at(ms + 10));
-            contact.answered(at(ms + 5), at(ms + 20));
+            contact.answered(at(ms + 5), false, at(ms + 20));
             assert!(contact.is_asking(), "that was sent before it was asked");
-            contact.answered(at(ms + 30), at(ms + 40));
+            contact.answered(at(ms + 30), false, at(ms + 40));
             assert!(!contact.is_asking() && !contact.is_unproven());
         }
         begin(&mut contact, 100_000, 900);
@@ -308,10 +317,10 @@ mod tests {
     fn any_answer_proves_what_was_sent_before() {
         let mut contact = Contact::default();
         begin(&mut contact, 60, 0);
-        contact.answered(at(0), at(10));
+        contact.answered(at(0), false, at(10));
         begin(&mut contact, 60, 20);
         assert!(contact.is_unproven(), "120 since the first one");
-        contact.answered(at(20), at(30));
+        contact.answered(at(20), false, at(30));
         assert!(!contact.is_unproven(), "60 since the second one");
     }
 
@@ -321,19 +330,34 @@ mod tests {
         for (round, gap_ms) in [(0, 66), (1, 264), (2, 1_056)] {
             let ms = round * 9_010;
             begin(&mut contact, 100, ms);
-            contact.answered(at(ms), at(ms + 1));
+            contact.answered(at(ms), false, at(ms + 1));
             contact.missed(0.002);
             assert!(contact.is_doubted() && !contact.is_absent());
             contact.missed(0.002);
             assert!(contact.is_absent());
             contact.ask(at(ms + 100));
             assert_eq!(contact.asks_at(), Some(at(ms + 1_100)));
-            assert!(contact.answered(at(ms + 9_000), at(ms + 9_001)));
+            assert!(contact.answered(at(ms + 9_000), false, at(ms + 9_001)));
             begin(&mut contact, 1, ms + 9_001);
             let until = contact.wait_until(at(ms + 9_001)).expect("a limit");
             // Three quarters of 100 in 5, 20, 80 s.
             assert_eq!(until.us_since(at(ms + 9_001)) / 1_000, gap_ms);
         }
+    }
+
+    #[test]
+    fn so_is_who_was_only_doubted_since_nobody_else_answers() {
+        let mut contact = Contact::default();
+        begin(&mut contact, 100, 0);
+        contact.answered(at(0), false, at(1));
+        contact.ask(at(10));
+        contact.missed(0.02);
+        contact.missed(0.02);
+        assert!(contact.is_doubted() && !contact.is_absent());
+        assert!(contact.answered(at(31_000), true, at(31_001)));
+        assert!(contact.wait_until(at(31_001)).is_none(), "the first one");
+        begin(&mut contact, 1, 31_001);
+        assert!(contact.wait_until(at(31_001)).is_some(), "a limit");
     }
 
     #[test]
@@ -353,7 +377,7 @@ mod tests {
         begin(&mut contact, 100, 0);
         contact.missed(1e-6);
         contact.ask(at(100));
-        assert!(!contact.answered(at(1_100), at(1_101)));
+        assert!(!contact.answered(at(1_100), false, at(1_101)));
         assert_eq!(contact.wait_until(at(1_101)), None);
     }
 }
