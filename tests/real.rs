@@ -93,6 +93,60 @@ fn a_lan_larger_than_the_neighbour_table_is_scanned_whole() {
     );
 }
 
+/// Where nmap has its list of makers.
+const NMAPS_LIST: &str = "/usr/share/nmap/nmap-mac-prefixes";
+
+/// Two hosts on our own link and one behind the first: every report that has a place for it tells
+/// who answers on the link, joined reports too.
+#[test]
+fn hardware_addresses_of_neighbours_are_told() {
+    in_namespace("hardware_addresses_of_neighbours_are_told", || {
+        let theirs = ["10.77.0.7/24", "fd77::7/64", "10.78.0.1/32"];
+        let peer = peer(&["10.77.0.1/24", "fd77::1/64"], &theirs);
+        let mac = "52:54:00:AB:CD:EF";
+        let made = peer.run(move || simulator::peer::ip(&format!("link set peer0 address {mac}")));
+        made.expect("an address of one's own");
+        simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
+        serve(&peer, &[22]);
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (json, base) = (file("scan.jsonl"), file("scan"));
+        let targets = "10.77.0.7 fd77::7 10.78.0.1 10.77.0.1";
+        let ran = run(portreeve(&format!(
+            "{targets} -p 22,23 -oJ {json} -oA {base}"
+        )));
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        let read = |name: &str| std::fs::read_to_string(file(name)).expect("a report");
+        let known = std::fs::read_to_string(NMAPS_LIST).unwrap_or_default();
+        let entry = known.lines().find_map(|line| line.strip_prefix("525400 "));
+        let vendor = entry.unwrap_or("Unknown");
+        let told: Vec<_> = json_lines(&read("scan.jsonl"))
+            .into_iter()
+            .filter(|record| !record["mac_address"].is_null())
+            .map(|record| (record["ip"].clone(), record["mac_address"].clone()))
+            .collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for ip in ["10.77.0.7", "fd77::7"] {
+            assert!(told.contains(&(ip.into(), mac.into())), "{told:?}");
+        }
+        let joined = run(portreeve(&format!("merge {json} -oX -")));
+        for (report, line) in [
+            (&ran.stdout, format!("MAC address: {mac}")),
+            (&read("scan.nmap"), format!("MAC Address: {mac} ({vendor})")),
+            (
+                &read("scan.xml"),
+                format!("addr=\"{mac}\" addrtype=\"mac\""),
+            ),
+            (&joined.stdout, format!("addr=\"{mac}\" addrtype=\"mac\"")),
+        ] {
+            assert_eq!(report.matches(&line).count(), 2, "{line} in {report}");
+        }
+        let with_vendor = format!("vendor=\"{vendor}\"/>");
+        let count = if entry.is_some() { 2 } else { 0 };
+        assert_eq!(joined.stdout.matches(&with_vendor).count(), count);
+    });
+}
+
 /// Sixty hosts that answer at once, and in the same /24 two that take 0.6 s: one refuses what is
 /// not open, the other drops it.
 #[test]

@@ -2,6 +2,9 @@
 //! full the neighbour tables are, who answers for an address. An ordinary user may ask all of it,
 //! in containers too. It asks and translates; what follows is decided in [`scan`](crate::scan).
 
+mod hardware;
+mod tables;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,12 +21,15 @@ use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage};
+use netlink_packet_route::neighbour_table::NeighbourTableMessage;
 use netlink_packet_route::route::{RouteHeader, RouteType};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::socket::SocketOptions;
 use crate::scan::{Links, Scan, Time};
+pub(super) use hardware::HardwareLookup;
+#[cfg(feature = "cli")]
+pub(super) use tables::neighbour_tables;
 
 /// Tells of neighbours while a scan runs.
 #[derive(Debug)]
@@ -33,20 +39,6 @@ pub(super) struct LinkMonitor {
     fulls: HashMap<String, u64>,
 }
 
-/// What the kernel says of one table of neighbours.
-#[derive(Debug, Default)]
-struct Table {
-    name: String,
-    most: u32,
-    entries: u32,
-    fulls: u64,
-}
-
-/// The part of a table that is left to others.
-const OTHERS_DIVISOR: u32 = 8;
-/// Most of a table may be entries that the kernel replaces at once: no less than this part of it is
-/// tried, and if it was full then, that is noticed.
-const LEAST_DIVISOR: u32 = 4;
 /// Where the kernel does not say how large its tables are: half of what Linux has by default.
 const UNKNOWN_ROOM: u32 = 512;
 /// Room for what a burst of neighbours makes the kernel tell (it tells if even that is too little).
@@ -59,19 +51,7 @@ const MESSAGE_BYTES: usize = 8 * 1024;
 /// # Errors
 /// Without netlink (a sandbox may forbid it) what the system says; then nothing is known.
 pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    // The kernel answers within the call that asks.
-    socket.set_non_blocking(true)?;
-    let mut tables = Vec::new();
-    // Some sandboxes know links and routes, but no tables.
-    let _ = dump(
-        &socket,
-        libc::RTM_GETNEIGHTBL,
-        &NeighbourTableMessage::default(),
-        |payload| {
-            tables.extend(table(payload));
-        },
-    );
+    let socket = open()?;
     let mut resolved = Vec::new();
     let mut spare = [0; 2];
     dump(
@@ -129,18 +109,19 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
     links.networks.dedup();
     links.networks.retain(is_asked_there);
     links.known.extend(resolved);
-    links.room = [("arp_cache", 0), ("ndisc_cache", 1)].map(|(name, family)| {
-        let table = tables.iter().find(|table| table.name == name);
-        table.map_or(UNKNOWN_ROOM, |table| room(table, spare[family]))
+    links.room = tables::tables(&socket, spare).map(|table| match table {
+        Some(table) => table.room,
+        None => UNKNOWN_ROOM,
     });
     Ok(links)
 }
 
-/// How many more addresses a table can hold, of which so many entries can be replaced.
-fn room(table: &Table, spare: u32) -> u32 {
-    let used = table.entries.saturating_sub(spare);
-    let free = (table.most - table.most / OTHERS_DIVISOR).saturating_sub(used);
-    free.max(table.most / LEAST_DIVISOR)
+/// A socket that asks.
+fn open() -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    // The kernel answers within the call that asks.
+    socket.set_non_blocking(true)?;
+    Ok(socket)
 }
 
 impl LinkMonitor {
@@ -205,7 +186,7 @@ impl LinkMonitor {
                     }
                 }
                 libc::RTM_NEWNEIGHTBL => {
-                    let Some(table) = table(payload) else {
+                    let Some(table) = tables::table(payload) else {
                         continue;
                     };
                     let before = self.fulls.insert(table.name, table.fulls);
@@ -274,22 +255,6 @@ fn dump(
             }
         }
     }
-}
-
-fn table(payload: &[u8]) -> Option<Table> {
-    let message = NeighbourTableMessage::parse(payload).ok()?;
-    let mut table = Table::default();
-    for attribute in message.attributes {
-        match attribute {
-            NeighbourTableAttribute::Name(name) => table.name = name,
-            NeighbourTableAttribute::Threshold3(most) => table.most = most,
-            NeighbourTableAttribute::Config(config) => table.entries = config.entries,
-            NeighbourTableAttribute::Stats(stats) => table.fulls = stats.table_fulls,
-            _ => {}
-        }
-    }
-    // Each device has a message of its own, which has only parameters.
-    (table.most > 0).then_some(table)
 }
 
 /// A neighbour's address and its state.
@@ -407,6 +372,18 @@ fn asks_directly(
     options: &SocketOptions,
     device: Option<u32>,
 ) -> Option<bool> {
+    let route = route_to(socket, address, options, device).ok()?;
+    // Our own address answers as well: it is on the link.
+    Some(route.is_some_and(|route| route.direct().is_some() || route.own_address().is_some()))
+}
+
+/// The route that sockets with these options take to an address, if there is one.
+fn route_to(
+    socket: &Socket,
+    address: IpAddr,
+    options: &SocketOptions,
+    device: Option<u32>,
+) -> io::Result<Option<Route>> {
     let (family, bits, source) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32, options.source_v4.map(IpAddr::from)),
         IpAddr::V6(_) => (
@@ -428,16 +405,23 @@ fn asks_directly(
     message.attributes.extend(source);
     let device = device.map(|index| DefaultNla::new(libc::RTA_OIF, index.to_ne_bytes().to_vec()));
     message.attributes.extend(device);
-    send(socket, libc::RTM_GETROUTE, 0, &message).ok()?;
-    let mut buffer = vec![0; MESSAGE_BYTES];
-    let length = socket.recv(&mut &mut buffer[..], 0).ok()?;
-    let (kind, payload) = messages(&buffer[..length]).next()?;
-    if kind != libc::RTM_NEWROUTE {
-        return Some(false);
+    send(socket, libc::RTM_GETROUTE, 0, &message)?;
+    match receive(socket, libc::RTM_NEWROUTE)? {
+        Some(payload) => Route::parse(&payload)
+            .map(Some)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        None => Ok(None),
     }
-    let route = Route::parse(payload)?;
-    // Our own address answers as well: it is on the link.
-    Some(route.direct().is_some() || route.own_address().is_some())
+}
+
+/// The payload of the one answer to a question, if it is of this kind and no error.
+fn receive(socket: &Socket, expected: u16) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; MESSAGE_BYTES];
+    let length = socket.recv(&mut &mut buffer[..], 0)?;
+    let answer = messages(&buffer[..length]).next();
+    Ok(answer
+        .filter(|&(kind, _)| kind == expected)
+        .map(|(_, payload)| payload.to_vec()))
 }
 
 fn index_of(device: &str) -> Option<u32> {

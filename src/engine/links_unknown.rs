@@ -2,10 +2,12 @@
 //! is asked, and nothing is held back for them.
 
 use std::io;
+use std::net::SocketAddr;
 
 use mio::{Registry, Token};
 
 use super::socket::SocketOptions;
+use crate::report::{Hardware, NeighbourTable};
 use crate::scan::{Links, Scan, Time};
 
 #[derive(Debug)]
@@ -13,6 +15,11 @@ pub(super) struct LinkMonitor;
 
 pub(super) fn links(_options: &SocketOptions) -> io::Result<Links> {
     Ok(Links::default())
+}
+
+#[cfg(feature = "cli")]
+pub(super) fn neighbour_tables() -> [Option<NeighbourTable>; 2] {
+    [None; 2]
 }
 
 impl LinkMonitor {
@@ -23,4 +30,17 @@ impl LinkMonitor {
     pub fn ask(&self) {}
 
     pub fn take(&mut self, _scan: &mut Scan, _now: Time) {}
+}
+
+#[derive(Debug)]
+pub(super) struct HardwareLookup;
+
+impl HardwareLookup {
+    pub fn new(_options: &SocketOptions) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub fn of(&mut self, _host: SocketAddr) -> Option<Hardware> {
+        None
+    }
 }

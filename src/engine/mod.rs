@@ -32,11 +32,15 @@ mod tell;
 mod testbed;
 mod traced;
 mod usage;
+#[cfg(target_os = "linux")]
+mod vendors;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::plan::Plan;
+#[cfg(feature = "cli")]
+use crate::report::OnLink;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Checkpoint, Phase, Sink, Summary};
@@ -47,7 +51,7 @@ use clock::Clock;
 use counters::{Counters, TcpMemory};
 pub use fdlimit::{lower_descriptor_limit, nofile, raise_descriptor_limit};
 pub use handles::{RateHandle, StopHandle};
-use links::LinkMonitor;
+use links::{HardwareLookup, LinkMonitor};
 use local::Local;
 pub use lookups::{Lookups, resolve_all};
 #[cfg(feature = "cli")]
@@ -90,6 +94,7 @@ pub struct Scanner {
     talk: Talk,
     server: Option<http::Server>,
     links: Option<LinkMonitor>,
+    hardware: Option<HardwareLookup>,
 
     clock: Clock,
     turn: Turn,
@@ -150,6 +155,10 @@ impl Scanner {
         let (cap, _) = limits.cap();
         let mut scan = begin_or_resume(plan, &options, cap, resumed.as_ref())?;
         let links = watch_links(&mut scan, &socket_options, &queue);
+        // Without links there are no neighbours.
+        let hardware = links
+            .as_ref()
+            .and_then(|_| HardwareLookup::new(&socket_options).ok());
         let local = options.verify_local.then(Local::begin).transpose();
         let before = resumed.as_ref().map(|from| &from.summary);
         let treatment = Treatment {
@@ -162,6 +171,7 @@ impl Scanner {
             talk: Talk::new(options.sent_notice(), options.notice_printers),
             server,
             links,
+            hardware,
             clock: Clock::new(
                 resumed
                     .as_ref()
@@ -201,6 +211,33 @@ impl Scanner {
     /// What the machine allows, as read when the scanner was made.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The addresses of the plan that need a place in the kernel's neighbour tables. Of a larger
+    /// plan the first `most` stand for the others. `None` where the kernel does not tell.
+    ///
+    /// # Errors
+    /// [`Error`]: a source that cannot be used.
+    #[cfg(feature = "cli")]
+    pub fn on_link(&self, most: u64) -> Result<Option<OnLink>, Error> {
+        let plan = self.plan();
+        let options = self.options.socket_options(plan)?;
+        let Ok(links) = links::links(&options) else {
+            return Ok(None);
+        };
+        let mut addresses = [0; 2];
+        let looked_at = plan.addresses().min(most);
+        for index in 0..looked_at {
+            let address = plan.host(index).address.ip();
+            addresses[usize::from(address.is_ipv6())] += u64::from(links.has_unknown(address));
+        }
+        let scaled = |count: u64| {
+            (u128::from(count) * u128::from(plan.addresses()) / u128::from(looked_at.max(1))) as u64
+        };
+        Ok(Some(OnLink {
+            addresses: addresses.map(scaled),
+            tables: links::neighbour_tables(),
+        }))
     }
 
     /// A handle that stops this scan.

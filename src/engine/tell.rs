@@ -221,7 +221,10 @@ impl Scanner {
                 }
                 sink.finding(&finding)
             }
-            Event::HostDone(done) => sink.host_done(&done, self.clock.reported(self.clock.now)),
+            Event::HostDone(done) => {
+                let at = self.clock.reported(self.clock.now);
+                sink.host_done(&done, at, |host| self.hardware.as_mut()?.of(host))
+            }
         }
     }
 

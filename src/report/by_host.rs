@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
 use super::spill::{Place, Spill};
-use super::{Begin, Checkpoint, Listing, Progress, Sink, Summary};
+use super::{Begin, Checkpoint, Hardware, Listing, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
@@ -86,6 +86,9 @@ pub struct HostReport {
     pub last: Time,
     /// Whether more parts follow, because too many rows were held. The counts are in the last part.
     pub is_part: bool,
+    /// What answers for it, if it is on a link of this machine: known once the host is finished.
+    #[cfg_attr(feature = "cli", serde(skip))]
+    pub hardware: Option<Hardware>,
 }
 
 impl HostReport {
@@ -110,7 +113,14 @@ impl HostReport {
             first: at,
             last: at,
             is_part: false,
+            hardware: None,
         }
+    }
+
+    /// Whether anything was found out about it.
+    fn has_verdict(&self) -> bool {
+        let mut reasons = self.counts.iter().map(|(reason, _)| reason);
+        reasons.any(|reason| reason.state() != State::Unscanned)
     }
 
     fn weight(&self) -> usize {
@@ -204,15 +214,25 @@ impl<'s> ByHost<'s> {
         self.hosts.as_ref().map_or(0, |hosts| hosts.rows)
     }
 
-    /// A host is finished: reports what was found on it. `at` is the time of the scan.
+    /// A host is finished: reports what was found on it. `at` is the time of the scan; `hardware`
+    /// knows what answers for a host, and is asked if anybody wants to know.
     ///
     /// # Errors
     /// The sink's.
-    pub fn host_done(&mut self, done: &HostDone, at: Time) -> io::Result<()> {
-        match &mut self.hosts {
-            Some(hosts) => self.sink.host(&hosts.take(done, at)?),
-            None => Ok(()),
+    pub fn host_done(
+        &mut self,
+        done: &HostDone,
+        at: Time,
+        hardware: impl FnOnce(SocketAddr) -> Option<Hardware>,
+    ) -> io::Result<()> {
+        let Some(hosts) = &mut self.hosts else {
+            return Ok(());
+        };
+        let mut host = hosts.take(done, at)?;
+        if host.has_verdict() {
+            host.hardware = hardware(host.address);
         }
+        self.sink.host(&host)
     }
 }
 
@@ -359,6 +379,7 @@ impl Hosts {
             counts: Vec::new(),
             rows,
             is_part: true,
+            hardware: None,
             ..*host
         };
         part.finish();
@@ -466,7 +487,7 @@ mod tests {
             let open = finding("192.0.2.1:9", Reason::SynAck, 1);
             sink.finding(&open).unwrap();
             assert_eq!(sink.hosts().len(), usize::from(wants.is_some()));
-            sink.host_done(&done, Time::default()).unwrap();
+            sink.host_done(&done, Time::default(), |_| None).unwrap();
             assert_eq!(sink.hosts().len(), 0);
             assert_eq!(heard.lines, lines);
         }

@@ -1,11 +1,13 @@
 //! The scan that every format's golden test is fed with, and the comparison with the golden files.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::by_host::ByHost;
 use super::{
-    Begin, Exit, LocalCheck, LocalPort, Notices, Origin, PhaseCost, Progress, Sink, Summary,
+    Begin, Exit, Hardware, LocalCheck, LocalPort, MacAddress, Notices, Origin, PhaseCost, Progress,
+    Sink, Summary,
 };
 use crate::plan::{Order, Outline, Plan, PortSet, Services, Target};
 use crate::scan::{
@@ -168,7 +170,7 @@ fn tell(scan: &mut Scan, sink: &mut ByHost) {
                 banner: banner(&finding),
                 ..finding
             }),
-            Event::HostDone(done) => sink.host_done(&done, at(30)),
+            Event::HostDone(done) => sink.host_done(&done, at(30), hardware),
         }
         .expect("told");
     }
@@ -181,6 +183,18 @@ fn banner(finding: &Finding) -> Option<Box<[u8]>> {
         22 => Some(b"SSH-2.0-portreeve_test, \"1\"\r\n".as_slice().into()),
         _ => Some(b"\x1b]0;x\x07\0<b a='1'>&amp; --> \\x ]]>\xff\xc3\r\n1,2\xe2\x80\xae\xc2\x9b\xef\xbf\xbe".as_slice().into()),
     }
+}
+
+/// What answers for the hosts: one has a maker's name as a stranger may have written it, one has
+/// none, and one is behind a router.
+fn hardware(host: SocketAddr) -> Option<Hardware> {
+    let vendor = match host.to_string().as_str() {
+        "192.0.2.9:0" => Some(HOSTILE.into()),
+        "192.0.2.1:0" => None,
+        _ => return None,
+    };
+    let mac = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0xab]);
+    Some(Hardware { mac, vendor })
 }
 
 fn summary_of(scan: &Scan, begin: &Begin) -> Summary {

@@ -1,6 +1,7 @@
 //! What the engine measures beside the scan's own counters: the phases of its loop, the notices it
-//! sent, and this machine's own ports. Only the values are defined here, because a summary carries
-//! them and reports show them; how they are measured is the engine's business.
+//! sent, what the kernel has room for, and this machine's own ports. Only the values are defined
+//! here, because a summary carries them and reports show them; how they are measured is the
+//! engine's business.
 
 use std::net::SocketAddr;
 
@@ -54,6 +55,53 @@ pub struct PhaseCost {
 
 /// Where the loop's time went: a cost for each phase, in the order of [`Phase::ALL`].
 pub type Profile = [PhaseCost; Phase::ALL.len()];
+
+/// One of the kernel's tables of neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourTable {
+    /// The places that cannot be had at once.
+    pub used: u32,
+    /// All places (`gc_thresh3`).
+    pub most: u32,
+    /// How many of them a scan takes at once: some are left to others.
+    pub room: u32,
+}
+
+impl NeighbourTable {
+    /// The kernel asks for an address where nobody is for so long, and keeps its place meanwhile.
+    pub const UNUSED_S: u32 = 3;
+}
+
+/// The addresses of a plan that are on a link of this machine and need a place in a neighbour table
+/// of the kernel. Of each pair the first is IPv4's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnLink {
+    /// How many there are.
+    pub addresses: [u64; 2],
+    /// The tables, where the kernel tells.
+    pub tables: [Option<NeighbourTable>; 2],
+}
+
+/// The connections that this machine's own firewall tracks (`nf_conntrack`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracking {
+    /// How many there are.
+    pub count: u64,
+    /// The most there can be.
+    pub most: u64,
+}
+
+impl Tracking {
+    /// An attempt that nobody answers is tracked for so long (`nf_conntrack_tcp_timeout_syn_sent`).
+    pub const UNANSWERED_S: u32 = 120;
+
+    /// How many attempts without an answer fit in beside what is tracked, with an eighth of that
+    /// left to others.
+    pub fn room(self) -> u64 {
+        let free = self.most.saturating_sub(self.count);
+        free - free / 8
+    }
+}
 
 /// How many [notices](crate::engine::Options::notice) were sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 //! progress and the summary. Reports know findings and counters only; they touch no socket and read
 //! no clock.
 //!
-//! - What a sink is told: `messages`, with the values that the engine measures in `measured`, and
-//!   `by_host` for findings grouped by host, with `spill` for those that are too many.
+//! - What a sink is told: `messages`, with the values that the engine measures in `measured` and
+//!   `hardware`, and `by_host` for findings grouped by host, with `spill` for those that are too
+//!   many.
 //! - Formats, one a file: `text`, `json`, `csv`, `xml`, `normal` and `grepable` (which share
 //!   `nmap`), `lists`; while a scan runs: `stats_lines`, `metrics`.
 //! - Reports read back: `merge` joins shards, `checkpoint` continues a scan; both use `record`
@@ -32,6 +33,7 @@ mod fixture;
 mod format;
 #[cfg(feature = "cli")]
 pub mod grepable;
+mod hardware;
 #[cfg(feature = "cli")]
 pub mod json;
 #[cfg(feature = "cli")]
@@ -73,8 +75,12 @@ pub use by_host::HostReport;
 pub use escape::printable;
 #[cfg(feature = "cli")]
 pub use format::{counted, grouped};
+pub use hardware::{Hardware, MacAddress};
 pub use listing::{FEW_PORTS, Listing};
-pub use measured::{BANNER_BYTES, LocalCheck, LocalPort, Notices, Phase, PhaseCost, Profile};
+pub use measured::{
+    BANNER_BYTES, LocalCheck, LocalPort, NeighbourTable, Notices, OnLink, Phase, PhaseCost,
+    Profile, Tracking,
+};
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
 pub use sink::Sink;
 pub use spill::SpillFile;

@@ -8,7 +8,7 @@ use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::{column_width, ip_text};
 use super::nmap::{Format, NmapReport, Run, state_word};
-use super::{HostReport, Listing};
+use super::{Hardware, HostReport, Listing};
 use crate::plan::Services;
 
 /// Writes nmap's normal format to `W`.
@@ -49,6 +49,10 @@ impl Format for Tables {
             let _ = writeln!(text, "Not shown: {hidden}");
         }
         table(&mut text, run.services, &rows);
+        if let Some(Hardware { mac, vendor }) = &host.hardware {
+            let vendor = printable(vendor.as_deref().unwrap_or("Unknown"));
+            let _ = writeln!(text, "MAC Address: {mac} ({vendor})");
+        }
         text + "\n"
     }
 }

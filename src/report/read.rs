@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::record::SCHEMA;
-use super::{BANNER_BYTES, Exit, HostReport, Notices, StateSet, Summary, printable};
+use super::{
+    BANNER_BYTES, Exit, Hardware, HostReport, MacAddress, Notices, StateSet, Summary, printable,
+};
 use crate::plan::{Names, Order, Outline, PortSet, Services, Shard};
 use crate::scan::{
     Finding, Histogram, Limits, Missed, OwnError, Rate, Reason, SetBy, Settings, State, Stats,
@@ -258,7 +260,18 @@ pub(super) fn host(record: Fields, started_at: SystemTime) -> Result<HostReport>
     for (name, count) in record.counts("reasons")? {
         host.count(named(&Reason::ALL, Reason::as_str, name)?, count);
     }
+    host.hardware = record
+        .text("mac_address")
+        .ok()
+        .map(|mac| hardware(mac, record))
+        .transpose()?;
     Ok(host)
+}
+
+fn hardware(mac: &str, record: Fields) -> Result<Hardware> {
+    let mac = MacAddress::parse(mac).ok_or_else(|| format!("{mac:?} is no MAC address"))?;
+    let vendor = record.text("mac_vendor").ok().map(Into::into);
+    Ok(Hardware { mac, vendor })
 }
 
 fn notices(record: Fields) -> Result<Notices> {

@@ -116,6 +116,10 @@ pub(super) struct Host<'a> {
     pub host: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_names: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac_vendor: Option<&'a str>,
     open: u32,
     closed: u32,
     filtered: u32,
@@ -376,11 +380,14 @@ impl<'a> Found<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub fn of(host: &HostReport, names: &'a Names, started_at: SystemTime) -> Self {
+    pub fn of(host: &'a HostReport, names: &'a Names, started_at: SystemTime) -> Self {
+        let hardware = host.hardware.as_ref();
         Host {
             ip: ip_text(host.address),
             host: names.get(host.address.ip()),
             other_names: names.all(host.address.ip()).skip(1).collect(),
+            mac_address: hardware.map(|hardware| hardware.mac.to_string()),
+            mac_vendor: hardware.and_then(|hardware| hardware.vendor.as_deref()),
             open: host.in_state(State::Open),
             closed: host.in_state(State::Closed),
             filtered: host.in_state(State::Filtered),

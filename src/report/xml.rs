@@ -9,7 +9,7 @@ use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
 use super::nmap::{Format, NmapReport, Run, state_word};
-use super::{Exit, HostReport, Listing, Summary};
+use super::{Exit, Hardware, HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
 
@@ -78,6 +78,11 @@ impl Format for Elements {
             "<host starttime=\"{first}\" endtime=\"{last}\"><status state=\"{state}\" reason=\"{reason}\" reason_ttl=\"0\"/>\n\
              <address addr=\"{ip}\" addrtype=\"{family}\"/>\n"
         );
+        if let Some(Hardware { mac, vendor }) = &host.hardware {
+            let vendor = vendor.as_deref().map(escaped);
+            let vendor = vendor.map_or(String::new(), |name| format!(" vendor=\"{name}\""));
+            let _ = writeln!(text, "<address addr=\"{mac}\" addrtype=\"mac\"{vendor}/>");
+        }
         let names = run.names.all(host.address.ip());
         let names: Vec<String> = names
             .map(|name| format!("<hostname name=\"{}\" type=\"user\"/>\n", escaped(name)))

@@ -20,7 +20,7 @@ pub struct Links {
 
 impl Links {
     /// Whether an address is on a link of this machine and not resolved yet.
-    fn has_unknown(&self, address: IpAddr) -> bool {
+    pub fn has_unknown(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|&net| contains(net, address)) && !self.known.contains(&address)
     }
 }

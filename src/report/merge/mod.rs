@@ -242,6 +242,9 @@ impl Host {
         }
         self.report.first = self.report.first.min(report.first.plus_us(later_us));
         self.report.last = self.report.last.max(report.last.plus_us(later_us));
+        if report.hardware.is_some() {
+            self.report.hardware.clone_from(&report.hardware);
+        }
     }
 
     /// Reports the findings, and the host itself with those findings that are `wanted`.

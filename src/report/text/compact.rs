@@ -1,10 +1,10 @@
 //! The hosts of a text report where their tables would not fit on the screen: a line for each, with
-//! the open ports by name. It knows findings and the screen's width.
+//! the open ports by name and what answers for it. It knows findings and the screen's width.
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::Text;
+use super::{Text, hardware};
 use crate::report::HostReport;
 use crate::report::format::grouped;
 use crate::report::wrap::{NO_BREAK, hanging};
@@ -24,7 +24,9 @@ impl<W: Write> Text<'_, W> {
         let mut text = String::from("\n");
         for (heading, (_, host)) in headings().zip(self.told()) {
             let heading = self.style.paint(&format!("{heading:wide$}"), "1");
-            let line = format!("{heading}  {}", self.ports(host));
+            let mac = host.hardware.as_ref().map(hardware);
+            let mac = mac.map_or(String::new(), |mac| format!("; MAC{NO_BREAK}{mac}"));
+            let line = format!("{heading}  {}{mac}", self.ports(host));
             let _ = writeln!(text, "{}", hanging(&line, columns, wide + 2));
         }
         text += "-v shows a table for each host\n";

@@ -17,7 +17,9 @@ use super::escape::{banner_text, printable};
 use super::format::{counted, grouped, ip_text};
 use super::messages::FEW_ADDRESSES;
 use super::whole_lines::WholeLines;
-use super::{Begin, HostReport, Listing, Origin, Progress, Screen, Sink, Summary, wrapped};
+use super::{
+    Begin, Hardware, HostReport, Listing, Origin, Progress, Screen, Sink, Summary, wrapped,
+};
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, State};
 use preamble::preamble;
@@ -245,6 +247,7 @@ impl<W: Write> Text<'_, W> {
         }
         let begun = || HostReport::unheard(host.address, host.first);
         let kept = self.hosts.entry(host.address).or_insert_with(begun);
+        kept.hardware.clone_from(&host.hardware);
         for &(reason, count) in &host.counts {
             kept.count(reason, count);
         }
@@ -257,6 +260,12 @@ impl<W: Write> Text<'_, W> {
             }
         }
     }
+}
+
+/// `52:54:00:12:34:56 (QEMU virtual NIC)`.
+fn hardware(Hardware { mac, vendor }: &Hardware) -> String {
+    let vendor = vendor.as_deref().map(printable);
+    vendor.map_or(mac.to_string(), |name| format!("{mac} ({name})"))
 }
 
 /// A row that keeps no more of its banner than a line needs.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::{MAX_ROWS, Text, shortened};
+use super::{MAX_ROWS, Text, hardware, shortened};
 use crate::report::Origin;
 use crate::report::by_host::{HostReport, Row};
 use crate::report::format::{column_width, duration, grouped};
@@ -27,6 +27,9 @@ impl<W: Write> Text<'_, W> {
                 let _ = writeln!(text, "nothing to list: {}", folded(host.counts.iter()));
             } else {
                 self.table(&mut text, host, &rows);
+            }
+            if let Some(found) = &host.hardware {
+                let _ = writeln!(text, "MAC address: {}", hardware(found));
             }
         }
         self.untold(&mut text);
