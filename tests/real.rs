@@ -375,3 +375,53 @@ fn our_own_firewall_is_not_the_targets() {
         assert_eq!(end["reasons"]["local-firewall"], 2, "{end}");
     });
 }
+
+/// What the kernel has room for, beside what a scan would take of it: its table of neighbours, and
+/// that of its connection tracking, which is in use once a rule needs it.
+#[test]
+fn what_this_machine_has_room_for_is_told() {
+    in_namespace("what_this_machine_has_room_for_is_told", || {
+        let peer = peer(&["10.77.0.1/20"], &["10.77.0.7/20"]);
+        serve(&peer, &[22]);
+        let said = |arguments: &str| {
+            let ran = run(portreeve(arguments));
+            assert_eq!(ran.code, Some(0), "{arguments}: {}", ran.stderr);
+            ran.stdout
+        };
+        let explained = |more: &str| said(&format!("{more} --explain --dry-run"));
+        let large = explained("10.77.0.0/20 -p 22");
+        assert!(large.contains("\nNeighbours: 4,09"), "{large}");
+        let elsewhere = explained("10.99.0.0/20 10.77.0.0/26 -p 22");
+        assert!(!elsewhere.contains("\nNeighbours: "), "{elsewhere}");
+        assert!(!large.contains("Connection tracking"), "{large}");
+        for rule in [
+            "add table ip f",
+            "add chain ip f o { type filter hook output priority 0 ; }",
+            "add rule ip f o ct state new accept",
+        ] {
+            let made = simulator::peer::run("nft", rule);
+            made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
+        }
+        let _tracked = std::net::TcpStream::connect("10.77.0.7:22").expect("it listens");
+        let text = said("limits");
+        let json: Value = serde_json::from_str(&said("limits --json")).expect("JSON");
+        let rows = json["limits"].as_array().expect("a list");
+        let values = |name: &str| {
+            let row = rows.iter().find(|row| row["name"] == name);
+            &row.expect("a row")["values"]
+        };
+        assert_eq!(values("tracked connections")["tracked"], 1, "{json}");
+        assert!(
+            values("neighbours")["ipv4_max"].as_u64() > Some(0),
+            "{json}"
+        );
+        assert!(text.contains("\n  tracked connections    1 of "), "{text}");
+        let all = "10.77.0.0/20 -p- -Pn";
+        let warned = |text: &str| {
+            text.contains("\nConnection tracking: this machine's firewall tracks 1 of ")
+        };
+        assert!(warned(&explained(all)), "{}", explained(all));
+        assert!(!warned(&explained(&format!("{all} --max-unanswered 1000"))));
+        assert!(!warned(&explained("10.77.0.7 -p 22")));
+    });
+}

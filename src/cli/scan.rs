@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use portreeve::engine::{self, Options, Scanner, StopHandle};
 use portreeve::plan::{Plan, Warning};
-use portreeve::report::explain::{Ahead, explain};
+use portreeve::report::explain::{Ahead, LOOKED_AT, explain};
 use portreeve::report::text::described;
 use portreeve::report::{Checkpoint, counted, grouped};
 use portreeve::scan::Reason;
@@ -234,7 +234,7 @@ fn probe(
     let mut outputs = open_outputs(request, &plan, lookups, kept.file, known.as_ref(), &to)?;
     let mut scanner = scanner(plan, request.options.clone(), from)?;
     scanner.stop_with(&stop);
-    announce(&scanner, request);
+    announce(&scanner, request)?;
     show_progress(&mut outputs, request, &scanner, signals, bar.clone())?;
     let summary = scanner.run(&mut outputs);
     let stopped = scanner.summary().stopped;
@@ -323,13 +323,14 @@ fn scanner(plan: Plan, options: Options, from: Option<Checkpoint>) -> Result<Sca
 }
 
 /// Tells the user what to know before the scan begins.
-fn announce(scanner: &Scanner, request: &ScanRequest) {
+fn announce(scanner: &Scanner, request: &ScanRequest) -> Result<(), Failure> {
     if let (Some(address), false) = (scanner.metrics_address(), request.outputs.quiet) {
         tell(&format!("metrics at http://{address}/metrics"));
     }
     if request.explain {
-        tell(explained(scanner, &request.outputs).trim_end());
+        tell(explained(scanner, &request.outputs)?.trim_end());
     }
+    Ok(())
 }
 
 /// Lets signals stop the scan, and shows its progress.
@@ -349,20 +350,22 @@ fn show_progress(
 }
 
 /// What the scan will do, in sentences.
-fn explained(scanner: &Scanner, outputs: &OutputRequest) -> String {
+fn explained(scanner: &Scanner, outputs: &OutputRequest) -> Result<String, Failure> {
     let outline = scanner.plan().outline();
     let notice = scanner
         .options()
         .notice
         .as_deref()
         .map(String::from_utf8_lossy);
-    explain(&Ahead {
+    Ok(explain(&Ahead {
         plan: scanner.plan(),
         begin: &scanner.beginning(&outline),
+        on_link: scanner.on_link(LOOKED_AT)?,
+        tracking: engine::tracking(),
         notice: notice.as_deref(),
         notice_printers: scanner.options().notice_printers,
         reports: &outputs.described(),
-    })
+    }))
 }
 
 /// Prints how much would be probed, in sentences if they were asked for. With `list`, every
@@ -375,7 +378,7 @@ fn dry_run(plan: Plan, request: &ScanRequest, list: bool) -> Result<Code, Failur
             ..request.options.clone()
         };
         let scanner = Scanner::new(plan, options)?;
-        let text = explained(&scanner, &request.outputs);
+        let text = explained(&scanner, &request.outputs)?;
         return print_plan(scanner.plan(), &text, list);
     }
     let hint = if list { "" } else { "; -v lists them" };

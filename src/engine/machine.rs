@@ -3,7 +3,8 @@
 
 use std::fs::read_to_string;
 
-use super::fdlimit;
+use super::{fdlimit, links};
+use crate::report::Tracking;
 use crate::report::limits::Machine;
 
 /// Reads the machine's limits. `found` is RLIMIT_NOFILE, soft and hard, as it was before the caller
@@ -23,12 +24,20 @@ pub fn machine(found: Option<(u64, u64)>, max_fds: Option<u32>) -> Machine {
         }),
         tcp_mem_bytes: fdlimit::tcp_mem_bytes(),
         tcp_used_bytes: fdlimit::tcp_used_bytes(),
-        tracked: numbers("net/netfilter/nf_conntrack_count")
-            .zip(numbers("net/netfilter/nf_conntrack_max"))
-            .and_then(|(count, most)| Some((*count.first()?, *most.first()?))),
+        neighbours: links::neighbour_tables(),
+        tracking: tracking(),
         epoll_watches: numbers("fs/epoll/max_user_watches")
             .and_then(|numbers| numbers.first().copied()),
     }
+}
+
+/// What this machine's own firewall tracks, if it can.
+pub fn tracking() -> Option<Tracking> {
+    let number = |name| numbers(name)?.first().copied();
+    Some(Tracking {
+        count: number("net/netfilter/nf_conntrack_count")?,
+        most: number("net/netfilter/nf_conntrack_max")?,
+    })
 }
 
 /// The numbers in a file below /proc/sys (proc_sys(5)); other systems have no such file.

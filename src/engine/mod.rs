@@ -55,7 +55,7 @@ use links::{HardwareLookup, LinkMonitor};
 use local::Local;
 pub use lookups::{Lookups, resolve_all};
 #[cfg(feature = "cli")]
-pub use machine::machine;
+pub use machine::{machine, tracking};
 pub use options::{Error, Options};
 use profile::Stopwatch;
 use queue::{Owner, Queue};

@@ -3,15 +3,18 @@
 
 use super::format::{counted, duration, grouped};
 use super::text::described;
-use super::{BANNER_BYTES, Begin};
+use super::{BANNER_BYTES, Begin, NeighbourTable, OnLink, Tracking};
 use crate::plan::Plan;
 use crate::scan::{self, Rate, Settings, is_public};
 
 /// The most addresses of a plan that are inspected. In larger plans they stand for the others.
-const LOOKED_AT: u64 = 1 << 20;
+pub const LOOKED_AT: u64 = 1 << 20;
 /// The most attempts per second that one processor makes on loopback (docs/PERFORMANCE.md). No
 /// other path takes as many while nothing answers.
 const MOST_PER_S: f64 = 100_000.0;
+/// Addresses that fit into a neighbour table that nobody tells of: half of what Linux has by
+/// default.
+const SAFE_NEIGHBOURS: usize = 512;
 /// How much of the list of ports is shown, in letters.
 const PORTS_WIDE: usize = 60;
 
@@ -22,6 +25,10 @@ pub struct Ahead<'a> {
     pub plan: &'a Plan,
     /// What a report begins with.
     pub begin: &'a Begin<'a>,
+    /// The plan's addresses on links of this machine, if the kernel tells.
+    pub on_link: Option<OnLink>,
+    /// What this machine's own firewall tracks, if it can.
+    pub tracking: Option<Tracking>,
     /// The notice for each open port, if any.
     pub notice: Option<&'a str>,
     /// Whether the ports of printers get it, too.
@@ -37,11 +44,14 @@ pub fn explain(ahead: &Ahead) -> String {
         hosts(ahead),
         attempts(ahead),
         pace(ahead),
+        neighbours(ahead),
+        tracked(ahead),
         open_ports(ahead),
         time(ahead),
         format!("Reports: {}.", ahead.reports),
     ];
-    lines.into_iter().map(|line| line + "\n").collect()
+    let lines = lines.into_iter().filter(|line| !line.is_empty());
+    lines.map(|line| line + "\n").collect()
 }
 
 fn what(Ahead { begin, .. }: &Ahead) -> String {
@@ -112,6 +122,83 @@ fn pace(Ahead { begin, .. }: &Ahead) -> String {
     format!(
         "Pace: what the path and each host turn out to take, {ceiling}; at most {sockets} at once ({}).",
         begin.cap_set_by.as_str()
+    )
+}
+
+/// What scanning a network of our own takes of the kernel's table of neighbours, if it is more than
+/// that holds at once.
+fn neighbours(Ahead { plan, on_link, .. }: &Ahead) -> String {
+    let Some(on_link) = on_link else {
+        return unknown_neighbours(plan);
+    };
+    let words = |family: usize| {
+        let count = on_link.addresses[family];
+        let NeighbourTable { used, most, room } = on_link.tables[family]?;
+        let rounds = count.div_ceil(room.max(1).into());
+        let least_s = rounds.saturating_sub(1) * u64::from(NeighbourTable::UNUSED_S);
+        (least_s > 0).then(|| {
+            format!(
+                "Neighbours: {} addresses on links of this machine; the kernel's table holds {}, {} are used; \
+                 that takes at least {} (sysctl -w net.ipv{}.neigh.default.gc_thresh3={} makes it shorter).",
+                grouped(count),
+                grouped(most.into()),
+                grouped(used.into()),
+                lasting(least_s as f64),
+                [4, 6][family],
+                (count * 2).next_power_of_two(),
+            )
+        })
+    };
+    let lines: Vec<String> = [words(0), words(1)].into_iter().flatten().collect();
+    lines.join("\n")
+}
+
+/// Where nobody tells who is a neighbour, each address that is not public may be one.
+fn unknown_neighbours(plan: &Plan) -> String {
+    let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
+    let maybe = hosts.filter(|host| !is_public(host.address.ip())).count();
+    if maybe <= SAFE_NEIGHBOURS || plan.is_loopback() {
+        return String::new();
+    }
+    format!(
+        "Neighbours: this system does not tell who is on a link of this machine; a kernel's table of neighbours may \
+         have {} places, and what does not fit looks silent. For a network of your own: --max-rate {}.",
+        grouped(SAFE_NEIGHBOURS as u64),
+        SAFE_NEIGHBOURS / NeighbourTable::UNUSED_S as usize,
+    )
+}
+
+/// A warning if this scan can take all that this machine's own firewall can track.
+fn tracked(
+    Ahead {
+        plan,
+        begin,
+        tracking,
+        ..
+    }: &Ahead,
+) -> String {
+    let settings = &begin.settings;
+    // Linux tracks nothing until a rule needs it.
+    let Some(tracking) = tracking.filter(|tracking| tracking.count > 0) else {
+        return String::new();
+    };
+    let (tries, _) = tries(settings);
+    let per_s = 1.0 / limited_s(plan, settings).max(1.0 / MOST_PER_S);
+    let most = (asked(begin) * f64::from(tries)).min(per_s * f64::from(Tracking::UNANSWERED_S));
+    let most = settings
+        .max_unanswered
+        .map_or(most, |max| most.min(max.into()));
+    let room = tracking.room();
+    if most <= room as f64 || plan.is_loopback() {
+        return String::new();
+    }
+    format!(
+        "Connection tracking: this machine's firewall tracks {} of {} connections, an attempt without an answer for {} s. \
+         This scan can fill that; then Linux forgets such attempts first, and answers that come late are lost. \
+         --max-unanswered {room} leaves room for others.",
+        grouped(tracking.count),
+        grouped(tracking.most),
+        Tracking::UNANSWERED_S,
     )
 }
 
@@ -247,6 +334,17 @@ mod tests {
 
     /// The explanation of a scan of these, with these settings.
     fn said(target: &str, ports: &str, change: impl FnOnce(&mut Settings)) -> String {
+        said_on(target, ports, Some(OnLink::default()), None, change)
+    }
+
+    /// The same, on a machine that tells this.
+    fn said_on(
+        target: &str,
+        ports: &str,
+        on_link: Option<OnLink>,
+        tracking: Option<Tracking>,
+        change: impl FnOnce(&mut Settings),
+    ) -> String {
         let ports = PortSet::parse(ports, &fixture::services()).expect("ports");
         let plan = Plan::builder()
             .target(Target::parse(target).expect("a target"))
@@ -265,6 +363,8 @@ mod tests {
         explain(&Ahead {
             plan: &plan,
             begin: &begin,
+            on_link,
+            tracking,
             notice: Some("scan by example.org\r\n"),
             notice_printers: false,
             reports: "text to standard output",
@@ -314,6 +414,71 @@ mod tests {
         ] {
             assert!(fixed.contains(part), "{part:?} is not in {fixed}");
         }
+    }
+
+    #[test]
+    fn a_link_with_more_addresses_than_the_table_holds_is_told() {
+        let check = |target: &str, on_link: Option<OnLink>, expect: Option<&str>| {
+            let said = said_on(target, "80", on_link, None, |_| ());
+            let told = said
+                .lines()
+                .find_map(|line| line.strip_prefix("Neighbours: "));
+            match expect {
+                Some(part) => assert!(told.is_some_and(|told| told.contains(part)), "{said}"),
+                None => assert_eq!(told, None, "{said}"),
+            }
+        };
+        let table = Some(NeighbourTable {
+            used: 96,
+            most: 1_024,
+            room: 800,
+        });
+        let with = |v4, v6| {
+            Some(OnLink {
+                addresses: [v4, v6],
+                tables: [table; 2],
+            })
+        };
+        check("10.0.0.0/20", with(800, 0), None);
+        check("10.0.0.0/20", with(801, 0), Some("takes at least 3.00 s"));
+        check(
+            "10.0.0.0/20",
+            with(4_093, 0),
+            Some(
+                "4,093 addresses on links of this machine; the kernel's table holds 1,024, 96 are used; \
+                  that takes at least 15 s (sysctl -w net.ipv4.neigh.default.gc_thresh3=8192",
+            ),
+        );
+        check("fd00::/116", with(0, 4_093), Some("net.ipv6.neigh"));
+        check("10.0.0.0/20", None, Some("--max-rate 170."));
+        check("10.0.0.0/24", None, None);
+        check("127.0.0.0/20", None, None);
+        check("1.0.0.0/20", None, None);
+    }
+
+    #[test]
+    fn a_scan_that_can_fill_our_own_table_is_warned_of() {
+        let check = |target: &str, count, change: fn(&mut Settings), expect: bool| {
+            let tracking = Some(Tracking { count, most: 8_192 });
+            let said = said_on(target, "1-10000", Some(OnLink::default()), tracking, change);
+            assert_eq!(said.contains("\nConnection tracking: "), expect, "{said}");
+            said
+        };
+        let said = check("10.0.0.1", 192, |_| (), true);
+        for part in ["tracks 192 of 8,192", "--max-unanswered 7000 leaves"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let ceiling = |settings: &mut Settings| settings.max_unanswered = Some(7_000);
+        check("10.0.0.1", 192, ceiling, false);
+        let slow = |settings: &mut Settings| {
+            settings.rate = std::num::NonZeroU32::new(50).map(|per_s| Rate {
+                per_s,
+                public_only: false,
+            });
+        };
+        check("10.0.0.1", 192, slow, false);
+        check("10.0.0.1", 0, |_| (), false);
+        check("127.0.0.1", 192, |_| (), false);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::grouped;
+use super::{NeighbourTable, Tracking, grouped};
 use crate::scan::{ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 
 /// The limits of a machine at one moment. `None` where the system does not report one.
@@ -23,8 +23,10 @@ pub struct Machine {
     pub tcp_mem_bytes: Option<[u64; 3]>,
     /// The memory that TCP uses now, in bytes.
     pub tcp_used_bytes: Option<u64>,
-    /// The connections that this machine's firewall tracks, and the most it can.
-    pub tracked: Option<(u64, u64)>,
+    /// The kernel's tables of neighbours, IPv4's and IPv6's.
+    pub neighbours: [Option<NeighbourTable>; 2],
+    /// What this machine's own firewall tracks.
+    pub tracking: Option<Tracking>,
     /// The most descriptors that one user may register in epoll.
     pub epoll_watches: Option<u64>,
 }
@@ -184,13 +186,17 @@ impl Machine {
                 }),
                 change: "sysctl -w net.ipv4.ip_local_port_range=\"FIRST LAST\"",
             },
+            self.neighbours(),
             Row {
                 name: "tracked connections",
-                values: both(self.tracked, ["tracked", "max"]),
+                values: both(
+                    self.tracking.map(|Tracking { count, most }| (count, most)),
+                    ["tracked", "max"],
+                ),
                 sockets: None,
-                words: of(self.tracked)
-                    .map(|of| format!("{of}; when full the firewall drops new ones")),
-                change: "sysctl -w net.netfilter.nf_conntrack_max=N",
+                words: self.tracking.map(tracked),
+                change: "sysctl -w net.netfilter.nf_conntrack_max=N; \
+                         --max-unanswered N, to take less of it",
             },
             Row {
                 name: "epoll watches",
@@ -209,6 +215,38 @@ impl Machine {
                 change: "nothing",
             },
         ]
+    }
+
+    fn neighbours(&self) -> Row {
+        let [v4, v6] = self.neighbours;
+        let words = |family, table: Option<NeighbourTable>| {
+            let NeighbourTable { used, most, room } = table?;
+            let (used, most) = (grouped(used.into()), grouped(most.into()));
+            let per_s = grouped((room / NeighbourTable::UNUSED_S).into());
+            Some(format!(
+                "{family}: {used} of {most}, enough for {per_s} unused addresses a second on our own links"
+            ))
+        };
+        let told: Vec<String> = [words("IPv4", v4), words("IPv6", v6)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let of = |table: Option<NeighbourTable>, number: fn(NeighbourTable) -> u32| {
+            table.map(|table| u64::from(number(table)))
+        };
+        Row {
+            name: "neighbours",
+            values: vec![
+                ("ipv4_used", of(v4, |table| table.used)),
+                ("ipv4_max", of(v4, |table| table.most)),
+                ("ipv6_used", of(v6, |table| table.used)),
+                ("ipv6_max", of(v6, |table| table.most)),
+            ],
+            sockets: None,
+            words: (!told.is_empty()).then(|| told.join("; ")),
+            change: "sysctl -w net.ipv4.neigh.default.gc_thresh3=N; \
+                     sysctl -w net.ipv6.neigh.default.gc_thresh3=N",
+        }
     }
 
     /// For people: each limit, what it allows, and what to type to change it. The one that decides
@@ -283,6 +321,17 @@ impl Machine {
     }
 }
 
+fn tracked(tracking: Tracking) -> String {
+    let Tracking { count, most } = tracking;
+    format!(
+        "{} of {}; an attempt without an answer is tracked for {} s; room for {} of them beside others",
+        grouped(count),
+        or_unlimited(most),
+        Tracking::UNANSWERED_S,
+        grouped(tracking.room())
+    )
+}
+
 /// The name of the row that shows this limit.
 fn name_of(set_by: SetBy) -> &'static str {
     match set_by {
@@ -297,6 +346,7 @@ fn name_of(set_by: SetBy) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::fixture::golden;
 
     const LIMITS: Limits = Limits {
         nofile: Some(20_000),
@@ -312,7 +362,18 @@ mod tests {
         source_ports: Some((32_768, 60_999)),
         tcp_mem_bytes: Some([380 << 20, 507 << 20, 760 << 20]),
         tcp_used_bytes: Some(7 << 20),
-        tracked: Some((17, 262_144)),
+        neighbours: [
+            Some(NeighbourTable {
+                used: 124,
+                most: 1_024,
+                room: 772,
+            }),
+            None,
+        ],
+        tracking: Some(Tracking {
+            count: 17,
+            most: 262_144,
+        }),
         epoll_watches: Some(900_000),
     };
 
@@ -330,8 +391,7 @@ mod tests {
 
     #[test]
     fn the_text_names_what_decides_and_what_to_type() {
-        let golden = include_str!("golden/limits.txt");
-        assert_eq!(text(&MACHINE), golden);
+        golden("limits.txt", &text(&MACHINE));
         let few = Machine {
             limits: Limits {
                 max_fds: Some(7),
@@ -390,12 +450,13 @@ mod tests {
             source_ports: None,
             tcp_mem_bytes: None,
             tcp_used_bytes: None,
-            tracked: None,
+            neighbours: [None; 2],
+            tracking: None,
             epoll_watches: None,
         };
         assert_eq!(
             text(&machine).matches(NOT_TOLD).count(),
-            7,
+            8,
             "{}",
             text(&machine)
         );
@@ -421,7 +482,7 @@ mod tests {
             (Some(19_992), Some("RLIMIT_NOFILE"))
         );
         let rows = json["limits"].as_array().unwrap();
-        assert_eq!(rows.len(), 9);
+        assert_eq!(rows.len(), 10);
         assert_eq!(
             (&rows[0]["name"], rows[0]["sockets"].as_u64()),
             (&"descriptors".into(), Some(19_992))
