@@ -28,7 +28,6 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::socket::SocketOptions;
 use crate::scan::{Links, Scan, Time};
 pub(super) use hardware::HardwareLookup;
-#[cfg(feature = "cli")]
 pub(super) use tables::neighbour_tables;
 
 /// Tells of neighbours while a scan runs.

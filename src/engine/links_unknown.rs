@@ -17,7 +17,6 @@ pub(super) fn links(_options: &SocketOptions) -> io::Result<Links> {
     Ok(Links::default())
 }
 
-#[cfg(feature = "cli")]
 pub(super) fn neighbour_tables() -> [Option<NeighbourTable>; 2] {
     [None; 2]
 }

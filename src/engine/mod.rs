@@ -39,11 +39,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::plan::Plan;
-#[cfg(feature = "cli")]
-use crate::report::OnLink;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
-use crate::report::{Checkpoint, Phase, Sink, Summary};
+use crate::report::{Checkpoint, OnLink, Phase, Sink, Summary};
 use crate::scan::{Finding, Limits, Reason, Scan, Time};
 use crate::trace;
 
@@ -218,7 +216,6 @@ impl Scanner {
     ///
     /// # Errors
     /// [`Error`]: a source that cannot be used.
-    #[cfg(feature = "cli")]
     pub fn on_link(&self, most: u64) -> Result<Option<OnLink>, Error> {
         let plan = self.plan();
         let options = self.options.socket_options(plan)?;

@@ -494,6 +494,22 @@ mod tests {
     }
 
     #[test]
+    fn hosts_of_which_something_is_known_have_verdicts() {
+        for (reason, expect) in [
+            (Reason::SynAck, true),
+            (Reason::NoResponse, true),
+            (Reason::NoNeighbor, false),
+            (Reason::Interrupted, false),
+        ] {
+            let address = "192.0.2.1:0".parse().unwrap();
+            let mut host = HostReport::unheard(address, Time::default());
+            host.count(Reason::SilentHost, 1);
+            host.count(reason, 1);
+            assert_eq!(host.has_verdict(), expect, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn a_host_is_told_when_it_is_done_and_adds_up() {
         let mut hosts = Hosts::new(Listing::only(StateSet::states([State::Open])));
         for (endpoint, reason) in [

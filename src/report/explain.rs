@@ -12,6 +12,10 @@ pub const LOOKED_AT: u64 = 1 << 20;
 /// The most attempts per second that one processor makes on loopback (docs/PERFORMANCE.md). No
 /// other path takes as many while nothing answers.
 const MOST_PER_S: f64 = 100_000.0;
+/// No larger neighbour table is advised: a block of IPv6 fits into none.
+const LARGEST_TABLE: u64 = 1 << 20;
+/// No lower ceiling of unanswered attempts is advised: a scan would hardly move.
+const LEAST_UNANSWERED: u64 = 64;
 /// Addresses that fit into a neighbour table that nobody tells of: half of what Linux has by
 /// default.
 const SAFE_NEIGHBOURS: usize = 512;
@@ -135,7 +139,9 @@ fn neighbours(Ahead { plan, on_link, .. }: &Ahead) -> String {
         let count = on_link.addresses[family];
         let NeighbourTable { used, most, room } = on_link.tables[family]?;
         let rounds = count.div_ceil(room.max(1).into());
-        let least_s = rounds.saturating_sub(1) * u64::from(NeighbourTable::UNUSED_S);
+        let least_s = rounds
+            .saturating_sub(1)
+            .saturating_mul(NeighbourTable::UNUSED_S.into());
         (least_s > 0).then(|| {
             format!(
                 "Neighbours: {} addresses on links of this machine; the kernel's table holds {}, {} are used; \
@@ -145,7 +151,7 @@ fn neighbours(Ahead { plan, on_link, .. }: &Ahead) -> String {
                 grouped(used.into()),
                 lasting(least_s as f64),
                 [4, 6][family],
-                (count * 2).next_power_of_two(),
+                (count.min(LARGEST_TABLE / 2) * 2).next_power_of_two(),
             )
         })
     };
@@ -195,10 +201,11 @@ fn tracked(
     format!(
         "Connection tracking: this machine's firewall tracks {} of {} connections, an attempt without an answer for {} s. \
          This scan can fill that; then Linux forgets such attempts first, and answers that come late are lost. \
-         --max-unanswered {room} leaves room for others.",
+         --max-unanswered {} leaves room for others.",
         grouped(tracking.count),
         grouped(tracking.most),
         Tracking::UNANSWERED_S,
+        room.max(LEAST_UNANSWERED),
     )
 }
 
@@ -450,6 +457,7 @@ mod tests {
             ),
         );
         check("fd00::/116", with(0, 4_093), Some("net.ipv6.neigh"));
+        check("fd00::/66", with(0, u64::MAX), Some("gc_thresh3=1048576 "));
         check("10.0.0.0/20", None, Some("--max-rate 170."));
         check("10.0.0.0/24", None, None);
         check("127.0.0.0/20", None, None);
@@ -478,6 +486,8 @@ mod tests {
         };
         check("10.0.0.1", 192, slow, false);
         check("10.0.0.1", 0, |_| (), false);
+        let full = check("10.0.0.1", 8_192, |_| (), true);
+        assert!(full.contains("--max-unanswered 64 "), "{full}");
         check("127.0.0.1", 192, |_| (), false);
     }
 
