@@ -24,6 +24,9 @@ pub struct Outline {
     /// Identifies the whole plan: targets, ports and order. See
     /// [`Plan::digest`](super::Plan::digest).
     pub digest: u64,
+    /// Identifies the targets, whatever the order. See
+    /// [`Plan::targets_digest`](super::Plan::targets_digest). Unknown in reports of older versions.
+    pub targets_digest: Option<u64>,
     /// What was left out, in words.
     pub warnings: Vec<String>,
     /// The names that targets were given by.

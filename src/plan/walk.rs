@@ -143,6 +143,7 @@ impl Plan {
             endpoints_of_all: self.len_of_all,
             addresses_of_all: self.addresses_of_all,
             digest: self.digest(),
+            targets_digest: Some(self.targets_digest()),
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
             names: self.names.clone(),
         }
@@ -163,6 +164,21 @@ impl Plan {
         for group in &self.groups {
             digest.add(group.ports.len() as u64);
             group.ports.iter().for_each(|port| digest.add(port.into()));
+            group.addresses.add_to(&mut digest);
+        }
+        digest.value()
+    }
+
+    /// Identifies the addresses: equal for plans of the same targets, whatever their order, their
+    /// shards and the ports that all addresses share. Ports that targets bring of their own count.
+    pub fn targets_digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        let bring_ports = self.groups.len() > 1;
+        for group in &self.groups {
+            if bring_ports {
+                digest.add(group.ports.len() as u64);
+                group.ports.iter().for_each(|port| digest.add(port.into()));
+            }
             group.addresses.add_to(&mut digest);
         }
         digest.value()
@@ -479,6 +495,23 @@ mod tests {
             [7, 9, 1, 3, 6, 4, 5, 2, 8, 10, 7, 9],
             "the order of endpoints has changed: raise WALK"
         );
+    }
+
+    #[test]
+    fn the_digest_of_targets_knows_neither_order_nor_common_ports() {
+        let of = |builder: PlanBuilder| builder.build(&mut no_names).unwrap().targets_digest();
+        let plain = || targets("127.0.0.0/30 ::1").ports(ports("1-10"));
+        assert_eq!(of(plain()), of(plain().order(Order::Random { seed: 1 })));
+        assert_eq!(of(plain()), of(plain().ports(ports("80"))));
+        assert_eq!(of(plain()), of(plain().shard(Shard::new(1, 5).unwrap())));
+        let own = |list: &str| of(targets(list).ports(ports("80")));
+        let others = [
+            of(plain()),
+            of(targets("127.0.0.0/30").ports(ports("1-10"))),
+            own("127.0.0.0/30 [::1]:22"),
+            own("127.0.0.0/30 [::1]:23"),
+        ];
+        assert_eq!(BTreeSet::from(others).len(), 4);
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<
 }
 
 /// An endpoint from its address, with its zone as a number, and its port.
-fn endpoint(ip: &str, port: u16) -> Result<SocketAddr> {
+pub(super) fn endpoint(ip: &str, port: u16) -> Result<SocketAddr> {
     let text = if ip.contains(':') {
         format!("[{ip}]:{port}")
     } else {
@@ -123,6 +123,11 @@ fn wall_clock(text: &str) -> Result<SystemTime> {
     text.parse::<Timestamp>()
         .map(SystemTime::from)
         .map_err(|_| format!("{text:?} is no time"))
+}
+
+/// A digest as it is written.
+fn digest_of(digest: &str) -> Result<u64> {
+    u64::from_str_radix(digest, 16).map_err(|_| format!("{digest:?} is no digest"))
 }
 
 /// The contents of a start record.
@@ -187,8 +192,8 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             shard: Shard::WHOLE,
             endpoints_of_all: endpoints,
             addresses_of_all: addresses,
-            digest: u64::from_str_radix(digest, 16)
-                .map_err(|_| format!("{digest:?} is no digest"))?,
+            digest: digest_of(digest)?,
+            targets_digest: plan.text("targets").ok().map(digest_of).transpose()?,
             warnings: record
                 .texts("warnings")
                 .into_iter()

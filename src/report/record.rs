@@ -62,6 +62,8 @@ pub(super) struct Start<'a> {
 #[derive(Serialize)]
 pub(super) struct WholePlan {
     pub digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targets: Option<String>,
     pub endpoints: u64,
     pub addresses: u64,
 }
@@ -309,6 +311,7 @@ impl<'a> Start<'a> {
             ports: plan.ports.to_string(),
             plan: WholePlan {
                 digest: format!("{:016x}", plan.digest),
+                targets: plan.targets_digest.map(|digest| format!("{digest:016x}")),
                 endpoints: plan.endpoints_of_all,
                 addresses: plan.addresses_of_all,
             },
