@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use portreeve::engine;
 use portreeve::plan::{Family, PlanError, TargetError, Warning};
+use portreeve::report::ReadError;
 use portreeve::report::merge::MergeError;
 
 /// The option that restricts a scan to one family.
@@ -88,9 +89,16 @@ pub fn plan(error: &PlanError) -> String {
 /// Shards that cannot be joined.
 pub fn merge(error: &MergeError) -> String {
     match error {
-        MergeError::Line { .. } => format!("{error} with --json or -oJ"),
+        MergeError::Unread(error) => unread(error),
         MergeError::Stranger { .. } => format!("{error} (--seed)"),
         MergeError::Nothing => format!("{error}, written with -oJ"),
+    }
+}
+
+/// A report that cannot be read.
+pub fn unread(error: &ReadError) -> String {
+    match error {
+        ReadError::Line { .. } => format!("{error} with --json or -oJ"),
         error => error.to_string(),
     }
 }

@@ -323,6 +323,8 @@ pub enum Command {
     /// Join the JSON lines of shards, or of one scan, and write them in any format; say what is
     /// missing
     Merge(Box<MergeArgs>),
+    /// Compare two reports, or one with a list of what may be open, and say what has changed
+    Diff(DiffArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell; for bash, put `source <(portreeve completions bash)` into ~/.bashrc
@@ -331,7 +333,7 @@ pub enum Command {
     /// Print the manual page, or that of a command; `portreeve man | man -l -` shows it
     Man {
         /// The command, such as experiment
-        #[arg(value_parser = ["limits", "resume", "merge", "completions", "man", "experiment", "version"])]
+        #[arg(value_parser = ["limits", "resume", "merge", "diff", "completions", "man", "experiment", "version"])]
         command: Option<String>,
     },
     /// Repeat a scan under different settings, to see what they do; without a target, against this
@@ -350,6 +352,33 @@ pub struct MergeArgs {
     #[command(flatten)]
     pub output: OutputArgs,
 }
+
+/// What `diff` compares.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DIFF_HELP)]
+pub struct DiffArgs {
+    /// The older report and the newer one: JSON lines (-oJ, --json) or nmap's XML (-oX); - is
+    /// standard input
+    #[arg(value_name = "REPORT", required = true, num_args = 1..=2)]
+    pub reports: Vec<PathBuf>,
+    /// Compare one report with the list of what may be open in FILE: lines such as
+    /// 192.0.2.7:22,80, or whatever else -iL reads that has ports
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Print a JSON line for each change instead of text (docs/OUTPUT.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+const DIFF_HELP: &str = "\
+Nothing is printed if nothing has changed and everything is known. What one report does not know is
+no change: it was not scanned, or is not in the plan.
+
+Exit codes:
+  0  no difference
+  1  something differs
+  2  the command line or the list of --expect was not understood
+  4  a report cannot be read";
 
 /// What `experiment` varies, and where the results go.
 #[derive(Debug, clap::Args)]
@@ -635,7 +664,7 @@ mod tests {
                 "{name}"
             );
         }
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use portreeve::engine;
 use portreeve::plan::PlanError;
 use portreeve::report::merge::MergeError;
-use portreeve::report::{Exit, Summary};
+use portreeve::report::{Exit, ReadError, Summary};
 use portreeve::scan::State;
 
 use super::advice;
@@ -17,8 +17,9 @@ use super::advice;
 pub enum Code {
     /// Every endpoint has a verdict. Also: help was printed, or a pipe was closed.
     Success = 0,
-    /// As `Success`, but nothing is open, and that was to count as a failure.
-    NothingOpen = 1,
+    /// As `Success`, but the answer is no: nothing is open, and that was to count as a failure; or
+    /// reports differ.
+    No = 1,
     /// The command line asks for something impossible.
     Usage = 2,
     /// Something could not be scanned, for reasons on this machine.
@@ -36,7 +37,7 @@ impl Code {
         match summary.exit {
             Exit::Interrupted => Code::Interrupted,
             Exit::Incomplete | Exit::ReportFailed => Code::Incomplete,
-            Exit::Complete if fail_if_none && is_none => Code::NothingOpen,
+            Exit::Complete if fail_if_none && is_none => Code::No,
             Exit::Complete => Code::Success,
         }
     }
@@ -71,6 +72,9 @@ pub enum Failure {
     /// Shards cannot be joined.
     #[error("{}", advice::merge(.0))]
     Merge(#[from] MergeError),
+    /// A report to be compared cannot be read.
+    #[error("{}", advice::unread(.0))]
+    Unread(#[from] ReadError),
     /// The program's file gives it rights that its caller lacks.
     #[error(
         "this program was given rights that its caller lacks (set-user-id, set-group-id or \
@@ -112,6 +116,7 @@ impl Failure {
                 | engine::Error::TwoSources(_),
             ) => Code::Usage,
             Failure::BorrowedRights
+            | Failure::Unread(_)
             | Failure::NoRandomness
             | Failure::Write { .. }
             | Failure::Signals(_)

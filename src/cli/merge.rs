@@ -1,18 +1,16 @@
 //! `portreeve merge`: joins the JSON lines of shards. It knows no flags.
 
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use portreeve::engine::{self, StopHandle};
-use portreeve::report::StateSet;
 use portreeve::report::merge::{Joined, MergeError, Part};
+use portreeve::report::{ReadError, StateSet};
 use portreeve::scan::State;
 
 use super::exit::{Code, Failure};
 use super::opening::{self, Destination};
 use super::request::{MergeRequest, services};
-use super::{advice, progress, tell};
+use super::{inputs, progress, tell};
 
 /// Joins the files, and says what is missing.
 pub fn run(request: &MergeRequest) -> Result<Code, Failure> {
@@ -46,24 +44,18 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
         match read(path) {
             Ok(part) => parts.push(part),
             // A shard that was interrupted at once must not spoil the others.
-            Err(error @ MergeError::Untold { .. }) if files.len() > 1 => {
-                tell(&format!("warning: {}", advice::merge(&error)))
+            Err(error @ ReadError::Untold { .. }) if files.len() > 1 => {
+                tell(&format!("warning: {error}"))
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(MergeError::from(error).into()),
         }
     }
     Ok(parts)
 }
 
-fn read(path: &Path) -> Result<Part, MergeError> {
-    if path.as_os_str() == "-" {
-        return Part::read("standard input", io::stdin().lock());
-    }
-    let name = path.display().to_string();
-    match File::open(path) {
-        Ok(file) => Part::read(&name, BufReader::new(file)),
-        Err(error) => Err(MergeError::Read { name, error }),
-    }
+fn read(path: &Path) -> Result<Part, ReadError> {
+    let (name, reader) = inputs::open(path)?;
+    Part::read(&name, reader)
 }
 
 /// Warns of states that are to be shown but only counted in the files.

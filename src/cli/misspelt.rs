@@ -57,6 +57,7 @@ mod tests {
             ("hlep", Some("help")),
             ("verison", Some("version")),
             ("merg", Some("merge")),
+            ("dif", Some("diff")),
             ("resum", Some("resume")),
             ("experimnets", Some("experiment")),
             ("man", Some("man")),

@@ -4,7 +4,8 @@
 //! - From words to values: `args` (flags), `foreign` (other scanners' flags), `settings`
 //!   (environment, file and presets), `request` (values), `credentials` (dropped), `misspelt`
 //!   (commands). Nothing behind `request` knows flags.
-//! - The work: `scan` (behind `lookups`), `merge`, `experiment`, `manual`, `completions`.
+//! - The work: `scan` (behind `lookups`), `merge` and `diff` (which read `inputs`),
+//!   `experiment`, `manual`, `completions`.
 //! - The reports: `opening`, `outputs`, `files`, `stdout`, `spill`, and `checkpoint` to continue
 //!   later; `durable` locks and flushes files.
 //! - During a scan: `progress`, `keys`, `signals`, `throttle`; what `terminal`s can show.
@@ -15,11 +16,13 @@ mod args;
 mod checkpoint;
 mod completions;
 mod credentials;
+mod diff;
 mod durable;
 mod exit;
 mod experiment;
 mod files;
 mod foreign;
+mod inputs;
 mod keys;
 mod lookups;
 mod manual;
@@ -97,6 +100,7 @@ fn run(typed: Typed, arguments: &[OsString]) -> Result<Code, Failure> {
         Request::Scan(request) => scan::run(&request),
         Request::Resume(file) => scan::resume(&file),
         Request::Merge(request) => merge::run(&request),
+        Request::Diff(request) => diff::run(&request),
         Request::Experiment(request) => experiment::run(*request),
         Request::Limits { json, max_fds } => limits(json, max_fds),
         Request::Completions(shell) => completions::completions(shell),

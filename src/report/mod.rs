@@ -7,8 +7,8 @@
 //!   many.
 //! - Formats, one a file: `text`, `json`, `csv`, `xml`, `normal` and `grepable` (which share
 //!   `nmap`), `lists`; while a scan runs: `stats_lines`, `metrics`.
-//! - Reports read back: `merge` joins shards, `checkpoint` continues a scan; both use `record`
-//!   (the JSON records) and `read`.
+//! - Reports read back: `merge` joins shards, `diff` compares scans, `checkpoint` continues one.
+//!   They use `record` (the JSON records), `records` and `read`.
 //! - Beside a scan: `explain` before it, `limits` of the machine, `experiment` and its
 //!   picture, `plot`.
 //! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, how numbers are
@@ -21,6 +21,8 @@ pub mod by_host;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod csv;
+#[cfg(feature = "cli")]
+pub mod diff;
 #[cfg(feature = "cli")]
 mod escape;
 #[cfg(feature = "cli")]
@@ -56,6 +58,8 @@ pub mod plot;
 mod read;
 #[cfg(feature = "cli")]
 mod record;
+#[cfg(feature = "cli")]
+mod records;
 mod sink;
 mod spill;
 mod state_set;
@@ -82,6 +86,8 @@ pub use measured::{
     Profile, Tracking,
 };
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
+#[cfg(feature = "cli")]
+pub use records::ReadError;
 pub use sink::Sink;
 pub use spill::SpillFile;
 pub use state_set::StateSet;

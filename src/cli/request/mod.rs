@@ -2,6 +2,7 @@
 //! combinations only. Targets are read and looked up when the plan is built, and files are opened
 //! when they are needed.
 
+mod diff;
 mod experiment;
 mod formats;
 mod lists;
@@ -18,6 +19,7 @@ use portreeve::engine::Options;
 use portreeve::plan::Services;
 use portreeve::scan::State;
 
+pub use diff::{DiffRequest, Earlier, expected};
 pub use experiment::{ExperimentRequest, Ground};
 pub use outputs::{Format, OutputRequest, STDOUT};
 pub use plan::{Drawn, PlanRequest, services};
@@ -33,6 +35,7 @@ pub enum Request {
     Scan(Box<ScanRequest>),
     Resume(PathBuf),
     Merge(MergeRequest),
+    Diff(DiffRequest),
     Experiment(Box<ExperimentRequest>),
     Limits { json: bool, max_fds: Option<u32> },
     Completions(clap_complete::Shell),
@@ -48,6 +51,7 @@ impl Request {
             None => Request::Scan(ScanRequest::new(typed, arguments)?.into()),
             Some(Command::Resume { file }) => Request::Resume(file),
             Some(Command::Merge(args)) => Request::Merge(MergeRequest::new(*args, arguments)),
+            Some(Command::Diff(args)) => Request::Diff(DiffRequest::new(args)?),
             Some(Command::Experiment(args)) => {
                 Request::Experiment(ExperimentRequest::new(*args)?.into())
             }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use super::by_host::{Row, without_port};
 use super::format::counted;
+use super::records::ReadError;
 use super::{Begin, Exit, HostReport, Listing, Notices, Origin, Sink, StateSet, Summary};
 use crate::plan::{Outline, Shard};
 use crate::scan::{Finding, Reason, Stats, Time};
@@ -19,23 +20,8 @@ pub use part::Part;
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// An input could not be read.
-    #[error("{name} cannot be read: {error}")]
-    Read {
-        /// The input's name.
-        name: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// An input was not written by portreeve.
-    #[error("{name}, line {number}: {what}; give JSON lines that portreeve has written")]
-    Line {
-        /// The input's name.
-        name: String,
-        /// The line number, from 1.
-        number: usize,
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Unread(#[from] ReadError),
     /// Two inputs belong to different scans.
     #[error(
         "{name} does not belong to {first}: {what}; join shards of one scan, of the same targets, ports and seed"
@@ -47,13 +33,6 @@ pub enum MergeError {
         first: String,
         /// What is different.
         what: String,
-    },
-    /// An input's scan was interrupted before it had written anything. The others can be joined
-    /// without it.
-    #[error("{name} has not one whole line: its scan was broken off at once, or has not begun")]
-    Untold {
-        /// The input's name.
-        name: String,
     },
     /// No input at all.
     #[error("there is nothing to join; give the JSON lines of the shards")]
@@ -378,7 +357,7 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    fn read(text: &str) -> Result<Part, MergeError> {
+    fn read(text: &str) -> Result<Part, ReadError> {
         Part::read("a.jsonl", text.as_bytes())
     }
 
@@ -390,7 +369,7 @@ mod tests {
             texts
                 .iter()
                 .map(|text| read(text))
-                .collect::<Result<Vec<Part>, MergeError>>()?,
+                .collect::<Result<Vec<Part>, ReadError>>()?,
         )?;
         let show = joined.states();
         let mut json = JsonLines::new(&mut out, show, &services, fixture::arguments());
@@ -534,13 +513,13 @@ mod tests {
         let start = written();
         for torn in ["", &start[..1], &start[..80]] {
             assert!(
-                matches!(error(&mut torn.as_bytes()), MergeError::Untold { .. }),
+                matches!(error(&mut torn.as_bytes()), ReadError::Untold { .. }),
                 "{torn}"
             );
         }
         assert!(matches!(
             error(&mut b"open 127.0.0.1".as_slice()),
-            MergeError::Line { number: 1, .. }
+            ReadError::Line { number: 1, .. }
         ));
     }
 

@@ -7,20 +7,14 @@ use std::io::BufRead;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
-use super::MergeError;
-use crate::lines::{LineError, Lines};
 use crate::plan::{FoundName, PortSet};
 use crate::report::by_host::without_port;
 use crate::report::escape::printable;
 use crate::report::format::counted;
 use crate::report::read::{self, Fields, Started};
+use crate::report::records::{ReadError, read_scan};
 use crate::report::{Exit, HostReport, Summary};
 use crate::scan::{Finding, State, Stats, Time};
-
-/// The longest line of an input: a command line of 2 MiB, as Linux allows, and as much again.
-const LONGEST_LINE_BYTES: usize = 4 << 20;
 
 /// One input: a shard, or a whole scan.
 #[derive(Debug)]
@@ -42,50 +36,9 @@ impl Part {
     /// Reads an input to its end. An incomplete last line is ignored: its writer was killed.
     ///
     /// # Errors
-    /// [`MergeError`]: the input cannot be read, is something else, or is empty.
-    pub fn read(name: &str, from: impl BufRead) -> Result<Self, MergeError> {
-        let wrong = |number: usize, what: String| MergeError::Line {
-            name: printable(name),
-            number,
-            what: printable(&what),
-        };
-        let mut part: Option<Part> = None;
-        let mut lines = Lines::new(from, LONGEST_LINE_BYTES);
-        let unread = |error| match error {
-            LineError::Read(error) => MergeError::Read {
-                name: printable(name),
-                error,
-            },
-            LineError::Text { number, error } => wrong(number, error.to_string()),
-        };
-        while let Some(line) = lines.next_line().map_err(unread)? {
-            let number = line.number;
-            if line.bytes.trim_ascii().is_empty() {
-                continue;
-            }
-            let record = match serde_json::from_slice::<Value>(line.bytes) {
-                Err(_) if !line.is_ended && line.bytes[0] == b'{' => break,
-                record => record.map_err(|error| wrong(number, error.to_string()))?,
-            };
-            let record = Fields(&record);
-            match (record.text("type"), &mut part) {
-                (Ok("start"), None) => {
-                    part = Some(Part::begin(name, record).map_err(|what| wrong(number, what))?)
-                }
-                (Ok("start"), Some(_)) => {
-                    return Err(wrong(number, "a second scan begins here".into()));
-                }
-                (_, None) => {
-                    return Err(wrong(number, "there is no start record before it".into()));
-                }
-                (kind, Some(part)) => kind
-                    .and_then(|kind| part.take(kind, record))
-                    .map_err(|what| wrong(number, what))?,
-            }
-        }
-        let mut part = part.ok_or_else(|| MergeError::Untold {
-            name: printable(name),
-        })?;
+    /// [`ReadError`]: the input cannot be read, is something else, or is empty.
+    pub fn read(name: &str, from: impl BufRead) -> Result<Self, ReadError> {
+        let mut part = read_scan(name, from, |record| Part::begin(name, record), Part::take)?;
         // Where a scan was interrupted and continued in the same file, the last record of an
         // endpoint holds.
         part.findings
