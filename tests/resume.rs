@@ -309,6 +309,33 @@ fn an_interrupted_scan_is_whole_and_goes_on() {
 }
 
 #[test]
+fn the_tables_of_a_resumed_scan_hold_what_was_found_before() {
+    in_namespace(
+        "the_tables_of_a_resumed_scan_hold_what_was_found_before",
+        || {
+            listen();
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            // By the time of the interruption the first of the hosts is done.
+            interrupted(folder.path(), &format!("{SCAN} --sequential -oJ a.jsonl"));
+            let resumed = run_in(folder.path(), "resume c");
+            let heading = |line: &&str| line.starts_with("127.0.0.") && !line.contains(' ');
+            let headings: Vec<&str> = resumed.stdout.lines().filter(heading).collect();
+            let rows = resumed.stdout.lines().filter(|line| line.contains("/tcp "));
+            assert_eq!(
+                (resumed.code, headings, rows.count()),
+                (
+                    Some(0),
+                    ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"].into(),
+                    ENDPOINTS
+                ),
+                "{}",
+                resumed.stdout
+            );
+        },
+    );
+}
+
+#[test]
 fn what_this_machine_could_not_send_is_asked_again() {
     in_namespace("what_this_machine_could_not_send_is_asked_again", || {
         let folder = tempfile::tempdir().expect("a scratch folder");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use portreeve::report::{
-    Begin, Checkpoint, HostReport, Listing, Progress, Sink, SpillFile, Summary,
+    Begin, Checkpoint, HostReport, Kept, Listing, Progress, Sink, SpillFile, Summary,
 };
 use portreeve::scan::Finding;
 use rustix::io::Errno;
@@ -201,6 +201,16 @@ impl Sink for Outputs<'_> {
             self.write_checkpoint(None)
         } else {
             Ok(())
+        }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.reports.iter().find_map(|report| report.sink.kept())
+    }
+
+    fn restore(&mut self, kept: &Kept) {
+        for report in &mut self.reports {
+            report.sink.restore(kept);
         }
     }
 

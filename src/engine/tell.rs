@@ -103,6 +103,7 @@ impl Scanner {
             snapshot: self.scan.snapshot()?,
             summary: self.summary(),
             hosts: sink.hosts(),
+            kept: sink.kept().cloned(),
         })
     }
 
@@ -111,7 +112,7 @@ impl Scanner {
         let outline = self.scan.plan().outline();
         let told = sink.begin(&self.beginning(&outline));
         if let Some(from) = &self.resumed {
-            sink.restore(&from.hosts);
+            sink.restore(from);
         }
         told
     }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
 use super::spill::{Place, Spill};
-use super::{Begin, Checkpoint, Hardware, Listing, Progress, Sink, Summary};
+use super::{Begin, Checkpoint, Hardware, Kept, Listing, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
@@ -62,7 +62,7 @@ impl Row {
     }
 
     /// The memory that it takes, counted in rows without a banner.
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         1 + self
             .banner
             .as_ref()
@@ -196,10 +196,14 @@ impl<'s> ByHost<'s> {
         ByHost { sink, hosts: None }
     }
 
-    /// Restores the hosts of a [checkpoint](Checkpoint). Call it after [`begin`](Sink::begin).
-    pub fn restore(&mut self, hosts: &[HostReport]) {
-        if let Some(kept) = &mut self.hosts {
-            kept.restore(hosts);
+    /// Restores the hosts of a checkpoint: those under way, and those that the sink had kept. Call
+    /// it after [`begin`](Sink::begin).
+    pub fn restore(&mut self, from: &Checkpoint) {
+        if let Some(hosts) = &mut self.hosts {
+            hosts.restore(&from.hosts);
+        }
+        if let Some(kept) = &from.kept {
+            self.sink.restore(kept);
         }
     }
 
@@ -209,9 +213,11 @@ impl<'s> ByHost<'s> {
         kept.cloned().collect()
     }
 
-    /// How many findings are held, for all hosts together; a banner counts as several.
+    /// How many findings are held, for all hosts together, those that the sink keeps included; a
+    /// banner counts as several.
     pub fn rows_held(&self) -> usize {
-        self.hosts.as_ref().map_or(0, |hosts| hosts.rows)
+        let under_way = self.hosts.as_ref().map_or(0, |hosts| hosts.rows);
+        under_way + self.sink.kept().map_or(0, Kept::weight)
     }
 
     /// A host is finished: reports what was found on it. `at` is the time of the scan; `hardware`
@@ -252,6 +258,10 @@ impl Sink for ByHost<'_> {
             Some(part) => self.sink.host(&part),
             None => Ok(()),
         }
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        self.sink.kept()
     }
 
     fn wants_checkpoint(&self, progress: &Progress) -> bool {

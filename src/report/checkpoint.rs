@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::read;
 use super::record::End;
-use super::{Checkpoint, HostReport};
+use super::{Checkpoint, HostReport, Kept};
 use crate::plan::Digest;
 use crate::scan::Snapshot;
 
@@ -40,6 +40,7 @@ struct UnderWay<'a, SoFar> {
     started_us: u64,
     so_far: SoFar,
     hosts: Cow<'a, [HostReport]>,
+    kept: Option<Cow<'a, Kept>>,
     snapshot: Cow<'a, Snapshot>,
 }
 
@@ -77,6 +78,7 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
         started_us: since_1970(checkpoint.started_at).map_or(0, |since| since.as_micros() as u64),
         so_far: End::of(&checkpoint.summary, checkpoint.started_at),
         hosts: Cow::Borrowed(&checkpoint.hosts),
+        kept: checkpoint.kept.as_ref().map(Cow::Borrowed),
         snapshot: Cow::Borrowed(&checkpoint.snapshot),
     });
     let body = serde_json::to_string(&Body { run, under_way })?;
@@ -141,6 +143,7 @@ pub fn read<Run: DeserializeOwned>(
         started_us,
         so_far,
         hosts,
+        kept,
         snapshot,
     }) = under_way
     else {
@@ -155,6 +158,7 @@ pub fn read<Run: DeserializeOwned>(
             summary,
             snapshot: snapshot.into_owned(),
             hosts: hosts.into_owned(),
+            kept: kept.map(Cow::into_owned),
         }),
     ))
 }
@@ -197,11 +201,15 @@ mod tests {
             latest_first_answer: 2,
             hosts: vec![host],
         };
+        let hosts: Vec<HostReport> = hosts.iter().cloned().collect();
+        let mut kept = Kept::default();
+        kept.keep(&hosts[0], StateSet::states(State::ALL));
         Checkpoint {
             started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
             summary: fixture::summary(),
             snapshot,
-            hosts: hosts.iter().cloned().collect(),
+            hosts,
+            kept: Some(kept),
         }
     }
 
@@ -213,8 +221,8 @@ mod tests {
         let again = again.expect("one under way");
         assert_eq!(run, ["a", "b\u{1b}"]);
         assert_eq!(
-            (&again.snapshot, &again.hosts),
-            (&kept.snapshot, &kept.hosts)
+            (&again.snapshot, &again.hosts, &again.kept),
+            (&kept.snapshot, &kept.hosts, &kept.kept)
         );
         let then = &kept.summary;
         let now = &again.summary;

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::{HostReport, LocalCheck, Notices, Profile};
+use super::{HostReport, Kept, LocalCheck, Notices, Profile};
 use crate::plan::Outline;
 use crate::scan::{
     Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time,
@@ -75,6 +75,8 @@ pub struct Checkpoint {
     pub snapshot: Snapshot,
     /// The findings kept for hosts that are not finished; empty if no sink wants hosts.
     pub hosts: Vec<HostReport>,
+    /// What a sink [keeps](super::Sink::kept) for its end.
+    pub kept: Option<Kept>,
 }
 
 /// How a scan ended.

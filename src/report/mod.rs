@@ -11,8 +11,8 @@
 //!   They use `record` (the JSON records), `records` and `read`.
 //! - Beside a scan: `explain` before it, `limits` of the machine, `experiment` and its
 //!   picture, `plot`.
-//! - What formats share: [`Listing`] and [`StateSet`], whole lines, escaping, how numbers are
-//!   written, and how lines are broken.
+//! - What formats share: [`Listing`] and [`StateSet`], the hosts [`Kept`] for an end, whole lines,
+//!   escaping, how numbers are written, and how lines are broken.
 //!
 //! Without the feature `cli` there are only the messages, `by_host`, `spill` and `metrics`.
 
@@ -38,6 +38,7 @@ pub mod grepable;
 mod hardware;
 #[cfg(feature = "cli")]
 pub mod json;
+mod kept;
 #[cfg(feature = "cli")]
 pub mod limits;
 mod listing;
@@ -80,6 +81,7 @@ pub use escape::printable;
 #[cfg(feature = "cli")]
 pub use format::{counted, grouped};
 pub use hardware::{Hardware, MacAddress};
+pub use kept::Kept;
 pub use listing::{FEW_PORTS, Listing};
 pub use measured::{
     BANNER_BYTES, LocalCheck, LocalPort, NeighbourTable, Notices, OnLink, Phase, PhaseCost,

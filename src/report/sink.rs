@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Begin, Checkpoint, HostReport, Listing, Progress, SpillFile, Summary};
+use super::{Begin, Checkpoint, HostReport, Kept, Listing, Progress, SpillFile, Summary};
 use crate::scan::Finding;
 
 /// Receives what a scan finds. By default, every method does nothing.
@@ -36,6 +36,15 @@ pub trait Sink {
     fn host(&mut self, _host: &HostReport) -> io::Result<()> {
         Ok(())
     }
+
+    /// What it will tell of again at its end, if anything: a checkpoint holds it.
+    fn kept(&self) -> Option<&Kept> {
+        None
+    }
+
+    /// The scan continues: what it had [kept](Self::kept) when it was interrupted. Called after
+    /// `begin`.
+    fn restore(&mut self, _kept: &Kept) {}
 
     /// Whether a [`checkpoint`](Self::checkpoint) is due. Called ten times a second.
     fn wants_checkpoint(&self, _progress: &Progress) -> bool {

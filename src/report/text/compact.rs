@@ -18,11 +18,11 @@ const HEADING_SHARE: usize = 3;
 impl<W: Write> Text<'_, W> {
     /// A line for each host, wrapped at so many columns.
     pub(super) fn compact(&self, columns: usize) -> String {
-        let headings = || self.told().map(|(address, _)| self.heading(address));
+        let headings = || self.told().map(|host| self.heading(host.address));
         let longest = headings().map(|heading| heading.chars().count()).max();
         let wide = longest.unwrap_or(0).min(columns / HEADING_SHARE);
         let mut text = String::from("\n");
-        for (heading, (_, host)) in headings().zip(self.told()) {
+        for (heading, host) in headings().zip(self.told()) {
             let heading = self.style.paint(&format!("{heading:wide$}"), "1");
             let mac = host.hardware.as_ref().map(hardware);
             let mac = mac.map_or(String::new(), |mac| format!("; MAC{NO_BREAK}{mac}"));

@@ -8,17 +8,16 @@ mod preamble;
 mod summary;
 mod tables;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::{counted, grouped, ip_text};
+use super::kept::BANNER_KEPT;
 use super::messages::FEW_ADDRESSES;
 use super::whole_lines::WholeLines;
 use super::{
-    Begin, Hardware, HostReport, Listing, Origin, Progress, Screen, Sink, Summary, wrapped,
+    Begin, Hardware, HostReport, Kept, Listing, Origin, Progress, Screen, Sink, Summary, wrapped,
 };
 use crate::plan::{Names, Order, Outline, Services};
 use crate::scan::{Finding, State};
@@ -94,32 +93,21 @@ pub struct Text<'a, W> {
     style: Style,
     services: &'a Services,
     names: Names,
-    /// By address, with port 0.
-    hosts: BTreeMap<SocketAddr, HostReport>,
-    /// Rows kept for the tables.
-    rows: usize,
-    /// Findings that were written when they came, and that no table has room for.
-    untabled: usize,
+    /// What the tables hold. Open ports were already written when they were found.
+    kept: Kept,
     addresses: u64,
     /// Whether hosts that answer nothing are told of like others.
     all_hosts: bool,
     /// The plan's warnings.
     warnings: Vec<String>,
     origin: Origin,
-    /// Endpoints of all hosts that were reported.
-    told: u64,
 }
 
 /// Memory is bounded, however large the plan. Counts are kept for each host up to this many
 /// addresses.
 const HOSTS_COUNTED: u64 = 4_096;
-/// The most rows kept for the tables (about 6 MB). Open ports were already written when they were
-/// found.
-const MAX_ROWS: usize = 100_000;
-/// The most letters of a banner that a line has.
-const BANNER_WIDE: usize = 72;
-/// The most bytes of a banner that a row keeps (30 MB if every row has one): enough for a line.
-const BANNER_KEPT: usize = 4 * BANNER_WIDE;
+/// The most letters of a banner that a line has. A letter has up to four bytes.
+const BANNER_WIDE: usize = BANNER_KEPT / 4;
 /// Hosts without a listed finding get a line of their own up to this many addresses.
 const HOSTS_NAMED: u64 = FEW_ADDRESSES;
 
@@ -131,14 +119,11 @@ impl<'a, W: Write> Text<'a, W> {
             style,
             services,
             names: Names::default(),
-            hosts: BTreeMap::new(),
-            rows: 0,
-            untabled: 0,
+            kept: Kept::default(),
             addresses: 0,
             all_hosts: false,
             warnings: Vec::new(),
             origin: Origin::Scan,
-            told: 0,
         }
     }
 }
@@ -182,13 +167,21 @@ impl<W: Write> Sink for Text<'_, W> {
         Ok(())
     }
 
+    fn kept(&self) -> Option<&Kept> {
+        (!self.style.quiet).then_some(&self.kept)
+    }
+
+    fn restore(&mut self, kept: &Kept) {
+        self.kept = kept.clone();
+    }
+
     fn progress(&mut self, _: &Progress) -> io::Result<()> {
         self.out.flush()
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         if !self.style.quiet {
-            self.hosts.values_mut().for_each(HostReport::finish);
+            self.kept.finish();
             let text = self.ending(summary);
             self.out.add(|out| out.write_all(text.as_bytes()))?;
         }
@@ -217,15 +210,15 @@ impl<W: Write> Text<'_, W> {
     }
 
     /// The hosts that there is something to tell of, by address.
-    fn told(&self) -> impl Iterator<Item = (&SocketAddr, &HostReport)> {
+    fn told(&self) -> impl Iterator<Item = &HostReport> {
         let names_all = self.addresses <= HOSTS_NAMED && !self.style.listed_only;
-        let hosts = self.hosts.iter();
-        hosts.filter(move |(_, host)| names_all || host.listed(self.style.listing).next().is_some())
+        let hosts = self.kept.hosts();
+        hosts.filter(move |host| names_all || host.listed(self.style.listing).next().is_some())
     }
 
     /// An address with its names.
-    fn heading(&self, address: &SocketAddr) -> String {
-        let ip = ip_text(*address);
+    fn heading(&self, address: SocketAddr) -> String {
+        let ip = ip_text(address);
         let names: Vec<String> = self.names.all(address.ip()).map(printable).collect();
         if names.is_empty() {
             ip
@@ -236,28 +229,13 @@ impl<W: Write> Text<'_, W> {
 
     /// Keeps a host, or a part of one, for the end, if there is something to say of it.
     fn keep(&mut self, host: &HostReport) {
-        let nobodys = host.counts.iter().filter(|(reason, _)| !reason.is_nobody());
-        self.told += nobodys.map(|&(_, count)| u64::from(count)).sum::<u64>();
+        self.kept.tell(host);
         let always = self.style.listing.always;
         let is_listed = host.rows.iter().any(|row| always.lists(row.state()));
         let is_there = self.all_hosts || host.answered_by().is_some();
         let is_counted = is_there && self.addresses <= HOSTS_COUNTED;
-        if !is_listed && !is_counted {
-            return;
-        }
-        let begun = || HostReport::unheard(host.address, host.first);
-        let kept = self.hosts.entry(host.address).or_insert_with(begun);
-        kept.hardware.clone_from(&host.hardware);
-        for &(reason, count) in &host.counts {
-            kept.count(reason, count);
-        }
-        for row in &host.rows {
-            if self.rows < MAX_ROWS {
-                kept.rows.push(with_short_banner(row));
-                self.rows += 1;
-            } else if always.lists(row.state()) {
-                self.untabled += 1;
-            }
+        if is_listed || is_counted {
+            self.kept.keep(host, always);
         }
     }
 }
@@ -266,15 +244,6 @@ impl<W: Write> Text<'_, W> {
 fn hardware(Hardware { mac, vendor }: &Hardware) -> String {
     let vendor = vendor.as_deref().map(printable);
     vendor.map_or(mac.to_string(), |name| format!("{mac} ({name})"))
-}
-
-/// A row that keeps no more of its banner than a line needs.
-fn with_short_banner(row: &Row) -> Row {
-    let banner = row.banner.as_deref();
-    Row {
-        banner: banner.map(|banner| banner[..banner.len().min(BANNER_KEPT)].into()),
-        ..*row
-    }
 }
 
 /// `65,535 endpoints on 1 address in random order (--seed 7)`.

@@ -59,9 +59,9 @@ impl<W: Write> Text<'_, W> {
     /// The hosts that all silent ports are on, if they are few and known.
     fn silent_on(&self, stats: &Stats) -> Vec<SocketAddr> {
         let is_silent = |reason: &Reason| *reason == Reason::NoResponse;
-        let hosts = self.hosts.iter().filter_map(|(&address, host)| {
+        let hosts = self.kept.hosts().filter_map(|host| {
             let silent = host.counts.iter().find(|(reason, _)| is_silent(reason))?;
-            Some((address, u64::from(silent.1)))
+            Some((host.address, u64::from(silent.1)))
         });
         let (hosts, counts): (Vec<_>, Vec<_>) = hosts.unzip();
         let is_all = counts.iter().sum::<u64>() == stats.with_reason(Reason::NoResponse);
@@ -81,9 +81,9 @@ impl<W: Write> Text<'_, W> {
             .sum();
         let untold = stats
             .planned
-            .saturating_sub(self.told)
+            .saturating_sub(self.kept.told())
             .saturating_sub(nobodys);
-        if untold > 0 && self.origin == Origin::Scan && self.addresses <= HOSTS_COUNTED {
+        if untold > 0 && self.origin != Origin::Joined && self.addresses <= HOSTS_COUNTED {
             let _ = writeln!(
                 text,
                 "\n{} never begun, and in no host's counts above",
@@ -94,9 +94,9 @@ impl<W: Write> Text<'_, W> {
 
     /// How many hosts the tables list, where they do not name them all.
     fn listed_hosts(&self, text: &mut String) {
-        let is_complete = self.untabled == 0 && self.origin != Origin::Resumed;
+        let is_complete = self.kept.left_out() == 0;
         let has_rows = |host: &&HostReport| host.listed(self.style.listing).next().is_some();
-        let listed = self.hosts.values().filter(has_rows).count() as u64;
+        let listed = self.kept.hosts().filter(has_rows).count() as u64;
         let others = self.addresses.saturating_sub(listed);
         if self.addresses > HOSTS_NAMED && others > 0 && is_complete {
             let _ = writeln!(

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::{MAX_ROWS, Text, hardware, shortened};
-use crate::report::Origin;
+use super::{Text, hardware, shortened};
 use crate::report::by_host::{HostReport, Row};
 use crate::report::format::{column_width, duration, grouped};
 use crate::scan::Reason;
@@ -19,8 +18,8 @@ impl<W: Write> Text<'_, W> {
     /// A table for each host with listed ports, and what the tables leave out.
     pub(super) fn tables(&self) -> String {
         let mut text = String::new();
-        for (address, host) in self.told() {
-            let heading = self.style.paint(&self.heading(address), "1");
+        for host in self.told() {
+            let heading = self.style.paint(&self.heading(host.address), "1");
             let _ = writeln!(text, "\n{heading}");
             let rows: Vec<&Row> = host.listed(self.style.listing).collect();
             if rows.is_empty() {
@@ -38,18 +37,13 @@ impl<W: Write> Text<'_, W> {
 
     /// What the hosts above lack.
     pub(super) fn untold(&self, text: &mut String) {
-        if self.origin == Origin::Resumed {
+        if self.kept.left_out() > 0 {
+            let rows: usize = self.kept.hosts().map(|host| host.rows.len()).sum();
             let _ = writeln!(
                 text,
-                "\nThe scan was resumed: tables hold what was found since; the rest is in the lines of the run before."
-            );
-        }
-        if self.untabled > 0 {
-            let _ = writeln!(
-                text,
-                "\nThe tables stop at {} rows; the other {} are in the lines above.",
-                grouped(MAX_ROWS as u64),
-                grouped(self.untabled as u64)
+                "\nThe tables stop at {} rows; the other {} have only the lines that came when they were found.",
+                grouped(rows as u64),
+                grouped(self.kept.left_out())
             );
         }
     }
