@@ -6,6 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use serde_json::Value;
 use simulator::namespace::in_namespace;
 use support::command::{Ran, end_record, json_lines, run_in};
 
@@ -237,4 +238,36 @@ fn what_does_not_belong_together_is_refused() {
             ran.stderr
         );
     }
+}
+
+/// The report of a whole scan says it, and so does that of its joined shards, none of which can
+/// know.
+#[test]
+fn what_is_open_on_every_address_is_told_by_shards_together() {
+    in_namespace(
+        "what_is_open_on_every_address_is_told_by_shards_together",
+        || {
+            let _listeners =
+                [25, 2000].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("a free port"));
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let scan = "127.0.0.64/27 -p 20-25,2000";
+            let check = |arguments: &str, jsonl: &str, is_told: bool| {
+                let ran = run_in(folder.path(), arguments);
+                let told = "Open on at least 32 of 32 addresses: 25, 2000. ";
+                assert_eq!(ran.stdout.contains(told), is_told, "{}", ran.stdout);
+                let end =
+                    end_record(&fs::read_to_string(folder.path().join(jsonl)).expect("a file"));
+                let on_all = serde_json::json!([
+                    { "port": 25, "addresses": 32 },
+                    { "port": 2000, "addresses": 32 },
+                ]);
+                let expect = if is_told { on_all } else { Value::Null };
+                assert_eq!(end["open_everywhere"], expect, "{end}");
+            };
+            check(&format!("{scan} -oJ whole"), "whole", true);
+            check(&format!("{scan} --shard 1/2 -oJ 1"), "1", false);
+            check(&format!("{scan} --shard 2/2 -oJ 2"), "2", false);
+            check("merge 1 2 -oJ joined", "joined", true);
+        },
+    );
 }

@@ -70,6 +70,7 @@ impl Scanner {
             stale_events: with(counters.stale_events, |before| before.stale_events),
             local_error: counters.local_error.clone(),
             local: None,
+            open_everywhere: Vec::new(),
             notices: notices_before.plus(self.talk.notices),
         }
     }
@@ -104,6 +105,7 @@ impl Scanner {
             summary: self.summary(),
             hosts: sink.hosts(),
             kept: sink.kept().cloned(),
+            open: sink.open().clone(),
         })
     }
 
@@ -204,6 +206,7 @@ impl Scanner {
     ) -> Result<Summary, Error> {
         self.counters.report_failed = matches!(failed, Some(Error::Report(_)));
         let mut summary = self.summary();
+        summary.open_everywhere = sink.open().everywhere(self.scan.plan().addresses());
         let checked = self.local.as_ref().map(Local::check).transpose();
         let unchecked = checked.map(|local| summary.local = local).err();
         let untold = sink.end(&summary).err();

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
 use super::spill::{Place, Spill};
-use super::{Begin, Checkpoint, Hardware, Kept, Listing, Progress, Sink, Summary};
+use super::{Begin, Checkpoint, Hardware, Kept, Listing, OpenPorts, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
@@ -183,21 +183,26 @@ pub(super) fn without_port(mut endpoint: SocketAddr) -> SocketAddr {
     endpoint
 }
 
-/// A sink's adapter: passes everything on to the sink, and groups findings by host if it wants
-/// hosts.
+/// A sink's adapter: passes everything on to the sink, groups findings by host if it wants hosts,
+/// and counts on how many of them each port is open.
 pub struct ByHost<'s> {
     sink: &'s mut dyn Sink,
     hosts: Option<Hosts>,
+    open: OpenPorts,
 }
 
 impl<'s> ByHost<'s> {
     /// Begins without any host.
     pub fn new(sink: &'s mut dyn Sink) -> Self {
-        ByHost { sink, hosts: None }
+        ByHost {
+            sink,
+            hosts: None,
+            open: OpenPorts::default(),
+        }
     }
 
-    /// Restores the hosts of a checkpoint: those under way, and those that the sink had kept. Call
-    /// it after [`begin`](Sink::begin).
+    /// Restores what a checkpoint has of hosts: those under way, those that the sink had kept, and
+    /// how many have which port open. Call it after [`begin`](Sink::begin).
     pub fn restore(&mut self, from: &Checkpoint) {
         if let Some(hosts) = &mut self.hosts {
             hosts.restore(&from.hosts);
@@ -205,6 +210,12 @@ impl<'s> ByHost<'s> {
         if let Some(kept) = &from.kept {
             self.sink.restore(kept);
         }
+        self.open = from.open.clone();
+    }
+
+    /// On how many addresses each port is open.
+    pub fn open(&self) -> &OpenPorts {
+        &self.open
     }
 
     /// The hosts that are not finished, for a checkpoint; in no particular order.
@@ -253,6 +264,7 @@ impl Sink for ByHost<'_> {
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.open.add(finding);
         self.sink.finding(finding)?;
         match self.hosts.as_mut().and_then(|hosts| hosts.add(finding)) {
             Some(part) => self.sink.host(&part),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::read;
 use super::record::End;
-use super::{Checkpoint, HostReport, Kept};
+use super::{Checkpoint, HostReport, Kept, OpenPorts};
 use crate::plan::Digest;
 use crate::scan::Snapshot;
 
@@ -41,6 +41,7 @@ struct UnderWay<'a, SoFar> {
     so_far: SoFar,
     hosts: Cow<'a, [HostReport]>,
     kept: Option<Cow<'a, Kept>>,
+    open: Cow<'a, OpenPorts>,
     snapshot: Cow<'a, Snapshot>,
 }
 
@@ -79,6 +80,7 @@ pub fn write(run: &impl Serialize, checkpoint: Option<&Checkpoint>) -> serde_jso
         so_far: End::of(&checkpoint.summary, checkpoint.started_at),
         hosts: Cow::Borrowed(&checkpoint.hosts),
         kept: checkpoint.kept.as_ref().map(Cow::Borrowed),
+        open: Cow::Borrowed(&checkpoint.open),
         snapshot: Cow::Borrowed(&checkpoint.snapshot),
     });
     let body = serde_json::to_string(&Body { run, under_way })?;
@@ -144,6 +146,7 @@ pub fn read<Run: DeserializeOwned>(
         so_far,
         hosts,
         kept,
+        open,
         snapshot,
     }) = under_way
     else {
@@ -159,6 +162,7 @@ pub fn read<Run: DeserializeOwned>(
             snapshot: snapshot.into_owned(),
             hosts: hosts.into_owned(),
             kept: kept.map(Cow::into_owned),
+            open: open.into_owned(),
         }),
     ))
 }
@@ -180,7 +184,7 @@ mod tests {
         let endpoint = "[fe80::1%7]:22".parse().unwrap();
         let by = "192.0.2.254".parse().ok();
         let at = Time::from_us(5);
-        hosts.add(&Finding {
+        let filtered = Finding {
             endpoint,
             reason: Reason::AdminProhibited,
             reason_ip: by,
@@ -188,6 +192,12 @@ mod tests {
             attempts: 3,
             banner: Some([0, 255].into()),
             at,
+        };
+        hosts.add(&filtered);
+        let mut open = OpenPorts::default();
+        open.add(&Finding {
+            reason: Reason::SynAck,
+            ..filtered
         });
         let host = HostSnapshot {
             place: u64::MAX,
@@ -210,6 +220,7 @@ mod tests {
             snapshot,
             hosts,
             kept: Some(kept),
+            open,
         }
     }
 
@@ -221,8 +232,8 @@ mod tests {
         let again = again.expect("one under way");
         assert_eq!(run, ["a", "b\u{1b}"]);
         assert_eq!(
-            (&again.snapshot, &again.hosts, &again.kept),
-            (&kept.snapshot, &kept.hosts, &kept.kept)
+            (&again.snapshot, &again.hosts, &again.kept, &again.open),
+            (&kept.snapshot, &kept.hosts, &kept.kept, &kept.open)
         );
         let then = &kept.summary;
         let now = &again.summary;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::by_host::ByHost;
 use super::{
-    Begin, Exit, Hardware, LocalCheck, LocalPort, MacAddress, Notices, Origin, PhaseCost, Progress,
-    Sink, Summary,
+    Begin, Exit, Hardware, LocalCheck, LocalPort, MacAddress, Notices, OpenEverywhere, Origin,
+    PhaseCost, Progress, Sink, Summary,
 };
 use crate::plan::{Order, Outline, Plan, PortSet, Services, Target};
 use crate::scan::{
@@ -225,6 +225,9 @@ fn summary_of(scan: &Scan, begin: &Begin) -> Summary {
             withheld: 2,
         },
         local: Some(local_check()),
+        open_everywhere: [25, 2_000]
+            .map(|port| OpenEverywhere { port, addresses: 3 })
+            .into(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::{HostReport, Kept, LocalCheck, Notices, Profile};
+use super::{HostReport, Kept, LocalCheck, Notices, OpenEverywhere, OpenPorts, Profile};
 use crate::plan::Outline;
 use crate::scan::{
     Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time,
@@ -77,6 +77,8 @@ pub struct Checkpoint {
     pub hosts: Vec<HostReport>,
     /// What a sink [keeps](super::Sink::kept) for its end.
     pub kept: Option<Kept>,
+    /// On how many addresses each port is open.
+    pub open: OpenPorts,
 }
 
 /// How a scan ended.
@@ -149,6 +151,9 @@ pub struct Summary {
     pub stale_events: u64,
     /// The last error on this machine that portreeve has no name for, in the system's words.
     pub local_error: Option<String>,
+    /// Ports that are open on nearly every address, known at the end: something probably answers in
+    /// their place.
+    pub open_everywhere: Vec<OpenEverywhere>,
     /// How many notices were sent.
     pub notices: Notices,
     /// This machine's own ports, compared with what listens there, if that was asked for.

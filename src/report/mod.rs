@@ -53,6 +53,7 @@ pub mod metrics;
 mod nmap;
 #[cfg(feature = "cli")]
 pub mod normal;
+mod open_ports;
 #[cfg(feature = "plot")]
 pub mod plot;
 #[cfg(feature = "cli")]
@@ -88,6 +89,7 @@ pub use measured::{
     Profile, Tracking,
 };
 pub use messages::{Begin, Checkpoint, Exit, Origin, Progress, Summary};
+pub use open_ports::{OpenEverywhere, OpenPorts};
 #[cfg(feature = "cli")]
 pub use records::ReadError;
 pub use sink::Sink;

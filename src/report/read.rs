@@ -392,6 +392,7 @@ pub(super) fn end(record: Fields, started_at: SystemTime) -> Result<Summary> {
         stale_events: record.number("stale_events")?,
         local_error: record.text("local_error").ok().map(printable),
         local: None,
+        open_everywhere: Vec::new(),
         notices: record.part("notices").and_then(notices).unwrap_or_default(),
     })
 }

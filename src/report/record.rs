@@ -9,12 +9,18 @@ use serde::Serialize;
 
 use super::escape::{banner_text, printable};
 use super::format::{ip_text, timestamp};
-use super::{Begin, HostReport, LocalPort, Notices, Phase, PhaseCost, Profile, StateSet, Summary};
+use super::{
+    Begin, HostReport, LocalPort, Notices, OpenEverywhere, Phase, PhaseCost, Profile, StateSet,
+    Summary,
+};
 use crate::plan::{Names, Order, Services};
 use crate::scan::{ASSUMED_NOFILE, Finding, Histogram, RESERVE, Reason, State, Stats, Time};
 
 /// The version of the records. New fields do not change it; changed or removed fields do.
 pub const SCHEMA: u32 = 1;
+
+/// The most ports that an end record names as open everywhere.
+const MOST_PORTS: usize = 64;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -159,6 +165,8 @@ pub(super) struct End<'a> {
     hosts_all_open: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     all_open: Vec<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    open_everywhere: &'a [OpenEverywhere],
     outages: u32,
     outage_us: u64,
     self_connects: u64,
@@ -409,6 +417,7 @@ impl<'a> Host<'a> {
 impl End<'_> {
     pub fn of(summary: &Summary, started_at: SystemTime) -> End<'_> {
         let stats = &summary.stats;
+        let everywhere = &summary.open_everywhere;
         let reasons = State::ALL
             .into_iter()
             .flat_map(|state| stats.reasons(state));
@@ -440,6 +449,7 @@ impl End<'_> {
             hosts_away: stats.hosts_away,
             hosts_all_open: stats.hosts_all_open,
             all_open: stats.all_open.iter().map(|&host| ip_text(host)).collect(),
+            open_everywhere: &everywhere[..everywhere.len().min(MOST_PORTS)],
             outages: stats.outages,
             outage_us: stats.outage_us,
             self_connects: stats.self_connects,

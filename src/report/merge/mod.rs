@@ -11,7 +11,9 @@ use std::time::SystemTime;
 use super::by_host::{Row, without_port};
 use super::format::counted;
 use super::records::ReadError;
-use super::{Begin, Exit, HostReport, Listing, Notices, Origin, Sink, StateSet, Summary};
+use super::{
+    Begin, Exit, HostReport, Listing, Notices, OpenPorts, Origin, Sink, StateSet, Summary,
+};
 use crate::plan::{Outline, Shard};
 use crate::scan::{Finding, Reason, Stats, Time};
 pub use part::Part;
@@ -121,6 +123,7 @@ impl Joined {
             .values()
             .filter(|host| host.report.answered_by().is_some())
             .count() as u64;
+        summary.open_everywhere = open_ports(&hosts).everywhere(self.whole.addresses);
         let first = &self.parts[0].start;
         let (cap, cap_set_by) = first.cap;
         sink.begin(&Begin {
@@ -193,6 +196,7 @@ impl Joined {
             stale_events: sum(|end| end.stale_events),
             local_error: ends().find_map(|end| end.local_error.clone()),
             local: None,
+            open_everywhere: Vec::new(),
             notices: ends().fold(Notices::default(), |sum, end| sum.plus(end.notices)),
             stats,
         }
@@ -272,6 +276,14 @@ fn add_hosts(hosts: &mut BTreeMap<SocketAddr, Host>, part: &mut Part, started_at
         }
         host.findings.push(finding);
     }
+}
+
+/// On how many addresses each port is open, as far as open ports are listed.
+fn open_ports(hosts: &BTreeMap<SocketAddr, Host>) -> OpenPorts {
+    let mut open = OpenPorts::default();
+    let findings = hosts.values().flat_map(|host| &host.findings);
+    findings.for_each(|finding| open.add(finding));
+    open
 }
 
 fn belongs(part: &Part, first: &Part) -> Result<(), MergeError> {

@@ -10,7 +10,8 @@ use super::{HOSTS_COUNTED, HOSTS_NAMED, Style, Text};
 use crate::report::escape::printable;
 use crate::report::format::{counted, duration, grouped, ip_text};
 use crate::report::{
-    Exit, HostReport, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary,
+    Exit, HostReport, LocalCheck, LocalPort, Notices, OpenEverywhere, Origin, Phase, Profile,
+    Summary,
 };
 use crate::scan::{Reason, State, Stats};
 
@@ -27,7 +28,7 @@ impl<W: Write> Text<'_, W> {
         counts(text, self.style, stats);
         self.listed_hosts(text);
         scan(text, self.style, summary);
-        self.network(text, stats);
+        self.network(text, summary);
         if self.style.verbose {
             resources(text, summary);
         }
@@ -48,11 +49,13 @@ impl<W: Write> Text<'_, W> {
     }
 
     /// What was learned about the network, and how certain that makes the answers.
-    fn network(&self, text: &mut String, stats: &Stats) {
+    fn network(&self, text: &mut String, summary: &Summary) {
+        let stats = &summary.stats;
         round_trips(text, stats);
         *text += &missed(stats, &self.silent_on(stats));
         absent_hosts(text, stats);
         all_open(text, stats);
+        self.open_everywhere(text, &summary.open_everywhere);
         outages(text, stats);
     }
 
@@ -108,6 +111,25 @@ impl<W: Write> Text<'_, W> {
         }
     }
 
+    /// Ports that are open on nearly every address.
+    fn open_everywhere(&self, text: &mut String, ports: &[OpenEverywhere]) {
+        let Some(least) = ports.iter().map(|port| port.addresses).min() else {
+            return;
+        };
+        let (named, others) = ports.split_at(ports.len().min(MOST_PORTS_NAMED));
+        let mut names: Vec<String> = named.iter().map(|port| port.port.to_string()).collect();
+        if !others.is_empty() {
+            names.push(counted(others.len() as u64, "other port", "other ports"));
+        }
+        let _ = writeln!(
+            text,
+            "Open on at least {} of {} addresses: {}. Unless they all run that, something on the way answers in their place (a middlebox, a proxy), and these ports do not show that a host is there",
+            grouped(least.into()),
+            grouped(self.addresses),
+            names.join(", ")
+        );
+    }
+
     /// The plan's warnings: in full if they are few, or what is missing from joined reports.
     fn left_out(&self, text: &mut String) {
         let told = match self.origin {
@@ -125,6 +147,8 @@ impl<W: Write> Text<'_, W> {
 
 /// Silent hosts are named if there are no more of them.
 const MOST_SILENT_NAMED: usize = 3;
+/// Ports that are open everywhere are named up to so many.
+const MOST_PORTS_NAMED: usize = 16;
 /// A report's end repeats this many of the warnings that its beginning told on standard error.
 const MOST_WARNINGS: usize = 5;
 
