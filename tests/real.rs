@@ -425,3 +425,34 @@ fn what_this_machine_has_room_for_is_told() {
         assert!(!warned(&explained("10.77.0.7 -p 22")));
     });
 }
+
+/// Routes of this machine that lead nowhere: the kernel says so before anything is sent.
+#[test]
+fn our_own_routes_to_nowhere_are_not_the_targets() {
+    in_namespace("our_own_routes_to_nowhere_are_not_the_targets", || {
+        let peer = peer(&["10.77.0.1/24", "fd77::1/64"], &["10.77.0.7/24"]);
+        serve(&peer, &[80]);
+        for (route, reason) in [
+            ("blackhole", "no-local-route"),
+            ("unreachable", "no-local-route"),
+            ("throw", "no-local-route"),
+            ("prohibit", "local-firewall"),
+        ] {
+            for (family, network, address) in [
+                ("-4", "10.78.0.0/24", "10.78.0.9"),
+                ("-6", "fd78::/64", "fd78::9"),
+            ] {
+                simulator::peer::ip(&format!("{family} route add {route} {network}"))
+                    .expect("a route");
+                // Beside a host that answers.
+                let ran = run(portreeve(&format!("10.77.0.7 {address} -p 80 --json -q")));
+                let end = end_record(&ran.stdout);
+                assert_eq!((ran.code, &end["open"]), (Some(3), &1.into()), "{end}");
+                let reasons = serde_json::json!({ "syn-ack": 1, reason: 1 });
+                assert_eq!(end["reasons"], reasons, "{route} {network}: {end}");
+                simulator::peer::ip(&format!("{family} route del {network}"))
+                    .expect("the route is there");
+            }
+        }
+    });
+}
