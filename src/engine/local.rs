@@ -89,8 +89,13 @@ impl Local {
 struct Listeners(HashMap<SocketAddr, u64>);
 
 impl Listeners {
-    #[cfg(target_os = "linux")]
     fn read() -> io::Result<Self> {
+        if !cfg!(target_os = "linux") {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system's list of listening sockets cannot be read yet",
+            ));
+        }
         let mut listeners = HashMap::new();
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
             match std::fs::read_to_string(table) {
@@ -101,14 +106,6 @@ impl Listeners {
             }
         }
         Ok(Listeners(listeners))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read() -> io::Result<Self> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this system's list of listening sockets cannot be read yet",
-        ))
     }
 
     /// Whether some socket certainly takes connections to `at`: one of the same family, bound to
