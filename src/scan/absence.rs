@@ -2,13 +2,11 @@
 //! and what becomes of their ports if they stay away. It knows no sockets.
 
 use super::estimate::Outage;
-use super::hosts::HostId;
+use super::hosts::{HostId, SHUT_OUT_US};
 use super::{Reason, Scan, Slot, Time};
 
 /// No answer is so sure that its absence is less likely than this.
 const LEAST_CHANCE: f32 = 0.02;
-/// A network or host that was away for less was not shutting us out.
-pub(super) const SHUT_OUT_US: u64 = 5_000_000;
 
 impl Scan {
     /// An attempt was not answered, as happens with this `chance` while the host answers. After
@@ -43,15 +41,16 @@ impl Scan {
                 host.canaries.retire(rank);
             }
         }
-        let asked_us = self.hosts.was_not_told(id, outage != Outage::None, now);
-        let is_asking = self.hosts.get(id).contact.is_asking();
+        self.hosts.was_not_told(id, outage != Outage::None, now);
+        let contact = &self.hosts.get(id).contact;
+        let (is_asking, asked_us) = (contact.is_asking(), contact.asked_us(now));
         self.count_attempt(slot);
         self.settle(slot, Reason::NoResponse, now);
         let is_over =
             asked_us > self.settings.patience_us || (is_asking && !self.hosts.can_ask(id));
         if outage == Outage::None && is_over {
             self.give_up_away(id, now);
-        } else if is_asking && !self.asks_for_proof(id, now) && !self.hosts.has_to_prove(id, now) {
+        } else if is_asking && !self.asks_for_proof(id, now) && !self.hosts.can_prove(id, now) {
             self.hosts.end_asking(id);
             if self.hosts.is_done(id) {
                 self.finish_host(id, now);
@@ -69,10 +68,14 @@ impl Scan {
         if self.unanswered.may_fill_a_table() || !self.hosts.is_only_one(id) {
             return self.unanswered.learn(away_us);
         }
+        self.hosts.get_mut(id).contact.slow_down(now);
+        self.count_held_off(id);
+    }
+
+    /// A host has shut us out: what was lost until now was not lost on the way.
+    pub(super) fn count_held_off(&mut self, id: HostId) {
         self.stats.hosts_held_off += 1;
         let host = self.hosts.get_mut(id);
-        host.contact.slow_down(now);
-        // What was lost until now was not lost on the way.
         host.loss = host.loss_when_heard;
     }
 

@@ -49,15 +49,13 @@ impl Held {
 impl Scan {
     /// The next of the news.
     pub(super) fn next_news(&mut self) -> Option<Event> {
-        let News::Held(held) = self.news.front_mut()? else {
-            return match self.news.pop_front()? {
-                News::Event(event) => Some(event),
-                News::Held(_) => None,
-            };
+        let mut held = match self.news.pop_front()? {
+            News::Event(event) => return Some(event),
+            News::Held(held) => held,
         };
         let (finding, is_last) = held.next(&self.plan)?;
-        if is_last {
-            self.news.pop_front();
+        if !is_last {
+            self.news.push_front(News::Held(held));
         }
         Some(Event::Finding(finding))
     }
@@ -136,10 +134,8 @@ impl Scan {
         let (is_waiting, is_proof) = (!host.held.is_empty(), sent >= host.held_sent);
         let was_asked = host.contact.is_asking();
         if self.hosts.answered(id, sent, now) {
-            self.stats.hosts_held_off += 1;
-            let host = self.hosts.get_mut(id);
-            host.loss = host.loss_when_heard;
-            if let Some(own) = &mut host.controller {
+            self.count_held_off(id);
+            if let Some(own) = &mut self.hosts.get_mut(id).controller {
                 own.on_outage(Ended::Outage, now);
             }
         }

@@ -3,9 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::absence::SHUT_OUT_US;
 use super::estimate::{Ended, LATELY, Outage, network_of};
-use super::hosts::{ASKED_AGAIN, HostId, Link, Suspicion};
+use super::hosts::{ASKED_AGAIN, HostId, Link, SHUT_OUT_US, Suspicion};
 use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};

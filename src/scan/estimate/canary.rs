@@ -47,23 +47,22 @@ const MOST_DOUBLINGS: u32 = 12;
 
 impl Canary {
     fn connect(&mut self, now: Time) {
-        let recent = if self.is_rested(now) { 0 } else { self.recent };
-        self.recent = recent.saturating_add(1);
+        self.recent = self.lately(now).saturating_add(1);
         self.connections = self.connections.saturating_add(1);
         self.last_s = second(now);
     }
 
-    /// Whether its service has seen nothing of us for so long that it starts counting anew.
-    fn is_rested(&self, now: Time) -> bool {
-        second(now).saturating_sub(self.last_s) > RECENT_S
+    /// How many connections its service counts now: none if it has seen nothing of us for so long.
+    fn lately(&self, now: Time) -> u8 {
+        let is_rested = second(now).saturating_sub(self.last_s) > RECENT_S;
+        if is_rested { 0 } else { self.recent }
     }
 
     /// How often its service may be connected to now, `most` times in all, and keep so many
     /// connections in reserve.
     fn left(&self, most: u8, reserved: u8, now: Time) -> u8 {
-        let recent = if self.is_rested(now) { 0 } else { self.recent };
         let of_all = most.saturating_sub(self.connections);
-        let of_recent = RECENT_MOST.saturating_sub(recent);
+        let of_recent = RECENT_MOST.saturating_sub(self.lately(now));
         of_all.min(of_recent).saturating_sub(reserved)
     }
 }

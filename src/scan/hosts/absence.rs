@@ -39,12 +39,10 @@ impl Hosts {
             || host.has_more()
     }
 
-    /// Whether a host that is asked whether it still answers has to prove that before anything else
-    /// is asked, and can do so now.
-    pub fn has_to_prove(&self, id: HostId, now: Time) -> bool {
+    /// Whether a host that is asked whether it still answers has to prove that, and can do so now.
+    pub fn can_prove(&self, id: HostId, now: Time) -> bool {
         let host = self.get(id);
-        let can_now = host.canaries.last(self.most_connections, now).is_some();
-        host.contact.is_unproven() && host.canaries.leave_doubts() && can_now
+        host.is_unproven() && host.canaries.last(self.most_connections, now).is_some()
     }
 
     /// A host is to be asked whether it still answers, before anything else.
@@ -93,21 +91,21 @@ impl Hosts {
         self.drain_waiting_of(id)
     }
 
-    /// A host did not answer whether it still does; `is_out`: nobody did. How long it has been
-    /// asked in vain, in microseconds.
-    pub fn was_not_told(&mut self, id: HostId, is_out: bool, now: Time) -> u64 {
-        let asked_us = self.slab[id as usize].contact.ask_ended(is_out, now);
+    /// A host did not answer whether it still does; `is_out`: nobody did.
+    pub fn was_not_told(&mut self, id: HostId, is_out: bool, now: Time) {
+        self.slab[id as usize].contact.ask_ended(is_out, now);
         if self.get(id).contact.is_asking() {
             self.take_out(id);
             self.place(id);
         }
-        asked_us
     }
 
     /// A host answered. Whether it had been away for so long that it is asked more slowly now.
     pub fn answered(&mut self, id: HostId, sent: Time, now: Time) -> bool {
-        let was_asking = self.get(id).contact.is_asking();
-        let is_alone = was_asking && self.is_only_one(id);
+        let contact = &self.get(id).contact;
+        let was_asking = contact.is_asking();
+        // That takes a look at all hosts.
+        let is_alone = was_asking && contact.is_doubted() && self.is_only_one(id);
         let contact = &mut self.slab[id as usize].contact;
         let was_absent = contact.answered(sent, is_alone, now);
         if was_asking {

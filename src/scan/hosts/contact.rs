@@ -38,6 +38,20 @@ impl Default for Window {
     }
 }
 
+impl Window {
+    /// There is none any more.
+    const ENDLESS: Window = Window(u32::MAX);
+
+    /// The one that follows a proof.
+    fn next(self) -> Self {
+        if self.0 < WINDOW_MOST {
+            Window(self.0 * WINDOW_GROWS)
+        } else {
+            Window::ENDLESS
+        }
+    }
+}
+
 /// It is asked whether it still answers, and nothing else.
 #[derive(Clone, Copy, Debug)]
 struct Asking {
@@ -72,8 +86,8 @@ const ASK_AFTER_US: u64 = 1_000_000;
 const ASK_DOUBLINGS: u8 = 3;
 /// Before it is taken to be absent it is asked so often at once: an answer may have been lost.
 const ASK_AT_ONCE: u8 = 8;
-/// A shorter absence is a moment's trouble, and teaches nothing.
-const SHUT_OUT_US: u64 = 5_000_000;
+/// A network or host that was away for less was not shutting us out: that teaches nothing.
+pub(in crate::scan) const SHUT_OUT_US: u64 = 5_000_000;
 /// Detectors count attempts over seconds at least. After each further absence over four times as
 /// long.
 const COUNTED_OVER_US: u64 = 5_000_000;
@@ -110,10 +124,8 @@ impl Contact {
 
     /// So many times it will have to.
     pub fn proofs_to_come(&self) -> u32 {
-        let windows = [WINDOW_LEAST, WINDOW_LEAST * WINDOW_GROWS, WINDOW_MOST];
-        windows
-            .iter()
-            .filter(|&&window| window >= self.window.0)
+        std::iter::successors(Some(self.window), |window| Some(window.next()))
+            .take_while(|window| window.0 < Window::ENDLESS.0)
             .count() as u32
     }
 
@@ -130,10 +142,9 @@ impl Contact {
             .asking
             .take_if(|asking| is_absent || sent >= asking.since);
         if asked.is_some() {
-            self.window.0 = match self.limit {
-                Some(_) => WINDOW_LEAST,
-                None if self.window.0 >= WINDOW_MOST => u32::MAX,
-                None => self.window.0 * WINDOW_GROWS,
+            self.window = match self.limit {
+                Some(_) => Window::default(),
+                None => self.window.next(),
             };
         }
         let away_us = asked.map_or(0, |asking| now.us_since(asking.since));
@@ -260,13 +271,12 @@ impl Contact {
         }
     }
 
-    /// That was not answered; `is_out`: nobody was. How long it has been asked in vain, in
-    /// microseconds.
-    pub fn ask_ended(&mut self, is_out: bool, now: Time) -> u64 {
+    /// That was not answered; `is_out`: nobody was.
+    pub fn ask_ended(&mut self, is_out: bool, now: Time) {
         self.canary = None;
         let is_gone = is_out || self.is_absent();
         let Some(asking) = &mut self.asking else {
-            return 0;
+            return;
         };
         asking.unanswered = asking.unanswered.saturating_add(1);
         let waits = is_gone || asking.unanswered >= ASK_AT_ONCE;
@@ -277,7 +287,6 @@ impl Contact {
         };
         asking.waits = (asking.waits + u8::from(waits)).min(ASK_DOUBLINGS);
         asking.next = now.plus_us(after_us);
-        self.asked_us(now)
     }
 }
 

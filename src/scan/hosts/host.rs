@@ -398,11 +398,15 @@ impl Host {
     /// services have to be left alone for now it has not, if nothing speaks against it.
     pub fn has_to_prove(&self, most_connections: u8, now: Time) -> bool {
         self.is_present()
-            && self.contact.is_unproven()
-            && self.canaries.leave_doubts()
+            && self.is_unproven()
             && (self.contact.is_doubted()
                 || self.contact.awaits_canary()
                 || self.canaries.is_ready(most_connections, now))
+    }
+
+    /// Whether it was asked so much since it last proved that it still answers.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.contact.is_unproven() && self.canaries.leave_doubts()
     }
 
     /// Whether it has stopped answering, as far as is known.
