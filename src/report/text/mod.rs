@@ -195,18 +195,19 @@ impl<W: Write> Text<'_, W> {
     fn ending(&self, summary: &Summary) -> String {
         let summary = self.style.wrapped(self.summary(summary));
         let has_several = !self.style.verbose && self.told().nth(1).is_some();
+        let tables = || self.style.wrapped(self.tables());
         let hosts = match (self.style.screen)().filter(|_| has_several) {
-            Some(screen) if !self.fits(screen, &summary) => self.compact(screen.columns),
-            _ => self.tables(),
+            None => tables(),
+            Some(screen) => {
+                // The tables of many hosts need not be made to see that they do not fit.
+                let room = screen.rows.saturating_sub(summary.lines().count());
+                let tables = self.told().nth(screen.rows).is_none().then(tables);
+                tables
+                    .filter(|tables| tables.lines().count() < room)
+                    .unwrap_or_else(|| self.style.wrapped(self.compact(screen.columns)))
+            }
         };
-        self.style.wrapped(hosts) + &summary
-    }
-
-    /// Whether the tables have room above the summary. Those of many hosts need not be made to see
-    /// it.
-    fn fits(&self, screen: Screen, summary: &str) -> bool {
-        let lines = || self.style.wrapped(self.tables()).lines().count();
-        self.told().nth(screen.rows).is_none() && lines() + summary.lines().count() < screen.rows
+        hosts + &summary
     }
 
     /// The hosts that there is something to tell of, by address.
