@@ -15,14 +15,9 @@ const PORTS: &str = "22,80,443,8080";
 /// tells, with the listed ports and, behind a bar, how many others have which reason:
 /// `192.0.2.1 22=syn-ack | 3 conn-refused`. A line that begins with `!` says how it ended.
 fn jsonl(scan: &str) -> String {
-    let mut exit = "complete";
+    let exit = exit(scan);
     let mut hosts = String::new();
-    for line in scan.lines() {
-        if let Some(end) = line.strip_prefix('!') {
-            exit = end;
-            continue;
-        }
-        let (address, listed, counts) = words(line);
+    for (address, listed, counts) in hosts_of(scan) {
         let mut reasons = std::collections::BTreeMap::new();
         for (port, reason, banner) in listed {
             let banner: String = banner.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -75,16 +70,22 @@ fn jsonl(scan: &str) -> String {
     }
 }
 
+/// How it ended.
+fn exit(scan: &str) -> &str {
+    let mut ends = scan.lines().filter_map(|line| line.strip_prefix('!'));
+    ends.next_back().unwrap_or("complete")
+}
+
+fn hosts_of(scan: &str) -> impl Iterator<Item = Words<'_>> {
+    let hosts = scan.lines().filter(|line| !line.starts_with('!'));
+    hosts.map(words)
+}
+
 /// The same as nmap writes it.
 fn xml(scan: &str) -> String {
-    let mut exit = "complete";
+    let exit = exit(scan);
     let mut hosts = String::new();
-    for line in scan.lines() {
-        if let Some(end) = line.strip_prefix('!') {
-            exit = end;
-            continue;
-        }
-        let (address, listed, counts) = words(line);
+    for (address, listed, counts) in hosts_of(scan) {
         let state = |word: &str| {
             let reason = Reason::ALL.into_iter().find(|it| it.as_str() == word);
             let state = reason.expect("a reason").state();
