@@ -87,7 +87,10 @@ pub struct HostReport {
     /// Whether more parts follow, because too many rows were held. The counts are in the last part.
     pub is_part: bool,
     /// What answers for it, if it is on a link of this machine: known once the host is finished.
-    #[cfg_attr(feature = "cli", serde(skip))]
+    #[cfg_attr(
+        feature = "cli",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub hardware: Option<Hardware>,
 }
 

@@ -176,7 +176,7 @@ fn digest(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Listing, StateSet, by_host::Hosts, fixture};
+    use crate::report::{Hardware, Listing, MacAddress, StateSet, by_host::Hosts, fixture};
     use crate::scan::{Finding, HostSnapshot, Reason, State, Time};
 
     fn checkpoint() -> Checkpoint {
@@ -211,7 +211,11 @@ mod tests {
             latest_first_answer: 2,
             hosts: vec![host],
         };
-        let hosts: Vec<HostReport> = hosts.iter().cloned().collect();
+        let mut hosts: Vec<HostReport> = hosts.iter().cloned().collect();
+        hosts[0].hardware = Some(Hardware {
+            mac: MacAddress([1, 2, 3, 4, 5, 6]),
+            vendor: Some("maker".into()),
+        });
         let mut kept = Kept::default();
         kept.keep(&hosts[0], StateSet::states(State::ALL));
         Checkpoint {

@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A MAC address (EUI-48), as Ethernet and Wi-Fi have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct MacAddress(pub [u8; 6]);
 
 /// As nmap writes it: `52:54:00:12:34:56`.
@@ -32,6 +33,7 @@ impl MacAddress {
 
 /// What is known of a host's network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Hardware {
     /// The address that answers for the host. A router that does so in a host's place (proxy ARP)
     /// has its own here.
