@@ -214,10 +214,10 @@ impl Sink for Outputs<'_> {
         }
     }
 
-    fn wants_checkpoint(&self, progress: &Progress) -> bool {
+    fn wants_checkpoint(&self, progress: &Progress, last: bool) -> bool {
         self.checkpoint
             .as_ref()
-            .is_some_and(|file| file.is_due(progress))
+            .is_some_and(|file| last || file.is_due(progress))
     }
 
     fn checkpoint(&mut self, now: &Checkpoint) -> io::Result<()> {

@@ -134,7 +134,7 @@ impl Scanner {
         }
         self.look_for_room(sink);
         if std::mem::take(&mut self.is_progress_due) {
-            self.tell_progress(sink)?;
+            self.tell_progress(sink, false)?;
         }
         self.lap(Phase::Tell);
         Ok(())
@@ -152,30 +152,26 @@ impl Scanner {
         }
     }
 
-    fn tell_progress(&self, sink: &mut ByHost) -> io::Result<()> {
+    /// Reports are on the disk once they have been told of the progress: a checkpoint comes after.
+    fn tell_progress(&self, sink: &mut ByHost, last: bool) -> io::Result<()> {
         let progress = self.progress();
-        if sink.wants_checkpoint(&progress) {
-            self.tell_checkpoint(sink)
-        } else {
-            sink.progress(&progress)
+        sink.progress(&progress)?;
+        if sink.wants_checkpoint(&progress, last)
+            && let Some(checkpoint) = self.checkpoint(sink)
+        {
+            sink.checkpoint(&checkpoint)?;
         }
+        Ok(())
     }
 
     /// Before the scan ends with endpoints that this machine could not send to: what it takes to
     /// try them again.
     fn tell_last_checkpoint(&self, sink: &mut ByHost) -> io::Result<()> {
         if self.scan.has_only_unsent() {
-            self.tell_checkpoint(sink)
+            self.tell_progress(sink, true)
         } else {
             Ok(())
         }
-    }
-
-    /// Reports are on the disk once they have been told of the progress.
-    fn tell_checkpoint(&self, sink: &mut ByHost) -> io::Result<()> {
-        sink.progress(&self.progress())?;
-        self.checkpoint(sink)
-            .map_or(Ok(()), |checkpoint| sink.checkpoint(&checkpoint))
     }
 
     /// Tells everything known before a stop, and what it takes to go on after it.
@@ -187,7 +183,7 @@ impl Scanner {
             };
             self.tell_event(news, sink)?;
         }
-        self.tell_checkpoint(sink)
+        self.tell_progress(sink, true)
     }
 
     /// Tells a sink that has failed what it would have been told: one of several reports goes on

@@ -279,8 +279,8 @@ impl Sink for ByHost<'_> {
         self.sink.kept()
     }
 
-    fn wants_checkpoint(&self, progress: &Progress) -> bool {
-        self.sink.wants_checkpoint(progress)
+    fn wants_checkpoint(&self, progress: &Progress, last: bool) -> bool {
+        self.sink.wants_checkpoint(progress, last)
     }
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {

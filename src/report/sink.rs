@@ -46,13 +46,14 @@ pub trait Sink {
     /// `begin`.
     fn restore(&mut self, _kept: &Kept) {}
 
-    /// Whether a [`checkpoint`](Self::checkpoint) is due. Called ten times a second.
-    fn wants_checkpoint(&self, _progress: &Progress) -> bool {
+    /// Whether a [`checkpoint`](Self::checkpoint) is due. Called ten times a second, and, as the
+    /// `last` chance, once before a stop takes effect.
+    fn wants_checkpoint(&self, _progress: &Progress, _last: bool) -> bool {
         false
     }
 
-    /// Keep this: it lets the scan continue if this process ends. Also called once before a stop
-    /// takes effect.
+    /// Keep this: it lets the scan continue if this process ends. Called after each progress for
+    /// which it was wanted.
     fn checkpoint(&mut self, _checkpoint: &Checkpoint) -> io::Result<()> {
         Ok(())
     }

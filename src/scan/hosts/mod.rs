@@ -336,7 +336,9 @@ impl Hosts {
 
     /// All of them, for a stop.
     pub fn drain_deferred(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
-        let ids: Vec<HostId> = self.slab.iter().map(|(id, _)| id as HostId).collect();
+        let have_some =
+            |(id, host): (usize, &Host)| (!host.deferred.is_empty()).then_some(id as HostId);
+        let ids: Vec<HostId> = self.slab.iter().filter_map(have_some).collect();
         ids.into_iter()
             .map(|id| (id, self.drain_deferred_of(id)))
             .collect()
