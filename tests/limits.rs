@@ -56,6 +56,21 @@ fn a_host_is_told_in_one_piece_whatever_its_size() {
 }
 
 #[test]
+fn findings_without_room_for_them_are_found_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scan = "127.0.0.1-5 -p- --show all -oX a.xml --checkpoint c -q";
+    let Ran { code, stderr, .. } = limited(folder.path(), "-f 1000", scan);
+    assert!(
+        code == Some(4) && stderr.contains("/c cannot be written: File too large"),
+        "{code:?} {stderr}"
+    );
+    let ran = run_in(folder.path(), "resume c");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let text = fs::read_to_string(folder.path().join("a.xml")).expect("a report");
+    assert_eq!(text.matches("<port ").count(), 5 * 65_535);
+}
+
+#[test]
 fn a_limit_on_processor_time_stops_the_scan_with_its_report() {
     let folder = tempfile::tempdir().expect("a folder");
     for limits in ["-t 2", "-St 1"] {
@@ -80,7 +95,7 @@ fn a_scan_ends_before_its_memory_and_goes_on_where_there_is_more() {
                 assert!(text.ends_with("</nmaprun>\n"), "{what}");
                 text.matches("<port ").count()
             };
-            for kib in [45_000, 35_000] {
+            for kib in [40_000, 35_000] {
                 let _ = fs::remove_file(folder.path().join("c"));
                 let limits = format!("-v {kib}");
                 let Ran { code, stderr, .. } = limited(folder.path(), &limits, scan);

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -176,6 +176,7 @@ fn check_files(folder: &Path, what: &str) {
     ]
     .map(|part| normal.matches(part).count());
     assert_eq!(counts, [2, 4, 20, 1], "{what}: {normal}");
+    assert!(!folder.join("c.findings").exists(), "{what}");
 }
 
 /// Kills one scan, up to three times, and lets it go on until it is through. Returns how often it
@@ -595,11 +596,130 @@ fn a_checkpoint_that_others_may_have_written_is_refused() {
     );
 }
 
+/// More findings than a checkpoint holds, of hosts that are under way together.
+const LARGE: &str = "127.0.0.1-2 -p 1-30000 --show all -oX a.xml --checkpoint c";
+
+/// Kills a scan of many findings when so many bytes of them are in their file.
+fn killed_at(folder: &Path, arguments: &str, bytes: u64) {
+    let mut child = portreeve(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let length = || {
+        folder
+            .join("c.findings")
+            .metadata()
+            .map_or(0, |file| file.len())
+    };
+    while length() < bytes {
+        let ended = child.try_wait().expect("a child");
+        assert_eq!(ended, None, "it has ended with {} bytes", length());
+        std::thread::yield_now();
+    }
+    signal(&child, libc::SIGKILL);
+    wait(&mut child);
+}
+
+/// Each host is one element, with all of its ports.
+fn check_large(folder: &Path, what: &str) {
+    let xml = fs::read_to_string(folder.join("a.xml")).expect("a report");
+    let hosts: Vec<&str> = xml.split("<host ").skip(1).collect();
+    assert_eq!(hosts.len(), 2, "{what}");
+    for host in hosts {
+        let port = |part: &str| part.split_once('"').map(|(port, _)| port.to_owned());
+        let ports = || host.split("portid=\"").skip(1).filter_map(port);
+        let distinct: BTreeSet<String> = ports().collect();
+        assert_eq!(
+            (ports().count(), distinct.len()),
+            (30_000, 30_000),
+            "{what}"
+        );
+    }
+    assert!(!folder.join("c.findings").exists(), "{what}: it is left");
+}
+
 #[test]
-fn what_has_the_next_checkpoints_name_is_left_alone() {
+fn a_host_is_told_in_one_piece_whenever_its_scan_is_killed() {
+    let test = "a_host_is_told_in_one_piece_whenever_its_scan_is_killed";
+    in_namespace(test, || {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        // At the first bytes of a piece, and in the midst of others; several times, too.
+        for kills in [&[1][..], &[300_000, 500_000], &[100, 400_000, 400_001]] {
+            for (at, &bytes) in kills.iter().enumerate() {
+                let arguments = match at {
+                    0 => LARGE,
+                    _ if folder.path().join("c").exists() => "resume c",
+                    _ => LARGE,
+                };
+                killed_at(folder.path(), arguments, bytes);
+            }
+            let ran = run_in(folder.path(), "resume c");
+            assert_eq!(ran.code, Some(0), "{kills:?}: {}", ran.stderr);
+            check_large(folder.path(), &format!("{kills:?}"));
+        }
+    });
+}
+
+#[test]
+fn findings_that_a_checkpoint_needs_are_there_or_asked_for() {
+    let test = "findings_that_a_checkpoint_needs_are_there_or_asked_for";
+    in_namespace(test, || {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = |name: &str| folder.path().join(name);
+        killed_at(folder.path(), LARGE, 500_000);
+        let [kept, findings, xml] =
+            ["c", "c.findings", "a.xml"].map(|name| fs::read(path(name)).expect("a file"));
+        let refused = |part: &str| {
+            let ran = run_in(folder.path(), "resume c");
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), ""));
+            let what = &ran.stderr;
+            assert!(
+                what.contains("c.findings") && what.contains(part),
+                "{part}: {what}"
+            );
+            let left = ["c", "a.xml"].map(|name| fs::read(path(name)).expect("a file"));
+            assert!(
+                [&kept, &xml].into_iter().eq(&left),
+                "{part}: it was touched"
+            );
+        };
+        fs::remove_file(path("c.findings")).expect("removed");
+        refused("it is not there; put it back");
+        fs::write(path("c.findings"), &findings[..findings.len() / 8]).expect("written");
+        refused("when the checkpoint was written; put it back");
+        let mut other = findings.clone();
+        other[100] ^= 1;
+        fs::write(path("c.findings"), other).expect("written");
+        refused("begins differently");
+        fs::remove_file(path("c.findings")).expect("removed");
+        symlink("elsewhere", path("c.findings")).expect("a link");
+        refused("is a symbolic link");
+        fs::remove_file(path("c.findings")).expect("removed");
+
+        // Both go to another folder, and the report stays where it is.
+        let other = tempfile::tempdir().expect("a scratch folder");
+        fs::write(other.path().join("c.findings"), &findings).expect("written");
+        fs::write(other.path().join("c"), &kept).expect("written");
+        let ran = run_in(other.path(), "resume c");
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        check_large(folder.path(), "moved");
+        assert!(!other.path().join("c.findings").exists());
+    });
+}
+
+#[test]
+fn what_has_the_name_of_a_file_of_ours_is_left_alone() {
+    check_left_alone("c.new", "is no checkpoint", "{\"format\":\"portreeve-check");
+    check_left_alone("c.findings", "is no file of findings", "portreeve-find");
+}
+
+/// Nothing is done to others' files of this `name`; what a killed scan has `left` goes away.
+fn check_left_alone(name: &str, others: &str, left: &str) {
     let folder = tempfile::tempdir().expect("a scratch folder");
-    let next = folder.path().join("c.new");
-    let start = || run_in(folder.path(), "127.0.0.1 -p 1 --checkpoint c -q");
+    let next = folder.path().join(name);
+    let scan = "127.0.0.1 -p 1 --checkpoint c -q -oX a.xml";
+    let start = || run_in(folder.path(), scan);
     let make_pipe = |path: &Path| {
         assert!(
             Command::new("mkfifo")
@@ -611,10 +731,7 @@ fn what_has_the_next_checkpoints_name_is_left_alone() {
     };
     type Make<'a> = &'a dyn Fn(&Path);
     let makers: [(Make, &str); 4] = [
-        (
-            &|path| fs::write(path, "mine\n").expect("written"),
-            "is no checkpoint",
-        ),
+        (&|path| fs::write(path, "mine\n").expect("written"), others),
         (
             &|path| symlink("elsewhere", path).expect("a link"),
             "is a symbolic link",
@@ -626,13 +743,16 @@ fn what_has_the_next_checkpoints_name_is_left_alone() {
         make(&next);
         let Ran { code, stderr, .. } = start();
         assert!(
-            code == Some(4) && stderr.contains("c.new is in the way") && stderr.contains(part),
+            code == Some(4)
+                && stderr.contains(&format!("{name} is in the way"))
+                && stderr.contains(part),
             "{part:?} is missing in {stderr}"
         );
         assert!(
             next.symlink_metadata().is_ok() && !folder.path().join("elsewhere").exists(),
             "{part}: it was touched"
         );
+        assert!(!folder.path().join("c").exists(), "{part}");
         if next.is_dir() {
             fs::remove_dir(&next)
         } else {
@@ -641,7 +761,7 @@ fn what_has_the_next_checkpoints_name_is_left_alone() {
         .expect("ours");
     }
     // What a killed scan has left behind.
-    fs::write(&next, "{\"format\":\"portreeve-check").expect("written");
+    fs::write(&next, left).expect("written");
     assert_eq!(start().code, Some(0));
     assert!(!next.exists());
 }

@@ -1,6 +1,7 @@
 //! `--checkpoint` and `portreeve resume`: the file from which a scan can continue, whatever happens
 //! to the process. At any moment the file is complete: the last checkpoint or the one before. It
-//! records how long each report was, so that nothing is reported twice.
+//! records how long each report was, so that nothing is reported twice. Beside it is a file of
+//! findings that are too many for memory and wait for their host; its length is recorded, too.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 use portreeve::plan::{Order, Plan, Shard};
 use portreeve::report::checkpoint::{self, CheckpointError};
-use portreeve::report::{Checkpoint, Progress};
+use portreeve::report::{Checkpoint, Progress, may_be_findings};
 use portreeve::scan::Time;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::exit::Failure;
-use super::files::{ReportFile, Written, identity, open_regular};
+use super::files::{Content, ReportFile, Written, identity, open_regular};
 
 /// A checkpoint is due when a quarter of the scan's time has passed since the last, at the latest
 /// after this …
@@ -45,6 +46,8 @@ pub struct Run {
     pub plan: u64,
     /// The reports, and what was written of each.
     pub outputs: Vec<Written>,
+    /// What was written to the file of findings, if anything was.
+    pub findings: Option<Content>,
 }
 
 impl Run {
@@ -81,6 +84,7 @@ impl Run {
             lookups,
             plan: plan.digest(),
             outputs: Vec::new(),
+            findings: None,
         })
     }
 
@@ -109,6 +113,9 @@ pub struct CheckpointFile {
     /// Whether this process has created the next one's file. A file that a killed scan left is
     /// used, and stays.
     made_next: bool,
+    /// Findings that wait for their host, if a report wants them so.
+    findings: Option<ReportFile>,
+    made_findings: bool,
     last: Option<(Time, u64)>,
 }
 
@@ -143,6 +150,8 @@ impl CheckpointFile {
             lock,
             next: None,
             made_next: false,
+            findings: None,
+            made_findings: false,
             last: None,
         };
         let next = locked(file.open_next().map_err(LoadError::Write)?)?;
@@ -195,6 +204,8 @@ impl CheckpointFile {
             .iter()
             .map(written)
             .collect::<io::Result<_>>()?;
+        let findings = self.findings.as_ref().map(ReportFile::content);
+        self.run.findings = findings.transpose()?.flatten().filter(|it| !it.is_empty());
         let text = checkpoint::write(&self.run, checkpoint)?;
         let next = match self.next.take() {
             Some(next) => next,
@@ -215,7 +226,38 @@ impl CheckpointFile {
         durable::flush(next)?;
         std::fs::rename(self.next_path(), &self.path)?;
         self.lock = self.next.take();
+        if checkpoint.is_none() && self.findings.take().is_some() {
+            // A leftover is harmless, so failing does not matter.
+            let _ = std::fs::remove_file(self.findings_path());
+        }
         self.flush_folder()
+    }
+
+    /// Opens the file of findings: with what the checkpoint knows of it, or for new ones.
+    pub fn open_findings(&mut self, known: Option<Content>) -> Result<ReportFile, Failure> {
+        let path = self.findings_path();
+        let (name, opened) = match known {
+            None => (&self.path.clone(), self.new_findings(&path)),
+            Some(content) => (&path, reopened_findings(&path, content)),
+        };
+        let name = name.display().to_string();
+        let file = opened.map_err(|error| Failure::Write { name, error })?;
+        Ok(self.findings.insert(file).clone())
+    }
+
+    fn new_findings(&mut self, path: &Path) -> io::Result<ReportFile> {
+        let (file, is_made) = open_own(
+            path,
+            |file| may_be_findings(file),
+            "it is no file of findings",
+        )?;
+        self.made_findings = is_made;
+        ReportFile::opened(file, true)
+    }
+
+    /// The file of findings.
+    pub fn findings_path(&self) -> PathBuf {
+        self.beside(".findings")
     }
 
     fn flush_folder(&self) -> io::Result<()> {
@@ -223,48 +265,81 @@ impl CheckpointFile {
     }
 
     /// Opens the next one's file. It may belong to another process, so nothing is cut off before it
-    /// is locked. It may be another user's, and is left alone then.
+    /// is locked.
     fn open_next(&mut self) -> io::Result<File> {
         let path = self.next_path();
-        let made = open_regular(
+        let (file, is_made) = open_own(
             &path,
-            File::options().write(true).create_new(true).mode(0o600),
-        );
-        self.made_next = made.is_ok();
-        match made {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let in_the_way = |what: String| {
-                    io::Error::other(format!(
-                        "{} is in the way ({what}); move it elsewhere",
-                        path.display()
-                    ))
-                };
-                let file = open_regular(&path, File::options().read(true).write(true))
-                    .map_err(|error| in_the_way(error.to_string()))?;
-                check_owner(&file.metadata()?).map_err(in_the_way)?;
-                if checkpoint::may_be_one(&file)? {
-                    Ok(file)
-                } else {
-                    Err(in_the_way("it is no checkpoint".into()))
-                }
-            }
-            made => made,
-        }
+            |file| checkpoint::may_be_one(file),
+            "it is no checkpoint",
+        )?;
+        self.made_next = is_made;
+        Ok(file)
     }
 
     /// The next one's file. When it is written, it takes the last one's name.
     pub fn next_path(&self) -> PathBuf {
+        self.beside(".new")
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
-        name.push(".new");
+        name.push(ending);
         name.into()
     }
 }
 
+/// Makes a file, or opens what a killed scan has left: returns it, and whether it is made. What is
+/// `not` such a file, or another user's, is left alone.
+fn open_own(
+    path: &Path,
+    is_such: impl FnOnce(&File) -> io::Result<bool>,
+    not: &str,
+) -> io::Result<(File, bool)> {
+    let mut options = File::options();
+    options.read(true).write(true);
+    match open_regular(path, options.clone().create_new(true).mode(0o600)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made.map(|file| (file, true)),
+    }
+    let in_the_way = |what: String| {
+        let path = path.display();
+        io::Error::other(format!("{path} is in the way ({what}); move it elsewhere"))
+    };
+    let file = open_regular(path, &mut options).map_err(|error| in_the_way(error.to_string()))?;
+    check_owner(&file.metadata()?).map_err(in_the_way)?;
+    if is_such(&file)? {
+        Ok((file, false))
+    } else {
+        Err(in_the_way(not.into()))
+    }
+}
+
+/// The findings that a checkpoint knows of.
+fn reopened_findings(path: &Path, content: Content) -> io::Result<ReportFile> {
+    let file = ReportFile::reopen(&Written {
+        path: path.into(),
+        content: Some(content),
+    })
+    .map_err(|error| match error.kind() {
+        ErrorKind::NotFound => io::Error::other(
+            "it is not there; put it back beside the checkpoint, or scan from the beginning",
+        ),
+        _ => error,
+    })?;
+    check_owner(&path.metadata()?).map_err(io::Error::other)?;
+    Ok(file)
+}
+
 impl Drop for CheckpointFile {
     fn drop(&mut self) {
+        // A leftover is harmless, so failing does not matter.
         if self.next.is_some() && self.made_next {
-            // A leftover is harmless, so failing does not matter.
             let _ = std::fs::remove_file(self.next_path());
+        }
+        let is_empty = |file: &ReportFile| file.is_empty();
+        if self.made_findings && self.findings.as_ref().is_some_and(is_empty) {
+            let _ = std::fs::remove_file(self.findings_path());
         }
     }
 }

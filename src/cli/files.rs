@@ -55,10 +55,14 @@ pub struct Content {
 }
 
 impl Content {
-    const NONE: Content = Content {
+    pub const NONE: Content = Content {
         bytes: 0,
         digest: 0xCBF2_9CE4_8422_2325,
     };
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
 }
 
 impl Write for Content {
@@ -101,9 +105,9 @@ impl ReportFile {
         Self::new(file, Content::NONE, is_followed)
     }
 
-    /// A file for a new report that is already open.
-    pub fn opened(file: File) -> io::Result<Self> {
-        Self::new(file, Content::NONE, false)
+    /// A file for something new that is already open.
+    pub fn opened(file: File, is_followed: bool) -> io::Result<Self> {
+        Self::new(file, Content::NONE, is_followed)
     }
 
     /// Reopens a report's file to continue where the checkpoint says. What was written after that
@@ -156,6 +160,11 @@ impl ReportFile {
         self.0.is_regular
     }
 
+    /// Whether nothing was kept from before, and nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.0.content.get().is_empty()
+    }
+
     /// Keeps other scans from writing this file while it is open here: their lines would mix with
     /// ours. All files must have been found distinct before. Where the file system has no locks,
     /// nobody is kept.
@@ -200,6 +209,21 @@ impl ReportFile {
         } else {
             Ok(None)
         }
+    }
+}
+
+impl Read for ReportFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut place: &File = &self.0.file;
+        place.read(bytes)
+    }
+}
+
+/// What is followed is written at its end only.
+impl Seek for ReportFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let mut place: &File = &self.0.file;
+        place.seek(to)
     }
 }
 

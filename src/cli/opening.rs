@@ -103,14 +103,14 @@ impl<'a> Destination<'a> {
     }
 
     /// Where findings go that are too many for memory, if a report tells each host in one piece. A
-    /// checkpoint has to know them, so with one they stay in memory.
+    /// checkpoint has to know them, so with one they go to a file of its own.
     fn spill(&self, paths: &[PathBuf], files: &[Option<ReportFile>]) -> Option<File> {
-        let formats = self.request.reports.iter().map(|&(format, _)| format);
-        let mut by_host = formats.zip(paths).zip(files);
-        let ((_, path), file) = by_host.find(|((format, _), _)| format.is_by_host())?;
         if self.is_kept || self.listed.is_some() {
             return None;
         }
+        let formats = self.request.reports.iter().map(|&(format, _)| format);
+        let mut by_host = formats.zip(paths).zip(files);
+        let ((_, path), file) = by_host.find(|((format, _), _)| format.is_by_host())?;
         let is_regular = file.as_ref().is_some_and(ReportFile::is_regular);
         spill::beside(is_regular.then_some(path))
     }
@@ -162,7 +162,9 @@ pub fn open<'a>(
     }
     check_distinct(&reports, &taken)?;
     let has_stdout = paths.iter().any(|path| is_stdout(path));
-    outputs.spill_to(to.spill(&paths, &files));
+    if let Some(file) = to.spill(&paths, &files) {
+        outputs.spill_to(file);
+    }
     for ((&(format, _), path), file) in to.request.reports.iter().zip(paths).zip(files) {
         let name = path.display().to_string();
         match &file {
@@ -273,7 +275,7 @@ fn open_stats(path: &Path, is_resumed: bool) -> Result<(String, ReportFile, bool
         None if is_resumed => options.append(true).create(true).open(path),
         None => options.write(true).create(true).truncate(false).open(path),
     };
-    match opened.and_then(ReportFile::opened) {
+    match opened.and_then(|file| ReportFile::opened(file, false)) {
         Ok(file) => Ok((name, file, fd.is_some() || is_resumed)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && fd.is_some() => {
             let error = io::Error::other(format!(

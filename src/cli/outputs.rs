@@ -1,7 +1,6 @@
 //! All reports of a run as one sink. Each has a name, for errors; one that fails does not stop the
 //! others. It writes findings and opens nothing.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -35,7 +34,7 @@ pub struct Outputs<'a> {
     uncut: Vec<(String, ReportFile)>,
     checkpoint: Option<CheckpointFile>,
     /// Where findings may be kept until their host is done.
-    spill: Option<File>,
+    spill: Option<Box<dyn SpillFile>>,
     progress: Option<progress::Line>,
 }
 
@@ -59,8 +58,8 @@ impl<'a> Outputs<'a> {
     }
 
     /// Keeps findings here that are too many to be held in memory.
-    pub fn spill_to(&mut self, file: Option<File>) {
-        self.spill = file;
+    pub fn spill_to(&mut self, file: impl SpillFile + 'static) {
+        self.spill = Some(Box::new(file));
     }
 
     /// Cuts the file off when the scan begins.
@@ -177,8 +176,7 @@ impl Sink for Outputs<'_> {
     }
 
     fn spill_file(&mut self) -> Option<Box<dyn SpillFile>> {
-        let file = self.spill.take()?;
-        Some(Box::new(file))
+        self.spill.take()
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {

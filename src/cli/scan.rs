@@ -301,7 +301,13 @@ fn open_outputs<'a>(
     };
     let kept: Vec<PathBuf> = checkpoint
         .iter()
-        .flat_map(|(file, _)| [file.path().to_owned(), file.next_path()])
+        .flat_map(|(file, _)| {
+            [
+                file.path().to_owned(),
+                file.next_path(),
+                file.findings_path(),
+            ]
+        })
         .collect();
     let taken: Vec<&Path> = kept
         .iter()
@@ -309,7 +315,12 @@ fn open_outputs<'a>(
         .chain(request.plan.files())
         .collect();
     let mut outputs = opening::open(to, &taken, known.map(|run| run.outputs.as_slice()))?;
-    if let Some((file, run)) = checkpoint {
+    if let Some((mut file, run)) = checkpoint {
+        if to.request.is_by_host() {
+            let findings = file.open_findings(known.and_then(|run| run.findings))?;
+            outputs.spill_to(findings.clone());
+            outputs.cut_later(file.findings_path().display().to_string(), findings);
+        }
         outputs.keep(file, run);
     }
     Ok(outputs)

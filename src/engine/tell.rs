@@ -98,7 +98,7 @@ impl Scanner {
         }
     }
 
-    fn checkpoint(&self, sink: &ByHost) -> Option<Checkpoint> {
+    fn checkpoint(&self, sink: &mut ByHost) -> Option<Checkpoint> {
         Some(Checkpoint {
             started_at: self.clock.started_at(),
             snapshot: self.scan.snapshot()?,

@@ -1,20 +1,25 @@
 //! Findings grouped by host, for formats that write host by host: they are held until their host is
 //! finished. What is held is bounded by the hosts that a scan has under way at once (8,192) and by
 //! [`ROWS_HELD`] findings in all. Beyond that they go to a file, or, where there is none or it is
-//! full, a host is reported in parts. It knows findings, no sockets.
+//! full, a host is reported in parts. A checkpoint has few of them, and where the others are. It
+//! knows findings, no sockets.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
-use super::spill::{Place, Spill};
+use super::spill::Spill;
 use super::{Begin, Checkpoint, Hardware, Kept, Listing, OpenPorts, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
 
 /// The most findings held, for all hosts together; a banner counts as several. It is enough for a
 /// /24 with a thousand ports each, in 10 MiB.
 pub const ROWS_HELD: usize = 1 << 18;
+
+/// The most findings that a checkpoint has where there is a file for the others: it is written
+/// often, and a finding takes some 40 bytes there.
+const ROWS_IN_CHECKPOINT: usize = 1 << 14;
 
 /// A port of a host, and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +131,15 @@ impl HostReport {
         reasons.any(|reason| reason.state() != State::Unscanned)
     }
 
+    /// How many of its findings are held or in the file.
+    fn known(&self, listing: Listing) -> usize {
+        let states = State::ALL.map(|state| (state, self.in_state(state)));
+        let known = states
+            .into_iter()
+            .filter(|&(state, count)| listing.lists(state, count));
+        known.map(|(_, count)| count as usize).sum()
+    }
+
     fn weight(&self) -> usize {
         self.rows.iter().map(Row::weight).sum()
     }
@@ -222,15 +236,18 @@ impl<'s> ByHost<'s> {
     }
 
     /// The hosts that are not finished, for a checkpoint; in no particular order.
-    pub fn hosts(&self) -> Vec<HostReport> {
-        let kept = self.hosts.iter().flat_map(Hosts::iter);
-        kept.cloned().collect()
+    pub fn hosts(&mut self) -> Vec<Held> {
+        self.hosts.as_mut().map(Hosts::held).unwrap_or_default()
     }
 
-    /// How many findings are held, for all hosts together, those that the sink keeps included; a
-    /// banner counts as several.
+    /// How many findings are held, for all hosts together, those that the sink keeps included, and
+    /// those that a host has in the file: it will be read back and written as a whole, so they
+    /// count twice. A banner counts as several.
     pub fn rows_held(&self) -> usize {
-        let under_way = self.hosts.as_ref().map_or(0, |hosts| hosts.rows);
+        let under_way = self
+            .hosts
+            .as_ref()
+            .map_or(0, |hosts| hosts.rows + 2 * hosts.largest);
         under_way + self.sink.kept().map_or(0, Kept::weight)
     }
 
@@ -261,7 +278,10 @@ impl Sink for ByHost<'_> {
         let begun = self.sink.begin(begin);
         self.hosts = self.sink.wants_hosts().map(Hosts::new);
         if let Some(hosts) = &mut self.hosts {
-            hosts.spill = self.sink.spill_file().map(Spill::new);
+            hosts.spill = self
+                .sink
+                .spill_file()
+                .and_then(|file| Spill::new(file).ok());
         }
         begun
     }
@@ -302,13 +322,18 @@ pub(super) struct Hosts {
     hosts: HashMap<SocketAddr, Box<Held>>,
     rows: usize,
     spill: Option<Spill>,
+    /// The most findings that a host with some in the file has.
+    largest: usize,
 }
 
-/// A host under way.
-struct Held {
-    report: HostReport,
-    /// Where more of its rows are, if not all are held.
-    spilled: Option<Place>,
+/// A host under way, and what was found on it so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
+pub struct Held {
+    /// The findings that are in memory.
+    pub report: HostReport,
+    /// Where in the [file](Sink::spill_file) others are, if there are more.
+    pub spilled: Option<u64>,
 }
 
 impl From<HostReport> for Box<Held> {
@@ -328,19 +353,28 @@ impl Hosts {
             hosts: HashMap::new(),
             rows: 0,
             spill: None,
+            largest: 0,
         }
     }
 
     /// Restores what was held when a scan was interrupted.
-    pub fn restore(&mut self, hosts: &[HostReport]) {
-        self.rows += hosts.iter().map(HostReport::weight).sum::<usize>();
-        self.hosts
-            .extend(hosts.iter().map(|host| (host.address, host.clone().into())));
+    pub fn restore(&mut self, hosts: &[Held]) {
+        for held in hosts {
+            self.rows += held.report.weight();
+            if held.spilled.is_some() {
+                self.largest = self.largest.max(held.report.known(self.listing));
+            }
+            let address = held.report.address;
+            self.hosts.insert(address, Box::new(held.clone()));
+        }
     }
 
-    /// Everything held, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &HostReport> {
-        self.hosts.values().map(|held| &held.report)
+    /// Everything held, in no particular order; few findings, if there is a file for the others.
+    pub fn held(&mut self) -> Vec<Held> {
+        if self.rows > ROWS_IN_CHECKPOINT {
+            self.spilled();
+        }
+        self.hosts.values().map(|held| (**held).clone()).collect()
     }
 
     /// Adds a finding. If too many are held now, and cannot be spilled, returns a part of them.
@@ -389,6 +423,7 @@ impl Hosts {
         for (held, place) in self.hosts.values_mut().zip(places) {
             held.report.rows = Vec::new();
             held.spilled = place;
+            self.largest = self.largest.max(held.report.known(self.listing));
         }
         self.rows = 0;
         true
@@ -423,7 +458,9 @@ impl Hosts {
             spilled,
         } = *held;
         self.rows -= host.weight();
-        if let (Some(spill), Some(last)) = (&mut self.spill, spilled) {
+        if let Some(last) = spilled {
+            let no_file = || io::Error::other("the file with a host's findings is missing");
+            let spill = self.spill.as_mut().ok_or_else(no_file)?;
             spill.get(last, &mut host.rows)?;
         }
         let told: u32 = host.counts.iter().map(|(_, count)| count).sum();
@@ -574,7 +611,7 @@ mod tests {
         };
         let silent = hosts.take(&done, Time::default()).unwrap();
         assert_eq!(
-            (silent.answered_by(), hosts.iter().count(), hosts.rows),
+            (silent.answered_by(), hosts.held().len(), hosts.rows),
             (None, 0, 0)
         );
     }
@@ -611,9 +648,9 @@ mod tests {
         // In memory, in a file, and in a file that turns out to be too small.
         check_bounds(None, 2);
         let file = io::Cursor::new(Vec::new());
-        check_bounds(Some(Spill::new(Box::new(file))), 0);
+        check_bounds(Spill::new(Box::new(file)).ok(), 0);
         let small = io::Cursor::new(vec![0u8; 1 << 20].into_boxed_slice());
-        check_bounds(Some(Spill::new(Box::new(small))), 2);
+        check_bounds(Spill::new(Box::new(small)).ok(), 2);
     }
 
     /// Six hosts of 60,000 rows at once, told in so many parts more.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::read;
 use super::record::End;
-use super::{Checkpoint, HostReport, Kept, OpenPorts};
+use super::{Checkpoint, Held, Kept, OpenPorts};
 use crate::plan::Digest;
 use crate::scan::Snapshot;
 
@@ -39,7 +39,7 @@ struct UnderWay<'a, SoFar> {
     /// Microseconds since 1970.
     started_us: u64,
     so_far: SoFar,
-    hosts: Cow<'a, [HostReport]>,
+    hosts: Cow<'a, [Held]>,
     kept: Option<Cow<'a, Kept>>,
     open: Cow<'a, OpenPorts>,
     snapshot: Cow<'a, Snapshot>,
@@ -211,13 +211,14 @@ mod tests {
             latest_first_answer: 2,
             hosts: vec![host],
         };
-        let mut hosts: Vec<HostReport> = hosts.iter().cloned().collect();
-        hosts[0].hardware = Some(Hardware {
+        let mut hosts = hosts.held();
+        hosts[0].spilled = Some(7);
+        hosts[0].report.hardware = Some(Hardware {
             mac: MacAddress([1, 2, 3, 4, 5, 6]),
             vendor: Some("maker".into()),
         });
         let mut kept = Kept::default();
-        kept.keep(&hosts[0], StateSet::states(State::ALL));
+        kept.keep(&hosts[0].report, StateSet::states(State::ALL));
         Checkpoint {
             started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
             summary: fixture::summary(),

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::{HostReport, Kept, LocalCheck, Notices, OpenEverywhere, OpenPorts, Profile};
+use super::{Held, Kept, LocalCheck, Notices, OpenEverywhere, OpenPorts, Profile};
 use crate::plan::Outline;
 use crate::scan::{
     Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time,
@@ -73,8 +73,9 @@ pub struct Checkpoint {
     pub summary: Summary,
     /// How far the scan is.
     pub snapshot: Snapshot,
-    /// The findings kept for hosts that are not finished; empty if no sink wants hosts.
-    pub hosts: Vec<HostReport>,
+    /// The findings kept for hosts that are not finished; empty if no sink wants hosts. Those that
+    /// are in the sink's [file](super::Sink::spill_file) are there to stay.
+    pub hosts: Vec<Held>,
     /// What a sink [keeps](super::Sink::kept) for its end.
     pub kept: Option<Kept>,
     /// On how many addresses each port is open.

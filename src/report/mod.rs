@@ -76,7 +76,7 @@ mod wrap;
 #[cfg(feature = "cli")]
 pub mod xml;
 
-pub use by_host::HostReport;
+pub use by_host::{Held, HostReport};
 #[cfg(feature = "cli")]
 pub use escape::printable;
 #[cfg(feature = "cli")]
@@ -94,6 +94,8 @@ pub use open_ports::{OpenEverywhere, OpenPorts};
 pub use records::ReadError;
 pub use sink::Sink;
 pub use spill::SpillFile;
+#[cfg(feature = "cli")]
+pub use spill::may_be_findings;
 pub use state_set::StateSet;
 #[cfg(feature = "cli")]
 pub use wrap::{Screen, wrapped};

@@ -27,7 +27,8 @@ pub trait Sink {
     }
 
     /// Where findings that are too many to be held in memory are kept until their host is finished:
-    /// an empty file. Without one such a host is reported in parts.
+    /// an empty file, or, if the scan continues, what was in it when the checkpoint was made. It is
+    /// only appended to. Without one such a host is reported in parts.
     fn spill_file(&mut self) -> Option<Box<dyn SpillFile>> {
         None
     }

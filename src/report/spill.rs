@@ -1,6 +1,7 @@
 //! Rows that are too many to be held in memory, in a file: written when there are too many, read
-//! back when their host is done. It grows with what was written. It knows rows and bytes; somebody
-//! else opens the file.
+//! back when their host is done. It grows with what was written, and what was written stays, so a
+//! checkpoint needs no more of it than its length. It knows rows and bytes; somebody else opens the
+//! file.
 
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
@@ -17,6 +18,9 @@ impl<F: Read + Write + Seek> SpillFile for F {}
 /// host has one place to remember, however many pieces it has.
 pub(super) type Place = u64;
 
+/// What the file begins with, so that any program can tell it from other files.
+const FORMAT: &[u8] = b"portreeve-findings\n";
+
 /// Stands for no place, no round-trip time.
 const NONE: u64 = u64::MAX;
 const NO_BANNER: u16 = u16::MAX;
@@ -29,14 +33,26 @@ pub(super) struct Spill {
     is_full: bool,
 }
 
+/// Whether this is such a file or the beginning of one.
+///
+/// # Errors
+/// It could not be read.
+#[cfg(feature = "cli")]
+pub fn may_be_findings(from: impl Read) -> io::Result<bool> {
+    let mut found = Vec::new();
+    from.take(FORMAT.len() as u64).read_to_end(&mut found)?;
+    Ok(FORMAT.starts_with(&found))
+}
+
 impl Spill {
-    /// `file` is empty.
-    pub fn new(file: Box<dyn SpillFile>) -> Self {
-        Spill {
+    /// `file` is empty, or has what a checkpoint knows of.
+    pub fn new(mut file: Box<dyn SpillFile>) -> io::Result<Self> {
+        let end = file.seek(SeekFrom::End(0))?;
+        Ok(Spill {
             file,
-            end: 0,
+            end,
             is_full: false,
-        }
+        })
     }
 
     /// Writes a piece for each host: its rows, and the place of its piece before. Returns the
@@ -63,6 +79,10 @@ impl Spill {
         let mut out = BufWriter::new(&mut self.file);
         let mut places = Vec::new();
         let mut end = self.end;
+        if end == 0 {
+            out.write_all(FORMAT)?;
+            end += FORMAT.len() as u64;
+        }
         let mut piece = Vec::new();
         for (rows, before) in hosts {
             if rows.is_empty() {
@@ -99,6 +119,9 @@ impl Spill {
             self.file.seek(SeekFrom::Start(place))?;
             self.file.read_exact(head.as_flattened_mut())?;
             let [before, length] = head.map(u64::from_le_bytes);
+            if length > self.end || (before != NONE && before >= place) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let mut piece = vec![0; length as usize];
             self.file.read_exact(&mut piece)?;
             let mut left = piece.as_slice();
@@ -223,7 +246,7 @@ mod tests {
                 },
             ])
             .collect();
-        let mut spill = Spill::new(Box::new(io::Cursor::new(Vec::new())));
+        let mut spill = Spill::new(Box::new(io::Cursor::new(Vec::new()))).unwrap();
         let (some, others) = rows.split_at(7);
         let hosts = [(some, None), (others, None), (&[], None)];
         let first = spill.put(hosts.into_iter()).unwrap();
@@ -245,7 +268,7 @@ mod tests {
         let rows: Vec<Row> = (0..2_000)
             .map(|port| row(port, Reason::ConnRefused))
             .collect();
-        let mut spill = Spill::new(Box::new(Disk(io::Cursor::default(), 20_000)));
+        let mut spill = Spill::new(Box::new(Disk(io::Cursor::default(), 20_000))).unwrap();
         let mut put = |rows, before| spill.put([(rows, before)].into_iter());
         let one = put(&rows[..9], None).unwrap()[0];
         assert_eq!(put(&rows, one), None);

@@ -63,6 +63,11 @@ pub struct OutputRequest {
 }
 
 impl OutputRequest {
+    /// Whether a report tells each host in one piece.
+    pub fn is_by_host(&self) -> bool {
+        self.reports.iter().any(|(format, _)| format.is_by_host())
+    }
+
     pub fn new(args: OutputArgs, arguments: &[OsString]) -> Self {
         OutputRequest {
             reports: reports(&args),
