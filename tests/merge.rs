@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
-use simulator::namespace::in_namespace;
+use simulator::namespace::{in_namespace, skip};
 use support::command::{Ran, end_record, json_lines, run_in};
 
 const SCAN: &str = "127.0.0.1-3 -p 1-500 --show open,closed -q";
@@ -268,6 +268,42 @@ fn what_is_open_on_every_address_is_told_by_shards_together() {
             check(&format!("{scan} --shard 1/2 -oJ 1"), "1", false);
             check(&format!("{scan} --shard 2/2 -oJ 2"), "2", false);
             check("merge 1 2 -oJ joined", "joined", true);
+        },
+    );
+}
+
+/// Hosts that answer on nothing but ports which are open everywhere do not count as up.
+#[test]
+fn what_is_open_on_every_address_does_not_make_a_host_up() {
+    in_namespace(
+        "what_is_open_on_every_address_does_not_make_a_host_up",
+        || {
+            let _everywhere = TcpListener::bind(("0.0.0.0", 25)).expect("a free port");
+            let _one = TcpListener::bind(("127.0.0.70", 22)).expect("a free port");
+            // Nothing comes back from the other ports but from one address.
+            let dropped = "ip daddr != 127.0.0.70 tcp dport 20-24 drop";
+            for rule in [
+                "add table inet t",
+                "add chain inet t c { type filter hook input priority 0; }",
+                &format!("add rule inet t c {dropped}"),
+            ] {
+                let made = simulator::peer::run("nft", rule);
+                made.unwrap_or_else(|error| skip(&format!("nft cannot be run: {error}")));
+            }
+            let folder = tempfile::tempdir().expect("a scratch folder");
+            let scan = "127.0.0.64/26 -p 21-25 --max-retries 0";
+            let check = |arguments: &str, report: &str| {
+                let ran = run_in(folder.path(), &format!("{arguments} -oX xml"));
+                let told = "At least 63 of 64 hosts that answered did so on nothing else";
+                assert!(ran.stdout.contains(told), "{}", ran.stdout);
+                let read = |name| fs::read_to_string(folder.path().join(name)).expect("a file");
+                assert_eq!(end_record(&read(report))["hosts_in_doubt"], 63);
+                assert!(read("xml").contains("<hosts up=\"1\" down=\"63\" total=\"64\"/>"));
+            };
+            check(&format!("{scan} -oJ whole"), "whole");
+            run_in(folder.path(), &format!("{scan} --shard 1/2 -oJ 1"));
+            run_in(folder.path(), &format!("{scan} --shard 2/2 -oJ 2"));
+            check("merge 1 2 -oJ joined", "joined");
         },
     );
 }

@@ -71,6 +71,7 @@ impl Scanner {
             local_error: counters.local_error.clone(),
             local: None,
             open_everywhere: Vec::new(),
+            hosts_in_doubt: 0,
             notices: notices_before.plus(self.talk.notices),
         }
     }
@@ -203,6 +204,7 @@ impl Scanner {
         self.counters.report_failed = matches!(failed, Some(Error::Report(_)));
         let mut summary = self.summary();
         summary.open_everywhere = sink.open().everywhere(self.scan.plan().addresses());
+        summary.hosts_in_doubt = sink.open().hosts_on_only(&summary.open_everywhere);
         let checked = self.local.as_ref().map(Local::check).transpose();
         let unchecked = checked.map(|local| summary.local = local).err();
         let untold = sink.end(&summary).err();

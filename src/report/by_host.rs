@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::listing::FEW_PORTS;
+use super::open_ports::MOST_OPEN;
 use super::spill::Spill;
 use super::{Begin, Checkpoint, Hardware, Kept, Listing, OpenPorts, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, Reason, State, Time};
@@ -129,6 +130,11 @@ impl HostReport {
     fn has_verdict(&self) -> bool {
         let mut reasons = self.counts.iter().map(|(reason, _)| reason);
         reasons.any(|reason| reason.state() != State::Unscanned)
+    }
+
+    /// Whether nothing was closed, and others were asked than those that are open.
+    pub(super) fn is_mostly_silent(&self) -> bool {
+        self.in_state(State::Closed) == 0 && self.in_state(State::Filtered) > 0
     }
 
     /// How many of its findings are held or in the file.
@@ -265,6 +271,7 @@ impl<'s> ByHost<'s> {
         let Some(hosts) = &mut self.hosts else {
             return Ok(());
         };
+        self.open.add_host(hosts.open_only(done.address));
         let mut host = hosts.take(done, at)?;
         if host.has_verdict() {
             host.hardware = hardware(host.address);
@@ -334,6 +341,8 @@ pub struct Held {
     pub report: HostReport,
     /// Where in the [file](Sink::spill_file) others are, if there are more.
     pub spilled: Option<u64>,
+    /// Its open ports: all, if they are few.
+    pub open: Vec<u16>,
 }
 
 impl From<HostReport> for Box<Held> {
@@ -341,6 +350,7 @@ impl From<HostReport> for Box<Held> {
         Box::new(Held {
             report,
             spilled: None,
+            open: Vec::new(),
         })
     }
 }
@@ -387,7 +397,11 @@ impl Hosts {
         } = finding;
         let address = without_port(endpoint);
         let begun = || HostReport::unheard(address, at).into();
-        let host = &mut self.hosts.entry(address).or_insert_with(begun).report;
+        let held = self.hosts.entry(address).or_insert_with(begun);
+        if reason.state() == State::Open && held.open.len() <= MOST_OPEN {
+            held.open.push(endpoint.port());
+        }
+        let host = &mut held.report;
         host.last = at;
         host.count(reason, 1);
         let state = reason.state();
@@ -406,6 +420,13 @@ impl Hosts {
         } else {
             None
         }
+    }
+
+    /// The open ports of a host that answered on no others; none of any other host.
+    fn open_only(&self, address: SocketAddr) -> Vec<u16> {
+        let host = self.hosts.get(&address);
+        let host = host.filter(|held| held.report.is_mostly_silent());
+        host.map_or(Vec::new(), |held| held.open.clone())
     }
 
     /// Writes all rows to the file; returns whether that worked.
@@ -456,6 +477,7 @@ impl Hosts {
         let Held {
             report: mut host,
             spilled,
+            ..
         } = *held;
         self.rows -= host.weight();
         if let Some(last) = spilled {

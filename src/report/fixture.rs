@@ -225,6 +225,7 @@ fn summary_of(scan: &Scan, begin: &Begin) -> Summary {
             withheld: 2,
         },
         local: Some(local_check()),
+        hosts_in_doubt: 1,
         open_everywhere: [25, 2_000]
             .map(|port| OpenEverywhere { port, addresses: 3 })
             .into(),

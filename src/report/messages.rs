@@ -155,6 +155,9 @@ pub struct Summary {
     /// Ports that are open on nearly every address, known at the end: something probably answers in
     /// their place.
     pub open_everywhere: Vec<OpenEverywhere>,
+    /// How many of the hosts that answered did so on those ports only, at least: they may not be
+    /// there.
+    pub hosts_in_doubt: u64,
     /// How many notices were sent.
     pub notices: Notices,
     /// This machine's own ports, compared with what listens there, if that was asked for.
@@ -162,6 +165,13 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Hosts that answered, but for those that something else has probably answered for.
+    pub fn hosts_present(&self) -> u64 {
+        self.stats
+            .hosts_answering
+            .saturating_sub(self.hosts_in_doubt)
+    }
+
     /// Kernel memory of the sockets at their peak, in bytes. It is an estimate of [`SOCKET_BYTES`]
     /// for each; a process's resident memory does not include it.
     pub fn socket_memory_bytes(&self) -> u64 {

@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
         if self.is_forced {
             self.addresses
         } else {
-            summary.stats.hosts_answering
+            summary.hosts_present()
         }
     }
 

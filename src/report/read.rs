@@ -393,6 +393,7 @@ pub(super) fn end(record: Fields, started_at: SystemTime) -> Result<Summary> {
         local_error: record.text("local_error").ok().map(printable),
         local: None,
         open_everywhere: Vec::new(),
+        hosts_in_doubt: 0,
         notices: record.part("notices").and_then(notices).unwrap_or_default(),
     })
 }

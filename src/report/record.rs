@@ -167,6 +167,8 @@ pub(super) struct End<'a> {
     all_open: Vec<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     open_everywhere: &'a [OpenEverywhere],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts_in_doubt: Option<u64>,
     outages: u32,
     outage_us: u64,
     self_connects: u64,
@@ -450,6 +452,7 @@ impl End<'_> {
             hosts_all_open: stats.hosts_all_open,
             all_open: stats.all_open.iter().map(|&host| ip_text(host)).collect(),
             open_everywhere: &everywhere[..everywhere.len().min(MOST_PORTS)],
+            hosts_in_doubt: Some(summary.hosts_in_doubt).filter(|&hosts| hosts > 0),
             outages: stats.outages,
             outage_us: stats.outage_us,
             self_connects: stats.self_connects,

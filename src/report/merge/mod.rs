@@ -15,7 +15,7 @@ use super::{
     Begin, Exit, HostReport, Listing, Notices, OpenPorts, Origin, Sink, StateSet, Summary,
 };
 use crate::plan::{Outline, Shard};
-use crate::scan::{Finding, Reason, Stats, Time};
+use crate::scan::{Finding, Reason, State, Stats, Time};
 pub use part::Part;
 
 /// Why inputs cannot be joined.
@@ -123,7 +123,9 @@ impl Joined {
             .values()
             .filter(|host| host.report.answered_by().is_some())
             .count() as u64;
-        summary.open_everywhere = open_ports(&hosts).everywhere(self.whole.addresses);
+        let open = open_ports(&hosts);
+        summary.open_everywhere = open.everywhere(self.whole.addresses);
+        summary.hosts_in_doubt = open.hosts_on_only(&summary.open_everywhere);
         let first = &self.parts[0].start;
         let (cap, cap_set_by) = first.cap;
         sink.begin(&Begin {
@@ -197,6 +199,7 @@ impl Joined {
             local_error: ends().find_map(|end| end.local_error.clone()),
             local: None,
             open_everywhere: Vec::new(),
+            hosts_in_doubt: 0,
             notices: ends().fold(Notices::default(), |sum, end| sum.plus(end.notices)),
             stats,
         }
@@ -211,6 +214,16 @@ struct Host {
 }
 
 impl Host {
+    /// Its open ports, if it answered on no others.
+    fn open_only(&self) -> Vec<u16> {
+        let is_open = |finding: &&Finding| finding.state() == State::Open;
+        let open = self.findings.iter().filter(is_open);
+        match self.report.is_mostly_silent() {
+            true => open.map(|finding| finding.endpoint.port()).collect(),
+            false => Vec::new(),
+        }
+    }
+
     fn new(address: SocketAddr, at: Time) -> Self {
         Host {
             findings: Vec::new(),
@@ -283,6 +296,9 @@ fn open_ports(hosts: &BTreeMap<SocketAddr, Host>) -> OpenPorts {
     let mut open = OpenPorts::default();
     let findings = hosts.values().flat_map(|host| &host.findings);
     findings.for_each(|finding| open.add(finding));
+    hosts
+        .values()
+        .for_each(|host| open.add_host(host.open_only()));
     open
 }
 

@@ -10,8 +10,7 @@ use super::{HOSTS_COUNTED, HOSTS_NAMED, Style, Text};
 use crate::report::escape::printable;
 use crate::report::format::{counted, duration, grouped, ip_text};
 use crate::report::{
-    Exit, HostReport, LocalCheck, LocalPort, Notices, OpenEverywhere, Origin, Phase, Profile,
-    Summary,
+    Exit, HostReport, LocalCheck, LocalPort, Notices, Origin, Phase, Profile, Summary,
 };
 use crate::scan::{Reason, State, Stats};
 
@@ -55,7 +54,7 @@ impl<W: Write> Text<'_, W> {
         *text += &missed(stats, &self.silent_on(stats));
         absent_hosts(text, stats);
         all_open(text, stats);
-        self.open_everywhere(text, &summary.open_everywhere);
+        self.open_everywhere(text, summary);
         outages(text, stats);
     }
 
@@ -104,15 +103,19 @@ impl<W: Write> Text<'_, W> {
         if self.addresses > HOSTS_NAMED && others > 0 && is_complete {
             let _ = writeln!(
                 text,
-                "{} addresses have something listed, {} have not.",
-                grouped(listed),
-                grouped(others)
+                "{} something listed, {}.",
+                counted(listed, "address has", "addresses have"),
+                match others {
+                    1 => "1 has not".into(),
+                    others => format!("{} have not", grouped(others)),
+                }
             );
         }
     }
 
     /// Ports that are open on nearly every address.
-    fn open_everywhere(&self, text: &mut String, ports: &[OpenEverywhere]) {
+    fn open_everywhere(&self, text: &mut String, summary: &Summary) {
+        let ports = &summary.open_everywhere;
         let Some(least) = ports.iter().map(|port| port.addresses).min() else {
             return;
         };
@@ -128,6 +131,14 @@ impl<W: Write> Text<'_, W> {
             grouped(self.addresses),
             names.join(", ")
         );
+        if summary.hosts_in_doubt > 0 {
+            let _ = writeln!(
+                text,
+                "At least {} of {} that answered did so on nothing else; nmap's formats do not count them as up",
+                grouped(summary.hosts_in_doubt),
+                counted(summary.stats.hosts_answering, "host", "hosts"),
+            );
+        }
     }
 
     /// The plan's warnings: in full if they are few, or what is missing from joined reports.
