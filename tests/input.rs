@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use simulator::namespace::{in_namespace, skip};
-use support::command::{Ran, portreeve, ran, run, run_in, wait, with_descriptor_limit};
+use support::command::{
+    Ran, end_record, portreeve, ran, run, run_in, signal, wait, with_descriptor_limit,
+};
 
 /// Fails unless the command refuses these arguments with these parts of a message.
 fn check_refused(arguments: &str, parts: &[&str]) {
@@ -341,15 +343,20 @@ fn refuse_when_all_are_asked(socket: &UdpSocket, names: usize) {
     }
 }
 
-/// In a namespace: a name server that knows no name, and answers once so many have been asked for.
-fn start_nameserver(names: usize) {
+/// In a namespace: where a name server is asked.
+fn name_servers_socket() -> UdpSocket {
     let server = nameserver();
     let route = format!("-4 route add local {server} dev lo");
     let done = Command::new("ip").args(route.split(' ')).status();
     if !server.is_loopback() && !done.is_ok_and(|status| status.success()) {
         skip("ip cannot give this machine the name server's address");
     }
-    let socket = UdpSocket::bind((server, 53)).expect("the name server's port");
+    UdpSocket::bind((server, 53)).expect("the name server's port")
+}
+
+/// In a namespace: a name server that knows no name, and answers once so many have been asked for.
+fn start_nameserver(names: usize) {
+    let socket = name_servers_socket();
     std::thread::spawn(move || refuse_when_all_are_asked(&socket, names));
 }
 
@@ -396,4 +403,48 @@ fn few_descriptors_do_not_make_a_name_unknown() {
             many
         );
     });
+}
+
+#[test]
+fn ctrl_c_while_names_are_looked_up_ends_with_a_report() {
+    in_namespace(
+        "ctrl_c_while_names_are_looked_up_ends_with_a_report",
+        || {
+            let socket = name_servers_socket();
+            let folder = tempfile::tempdir().expect("a folder");
+            for (targets, asked, told) in [
+                (
+                    "127.0.0.1 n1.invalid. n2.invalid.",
+                    b"n1",
+                    "0 of 2 are known",
+                ),
+                ("n3.invalid.", b"n3", "error: "),
+            ] {
+                let scan = format!("{targets} -p 1-9 -oJ a.jsonl --checkpoint c");
+                let child = portreeve(&scan)
+                    .env("RES_OPTIONS", "timeout:30 attempts:1")
+                    .current_dir(folder.path())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .expect("it runs");
+                let mut question = [0; 512];
+                while !question.windows(2).any(|part| part == asked) {
+                    socket.recv(&mut question).expect("a question");
+                }
+                signal(&child, libc::SIGINT);
+                let Ran { code, stderr, .. } = ran(child.wait_with_output().expect("it ends"));
+                assert_eq!(code, Some(130), "{stderr}");
+                assert!(stderr.contains(told), "{stderr}");
+                // The rest of the names is in no plan, so nothing may go on from here.
+                assert!(!folder.path().join("c").exists() && !stderr.contains("to go on"));
+            }
+            let text = fs::read_to_string(folder.path().join("a.jsonl")).expect("a report");
+            let end = end_record(&text);
+            assert_eq!(
+                (&end["exit"], &end["unscanned"]),
+                (&"interrupted".into(), &9.into())
+            );
+        },
+    );
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use portreeve::engine::{self, LoopbackTestbed};
+use portreeve::engine::{self, LoopbackTestbed, StopHandle};
 use portreeve::experiment::Experiment;
 use portreeve::plan::{Order, Plan, Target};
 use portreeve::report::counted;
@@ -24,6 +24,7 @@ use super::{advice, progress, signals, tell};
 pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
     let files = Files::create(&request)?;
     set_descriptor_limit(request.assume_nofile)?;
+    let stop = StopHandle::default();
     let (testbed, plan) = match &request.ground {
         Ground::Own(order) => {
             let testbed = own_testbed()?;
@@ -32,8 +33,9 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
         }
         Ground::Given(request) => {
             let builder = request.read()?;
-            let found = look_up(builder.names(), false);
-            let plan = request.build(builder, None, &mut |name: &str| known(&found, name))?;
+            let found = look_up(builder.names(), &stop, false);
+            let plan =
+                request.build(builder, None, &mut |name: &str| known(&found, &stop, name))?;
             (None, plan)
         }
     };
@@ -47,7 +49,7 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
         rounds: request.rounds,
         occupied_fds: request.occupied_fds,
         ground: testbed.as_ref(),
-        stop: Default::default(),
+        stop,
     };
     signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;
     let runs = make_runs(&experiment)?;

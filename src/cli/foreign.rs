@@ -4,6 +4,9 @@
 
 use std::ffi::OsString;
 
+use clap::CommandFactory;
+
+use super::args::Args;
 use super::exit::Failure;
 
 /// What an option of another scanner means here.
@@ -39,6 +42,7 @@ const MILLISECONDS: &str = "a bare number would be seconds; write --timeout 1500
                             out: timeouts follow measured round trips";
 const FORMATS: &str = "this format is not written; use -oN FILE for text, -oX FILE for XML, -oJ \
                        FILE for JSON lines or --list-open FILE for address:port lines";
+const RANGE: &str = "write ports as -p 1-1000, and addresses as 10.0.0.1-10.0.0.20";
 const RETRIES: &str = "--max-retries N allows N attempts after the first; measured loss decides \
                        how many are made";
 
@@ -116,6 +120,13 @@ const TABLE: &[(&[&str], Answer)] = &[
             "-nmap-cli",
         ],
         No(NOT_IDENTIFIED),
+    ),
+    (
+        &["-verify"],
+        No(
+            "open ports are connections that were made; --verify-local compares this machine's \
+            own with what listens there",
+        ),
     ),
     (&["--udp", "--scanflags"], No(CONNECT_ONLY)),
     (
@@ -212,10 +223,7 @@ const TABLE: &[(&[&str], Answer)] = &[
         &["--port-ratio", "--top"],
         No("--top-ports N takes the N ports most often open"),
     ),
-    (
-        &["--range"],
-        No("write ports as -p 1-1000, and addresses as 10.0.0.1-10.0.0.20"),
-    ),
+    (&["--range"], No(RANGE)),
     (
         &["--ulimit"],
         No(
@@ -253,12 +261,16 @@ const TABLE: &[(&[&str], Answer)] = &[
 pub fn translated(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let mut ours = Vec::with_capacity(words.len());
     let mut refused: Vec<String> = Vec::new();
-    let mut words = words.into_iter();
-    for word in words.by_ref() {
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
         let text = word.to_string_lossy().into_owned();
-        let answers = answers(&text);
+        let mut answers = answers(&text);
         if answers.is_empty() {
+            refused.extend(with_one_dash(&text));
             ours.push(word);
+        }
+        if is_range(&answers, words.peek()) {
+            answers = vec![("-r".into(), No(RANGE), None)];
         }
         for (name, answer, value) in answers {
             match (answer, value) {
@@ -284,7 +296,7 @@ pub fn translated(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         [] => Ok(ours),
         [only] => Err(Failure::Usage(only.clone())),
         several => Err(Failure::Usage(format!(
-            "these options of other scanners are not taken:\n  {}",
+            "these options are not taken:\n  {}",
             several.join("\n  ")
         ))),
     }
@@ -320,6 +332,34 @@ fn answers(word: &str) -> Vec<(String, Answer, Option<&str>)> {
         .map(|(name, answer, value)| (name.to_owned(), answer, value))
         .into_iter()
         .collect()
+}
+
+/// Whether it is RustScan's `-r`, with ports. nmap's has no value, and targets are no such words.
+fn is_range(answers: &[(String, Answer, Option<&str>)], next: Option<&OsString>) -> bool {
+    let [(name, _, value)] = answers else {
+        return false;
+    };
+    let next = next.map(|word| word.to_string_lossy());
+    let ports = value.or(next.as_deref()).unwrap_or_default();
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || b"-,".contains(byte);
+    name == "-r"
+        && ports.starts_with(|first: char| first.is_ascii_digit())
+        && ports.as_bytes().iter().all(is_digit)
+}
+
+/// What to say of a long option of ours behind one dash, which clap takes for several short ones
+/// or for the value of one: `-version` is `-v -e rsion`.
+fn with_one_dash(word: &str) -> Option<String> {
+    let typed = word.strip_prefix('-')?;
+    let name = typed.split('=').next().filter(|name| name.len() > 2)?;
+    let mut command = Args::command();
+    command.build();
+    let has_it = |command: &clap::Command| {
+        let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
+        options.any(|long| long == name)
+    };
+    let is_ours = has_it(&command) || command.get_subcommands().any(has_it);
+    is_ours.then(|| format!("{word}: this option has two dashes; did you mean -{word}?"))
 }
 
 /// The value that follows directly: `--rate=9`, `-oX=FILE`, `-oXFILE`, `-PS80`.
@@ -395,6 +435,25 @@ mod tests {
         check("x --ulimit 5000", "error: portreeve limits");
         check("x -oS out.txt", "error: -oN FILE");
         check("x -iR 10", "error: random addresses");
+        for range in ["-r 1-1000", "-r1-1000", "-r=80,443", "-r 80"] {
+            check(&format!("x {range} ::1"), "error: write ports as -p 1-1000");
+        }
+        check("x -r 10.0.0.1", "x --sequential 10.0.0.1");
+    }
+
+    #[test]
+    fn a_long_name_behind_one_dash_is_asked_back() {
+        for (word, long) in [
+            ("-version", "--version?"),
+            ("-max-rate=9", "--max-rate=9?"),
+            ("-ports", "--ports?"),
+            ("-expect", "--expect?"),
+            ("-help", "--help?"),
+        ] {
+            check(&format!("x {word}"), &format!("error: did you mean {long}"));
+        }
+        check("x -verify", "error: --verify-local compares");
+        check("x -vq -p80 -ewg0 -e vpn", "x -vq -p80 -ewg0 -e vpn");
     }
 
     #[test]

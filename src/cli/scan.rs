@@ -17,7 +17,7 @@ use portreeve::scan::Reason;
 use super::checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use super::exit::{Code, Failure};
 use super::keys::Keys;
-use super::lookups::{known, look_up};
+use super::lookups::{INTERRUPTED, known, look_up};
 use super::opening::{self, Destination};
 use super::outputs::Outputs;
 use super::request::{Action, Drawn, OutputRequest, ScanRequest};
@@ -141,19 +141,33 @@ fn is_same(run: &Run, request: &ScanRequest) -> Result<bool, Failure> {
 }
 
 fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
-    let signals = signals::listen().map_err(Failure::Signals)?;
+    let mut signals = signals::listen().map_err(Failure::Signals)?;
+    let stop = StopHandle::default();
     if request.takes_stdin && !request.outputs.quiet {
         tell("no target is named: reading targets from standard input");
     }
     if request.outputs.verbose {
         request.added.iter().for_each(|added| tell(&taken(added)));
     }
-    let (plan, lookups) = plan(request, kept.unfinished.as_ref())?;
+    let (plan, lookups) = match plan(request, kept.unfinished.as_ref(), &mut signals, &stop) {
+        Err(failure @ Failure::Plan(_)) if stop.is_stopped() => {
+            tell(&format!("error: {failure}"));
+            return Ok(Code::Interrupted);
+        }
+        plan => plan?,
+    };
+    // What is left of the scan is not all of it.
+    let kept = if stop.is_stopped() {
+        Kept::default()
+    } else {
+        kept
+    };
     let quiet = request.outputs.quiet;
     if request.had_credentials && !quiet {
         tell(NO_CREDENTIALS);
     }
-    for warning in plan.warnings() {
+    let is_told = |warning: &&Warning| matches!(warning, Warning::Unresolved { error, .. } if error == INTERRUPTED);
+    for warning in plan.warnings().iter().filter(|warning| !is_told(warning)) {
         // Results are missing that were asked for.
         let matters = warning.is_loss() && !matches!(warning, Warning::OtherFamily { .. });
         if matters || !quiet {
@@ -164,7 +178,7 @@ fn scan(request: &ScanRequest, kept: Kept) -> Result<Code, Failure> {
     let _ = engine::raise_descriptor_limit();
     match request.action {
         Action::DryRun { list } => dry_run(plan, request, list),
-        Action::Scan { .. } => probe(request, plan, lookups, kept, signals),
+        Action::Scan { .. } => probe(request, plan, lookups, kept, signals, stop),
     }
 }
 
@@ -178,17 +192,24 @@ fn taken(Added { place, words }: &Added) -> String {
 fn plan(
     request: &ScanRequest,
     unfinished: Option<&Unfinished>,
+    signals: &mut Signals,
+    stop: &StopHandle,
 ) -> Result<(Plan, Lookups), Failure> {
     let builder = request.plan.read()?;
-    let found = match unfinished {
-        Some(_) => engine::Lookups::new(),
-        None => look_up(builder.names(), request.outputs.quiet),
+    let names = builder.names();
+    let found = if unfinished.is_some() || names.is_empty() {
+        engine::Lookups::new()
+    } else {
+        if matches!(request.action, Action::Scan { .. }) {
+            signals.stop_with(stop).map_err(Failure::Signals)?;
+        }
+        look_up(names, stop, request.outputs.quiet)
     };
     let mut lookups = Vec::new();
     let mut resolve = |name: &str| {
         let found = match unfinished {
             Some(unfinished) => unfinished.run.lookup(name),
-            None => known(&found, name),
+            None => known(&found, stop, name),
         }?;
         lookups.push((name.to_owned(), found.clone()));
         Ok(found)
@@ -208,6 +229,7 @@ fn probe(
     lookups: Lookups,
     kept: Kept,
     signals: Signals,
+    stop: StopHandle,
 ) -> Result<Code, Failure> {
     let quiet = request.outputs.quiet;
     if let Some(unfinished) = &kept.unfinished {
@@ -222,7 +244,6 @@ fn probe(
         .unfinished
         .map(|Unfinished { run, from }| (run, from))
         .unzip();
-    let stop = StopHandle::default();
     let to = Destination {
         request: &request.outputs,
         is_kept: kept.file.is_some(),
@@ -349,12 +370,12 @@ fn show_progress(
     outputs: &mut Outputs,
     request: &ScanRequest,
     scanner: &Scanner,
-    signals: Signals,
+    mut signals: Signals,
     bar: ProgressBar,
 ) -> Result<(), Failure> {
     let stop = scanner.stop_handle();
     let throttle = Throttle::new(scanner.rate_handle(), request.options.settings.rate);
-    signals::stop_with(&stop).map_err(Failure::Signals)?;
+    signals.stop_with(&stop).map_err(Failure::Signals)?;
     let keys = Keys::listen(!request.plan.reads_stdin() && !request.outputs.quiet);
     outputs.show_progress(progress::Line::new(bar, signals, stop, throttle, keys));
     Ok(())

@@ -18,6 +18,7 @@ use super::exit::Code;
 pub struct Signals {
     status: Arc<AtomicBool>,
     slower: Arc<AtomicBool>,
+    stops: bool,
 }
 
 /// Listens for requests. Call it early: by default, these signals end the process.
@@ -25,6 +26,7 @@ pub fn listen() -> io::Result<Signals> {
     let signals = Signals {
         status: Arc::default(),
         slower: Arc::default(),
+        stops: false,
     };
     flag::register(SIGUSR1, signals.status.clone())?;
     flag::register(SIGUSR2, signals.slower.clone())?;
@@ -51,6 +53,14 @@ pub fn stop_with(stop: &StopHandle) -> io::Result<()> {
 }
 
 impl Signals {
+    /// As [`stop_with`], once.
+    pub fn stop_with(&mut self, stop: &StopHandle) -> io::Result<()> {
+        if std::mem::replace(&mut self.stops, true) {
+            return Ok(());
+        }
+        stop_with(stop)
+    }
+
     /// Whether the progress was asked for since the last call.
     pub fn take_status_request(&self) -> bool {
         self.status.swap(false, Ordering::Relaxed)

@@ -1,14 +1,15 @@
 //! Many names looked up side by side: a resolver may take half a minute for each that it does not
-//! know. The threads end before a scan begins.
+//! know. The threads end before a scan begins, unless the user does not want to wait for them.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use super::{fdlimit, resolve};
+use super::{StopHandle, fdlimit, resolve};
 use crate::scan::ASSUMED_NOFILE;
 
 /// More names at once are more than small resolvers bear.
@@ -19,6 +20,9 @@ const FDS_A_LOOKUP: u64 = 4;
 /// getaddrinfo(3) keeps its answers on the heap.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// A stop is looked after this often.
+const STOP_CHECKED: Duration = Duration::from_millis(100);
+
 /// What the system knows of each name.
 pub type Lookups = HashMap<String, io::Result<Vec<SocketAddr>>>;
 
@@ -26,18 +30,25 @@ type Queue = Arc<Mutex<std::vec::IntoIter<String>>>;
 type Answer = (String, io::Result<Vec<SocketAddr>>);
 
 /// Looks up all names, many at once, [as the system does it](fn@resolve). `told` learns how many
-/// are done.
-pub fn resolve_all(names: Vec<String>, told: &mut dyn FnMut(usize)) -> Lookups {
+/// are done. Names that have no answer when it is stopped are left out; the threads that wait for
+/// one are left to themselves.
+pub fn resolve_all(names: Vec<String>, stop: &StopHandle, told: &mut dyn FnMut(usize)) -> Lookups {
     let count = names.len();
     let queue = Arc::new(Mutex::new(names.into_iter()));
     let answers = begin(&queue, most_at_once().min(count));
     let mut lookups = Lookups::with_capacity(count);
-    for (name, found) in answers {
-        lookups.insert(name, found);
-        told(lookups.len());
+    while !stop.is_stopped() {
+        match answers.recv_timeout(STOP_CHECKED) {
+            Ok((name, found)) => {
+                lookups.insert(name, found);
+                told(lookups.len());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
     }
     // What no thread could be had for.
-    while let Some(name) = next(&queue) {
+    while let Some(name) = next(&queue).filter(|_| !stop.is_stopped()) {
         let found = resolve(&name);
         lookups.insert(name, found);
         told(lookups.len());
@@ -87,10 +98,13 @@ mod tests {
     fn each_name_is_looked_up_once() {
         let names: Vec<String> = (0..100).map(|n| format!("fe80::{n}%lo")).collect();
         let mut done = Vec::new();
-        let lookups = resolve_all(names.clone(), &mut |count| done.push(count));
+        let stop = StopHandle::default();
+        let lookups = resolve_all(names.clone(), &stop, &mut |count| done.push(count));
         assert!(done.into_iter().eq(1..=100));
         let is_right = |name: &String| lookups[name].as_ref().is_ok_and(|all| all.len() == 1);
         assert!(names.iter().all(is_right));
-        assert!(resolve_all(Vec::new(), &mut |_| {}).is_empty());
+        assert!(resolve_all(Vec::new(), &stop, &mut |_| {}).is_empty());
+        stop.stop();
+        assert!(resolve_all(names, &stop, &mut |_| {}).is_empty());
     }
 }
