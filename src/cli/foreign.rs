@@ -69,6 +69,7 @@ const TABLE: &[(&[&str], Answer)] = &[
         Same("--exclude"),
     ),
     (&["-ep", "-exclude-ports"], Same("--exclude-ports")),
+    (&["-port"], Same("--ports")),
     (&["-tp", "-top-ports"], Same("--top-ports")),
     (&["--rate", "-rate"], Same("--max-rate")),
     (&["--min-rtt-timeout"], Same("--min-timeout")),
@@ -347,9 +348,14 @@ fn is_range(answers: &[(String, Answer, Option<&str>)], next: Option<&OsString>)
         && ports.as_bytes().iter().all(is_digit)
 }
 
-/// What to say of a long option of ours behind one dash, which clap takes for several short ones
-/// or for the value of one: `-version` is `-v -e rsion`.
+/// What to say of a long option behind one dash, which would be several short ones or the value of
+/// one (`-version` is `-v -e rsion`), or behind a dash that is none.
 fn with_one_dash(word: &str) -> Option<String> {
+    if let Some(option) = word.strip_prefix(['\u{2013}', '\u{2014}', '\u{2212}']) {
+        return Some(format!(
+            "{word}: its dash is a word processor's; type -{option} or --{option}"
+        ));
+    }
     let typed = word.strip_prefix('-')?;
     let name = typed.split('=').next().filter(|name| name.len() > 2)?;
     let mut command = Args::command();
@@ -358,8 +364,13 @@ fn with_one_dash(word: &str) -> Option<String> {
         let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
         options.any(|long| long == name)
     };
-    let is_ours = has_it(&command) || command.get_subcommands().any(has_it);
-    is_ours.then(|| format!("{word}: this option has two dashes; did you mean -{word}?"))
+    let names = TABLE.iter().flat_map(|(names, _)| *names);
+    let is_known = has_it(&command)
+        || command.get_subcommands().any(has_it)
+        || names
+            .filter_map(|theirs| theirs.strip_prefix("--"))
+            .any(|theirs| theirs == name);
+    is_known.then(|| format!("{word}: this option has two dashes; did you mean -{word}?"))
 }
 
 /// The value that follows directly: `--rate=9`, `-oX=FILE`, `-oXFILE`, `-PS80`.
@@ -449,9 +460,11 @@ mod tests {
             ("-ports", "--ports?"),
             ("-expect", "--expect?"),
             ("-help", "--help?"),
+            ("-range=9", "--range=9?"),
         ] {
             check(&format!("x {word}"), &format!("error: did you mean {long}"));
         }
+        check("x \u{2014}open", "error: type -open or --open");
         check("x -verify", "error: --verify-local compares");
         check("x -vq -p80 -ewg0 -e vpn", "x -vq -p80 -ewg0 -e vpn");
     }
