@@ -280,8 +280,8 @@ fn what_is_open_on_every_address_does_not_make_a_host_up() {
         || {
             let _everywhere = TcpListener::bind(("0.0.0.0", 25)).expect("a free port");
             let _one = TcpListener::bind(("127.0.0.70", 22)).expect("a free port");
-            // Nothing comes back from the other ports but from one address.
-            let dropped = "ip daddr != 127.0.0.70 tcp dport 20-24 drop";
+            // Nothing comes back from the other ports, but from two addresses.
+            let dropped = "ip daddr != 127.0.0.70-127.0.0.71 tcp dport 20-24 drop";
             for rule in [
                 "add table inet t",
                 "add chain inet t c { type filter hook input priority 0; }",
@@ -294,11 +294,11 @@ fn what_is_open_on_every_address_does_not_make_a_host_up() {
             let scan = "127.0.0.64/26 -p 21-25 --max-retries 0";
             let check = |arguments: &str, report: &str| {
                 let ran = run_in(folder.path(), &format!("{arguments} -oX xml"));
-                let told = "At least 63 of 64 hosts that answered did so on nothing else";
+                let told = "At least 62 of 64 hosts that answered did so on nothing else";
                 assert!(ran.stdout.contains(told), "{}", ran.stdout);
                 let read = |name| fs::read_to_string(folder.path().join(name)).expect("a file");
-                assert_eq!(end_record(&read(report))["hosts_in_doubt"], 63);
-                assert!(read("xml").contains("<hosts up=\"1\" down=\"63\" total=\"64\"/>"));
+                assert_eq!(end_record(&read(report))["hosts_in_doubt"], 62);
+                assert!(read("xml").contains("<hosts up=\"2\" down=\"62\" total=\"64\"/>"));
             };
             check(&format!("{scan} -oJ whole"), "whole");
             run_in(folder.path(), &format!("{scan} --shard 1/2 -oJ 1"));
