@@ -276,6 +276,8 @@ impl Scanner {
             self.expire_and_open();
             if failed.is_none() {
                 failed = self.tell(sink).map_err(Error::Report).err();
+                // What was to be told after it is still there.
+                self.turn.more_to_do |= failed.is_some();
             } else {
                 self.tell_regardless(sink);
             }
