@@ -6,6 +6,8 @@
 //!     -- all               all of them
 //!     -- "very narrow" 7   one, with another seed
 //!     -- "drawn narrow" 7  one of those drawn at random
+//!     -- kernels           the networks of real kernels of `tests/simulator/src/lan.rs`
+//!     -- kernels ban       one of them
 //!     -- lossy 1 run nmap -n -Pn -sT -p1-1000 10.9.1.0/28
 //!
 //! The last form runs any command in the network, to try things by hand; `run sh` gives a shell.
@@ -21,6 +23,7 @@ use portreeve::plan::{Plan, PortSet, Target};
 use serde_json::Value;
 
 use simulator::drawn::{KINDS, drawn};
+use simulator::lan;
 use simulator::namespace;
 use simulator::network::{SimNetwork, Truth};
 use simulator::scenario::{self, COMPARED, OTHERS, Scenario};
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
             number(seed),
             tool,
         ),
+        ["kernels"] => lan::NAMES.iter().for_each(|name| compare_kernels(name)),
+        ["kernels", name] => compare_kernels(name),
+        ["kernels", name, tool] => one_of_kernels(name, tool),
         [name, ref rest @ ..] => {
             let seed = rest.first().copied().unwrap_or("1");
             let Some(scenario) = named(name, number(seed)) else {
@@ -93,13 +99,23 @@ fn compare(name: &str, seed: &str) {
         "{name}: {} ports 1-{}, ideal {:.2} s",
         scenario.targets, scenario.ports, scenario.ideal_s
     );
+    each_tool(&["one", name, seed]);
+}
+
+fn compare_kernels(name: &str) {
+    println!("{name}:");
+    each_tool(&["kernels", name]);
+}
+
+fn each_tool(words: &[&str]) {
     for tool in ["portreeve", "nmap", "rustscan"] {
         let here = std::env::current_exe().expect("this program's file");
         let status = Command::new(here)
-            .args(["one", name, seed, tool])
+            .args(words)
+            .arg(tool)
             .status()
             .expect("it runs");
-        assert!(status.success(), "{tool} on {name}");
+        assert!(status.success(), "{tool}: {words:?}");
     }
 }
 
@@ -120,18 +136,27 @@ fn by_hand(scenario: &Scenario, seed: u64, command: &[&str]) {
     );
 }
 
-fn one(scenario: &Scenario, seed: u64, tool: &str) {
-    let targets = scenario.targets;
-    let ports = format!("1-{}", scenario.ports);
+/// What a scanner told, and how long it took.
+struct Told {
+    took_s: f64,
+    text: String,
+    found: HashSet<SocketAddr>,
+    code: Option<i32>,
+}
+
+/// Runs it to its end, if it is installed and does not take too long.
+fn told(tool: &str, targets: &str, ports: &str) -> Option<Told> {
     let arguments = match tool {
         "portreeve" => format!("{PORTREEVE} {targets} -p {ports} --json --show open"),
         "nmap" => format!(
             "nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}",
             if targets.contains(':') { "-6" } else { "" }
         ),
-        _ => format!("rustscan -a {targets} -r {ports} -g --no-banner"),
+        _ => {
+            let list = if ports.contains('-') { "-r" } else { "-p" };
+            format!("rustscan -a {targets} {list} {ports} -g --no-banner")
+        }
     };
-    let (simulated, network) = start(scenario, seed);
     let began = Instant::now();
     let output = Command::new("timeout")
         .arg(LONGEST_S)
@@ -140,14 +165,64 @@ fn one(scenario: &Scenario, seed: u64, tool: &str) {
         .output()
         .expect("timeout(1)");
     let took_s = began.elapsed().as_secs_f64();
-    if matches!(output.status.code(), Some(124 | 126 | 127)) {
-        return println!("  {tool:10} is not installed, or took longer than {LONGEST_S} s");
+    let code = output.status.code();
+    if matches!(code, Some(124 | 126 | 127)) {
+        println!("  {tool:10} is not installed, or took longer than {LONGEST_S} s");
+        return None;
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let found: HashSet<SocketAddr> = match tool {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found = match tool {
         "portreeve" => text.lines().filter_map(of_portreeve).collect(),
         "nmap" => text.lines().flat_map(of_nmap).collect(),
         _ => text.lines().flat_map(of_rustscan).collect(),
+    };
+    Some(Told {
+        took_s,
+        text,
+        found,
+        code,
+    })
+}
+
+fn one_of_kernels(name: &str, tool: &str) {
+    namespace::enter().expect("a network namespace, which needs root or user namespaces");
+    let Some(network) = lan::network(name).expect("nftables and veth devices") else {
+        panic!("there is no network {name:?}; there are: {:?}", lan::NAMES);
+    };
+    let Some(told) = told(tool, network.targets, network.ports) else {
+        return;
+    };
+    let hit = told.found.intersection(&network.open).count();
+    let end = told.text.lines().rev().find_map(|line| {
+        let record: Value = serde_json::from_str(line).ok()?;
+        (record["type"] == "end").then_some(record)
+    });
+    let said = end.map_or(String::new(), |end| {
+        format!(
+            "; at most {} missed, {} unscanned, {} attempts by its report",
+            end["missed_at_most"], end["unscanned"], end["attempts"]
+        )
+    });
+    println!(
+        "  {tool:10} {:7.2} s; {hit} of {}, invented {}; exit code {}{said}",
+        told.took_s,
+        network.open.len(),
+        told.found.len() - hit,
+        told.code.unwrap_or(-1),
+    );
+}
+
+fn one(scenario: &Scenario, seed: u64, tool: &str) {
+    let targets = scenario.targets;
+    let (simulated, network) = start(scenario, seed);
+    let Some(Told {
+        took_s,
+        text,
+        found,
+        ..
+    }) = told(tool, targets, &format!("1-{}", scenario.ports))
+    else {
+        return;
     };
     let plan = Plan::builder()
         .target(Target::parse(targets).expect("a target"))

@@ -5,11 +5,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use simulator::lan::{INPUT, ban, firewall, serve, serve_busily, table_on_the_way};
 use simulator::namespace::{in_namespace, skip};
 use simulator::peer::Peer;
 use simulator::tun::{Reply, TunNetwork};
@@ -18,16 +18,6 @@ use support::command::{end_record, json_lines, portreeve, run};
 /// A peer on our own link, or the test is skipped.
 fn peer(own: &[&str], theirs: &[&str]) -> Peer {
     Peer::joined(own, theirs).unwrap_or_else(|error| skip(&format!("no second machine: {error}")))
-}
-
-/// Listens on these ports of all the peer's addresses, and accepts what comes.
-fn serve(peer: &Peer, ports: &'static [u16]) {
-    peer.run(move || {
-        for &port in ports {
-            let listener = TcpListener::bind(("::", port)).expect("a free port");
-            std::thread::spawn(move || listener.incoming().for_each(drop));
-        }
-    });
 }
 
 /// What a scan told: the open endpoints, and its end record. It must have ended well.
@@ -185,43 +175,10 @@ fn a_host_farther_than_its_neighbours_is_found() {
     });
 }
 
-/// Listens on these ports without ever accepting: connections fill the queue, which holds one more
-/// than `backlog`, and then the port looks silent. Returns a count of what waits in each.
-fn serve_busily(peer: &Peer, ports: &'static [u16], backlog: i32) -> impl Fn() -> Vec<usize> {
-    let listeners: Arc<Vec<socket2::Socket>> = Arc::new(peer.run(move || {
-        let listen = |&port: &u16| {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-            let address = SocketAddr::from(([0, 0, 0, 0], port));
-            socket.bind(&address.into())?;
-            socket.listen(backlog)?;
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        };
-        ports
-            .iter()
-            .map(listen)
-            .collect::<io::Result<Vec<_>>>()
-            .expect("listeners")
-    }));
-    move || {
-        let waiting =
-            |socket: &socket2::Socket| std::iter::from_fn(|| socket.accept().ok()).count();
-        listeners.iter().map(waiting).collect()
-    }
+/// What a test cannot do without, or it is skipped.
+fn or_skip(made: io::Result<()>) {
+    made.unwrap_or_else(|error| skip(&format!("no network to scan: {error}")));
 }
-
-/// Sets up a firewall on the peer, or the test is skipped.
-fn firewall<R: AsRef<str> + Send + 'static>(peer: &Peer, rules: Vec<R>) {
-    let nft = |rule: &R| simulator::peer::run("nft", rule.as_ref());
-    let made = peer.run(move || rules.iter().try_for_each(nft));
-    made.unwrap_or_else(|error| skip(&format!("no firewall: {error}")));
-}
-
-/// A chain of the peer's firewall that sees what is sent to itself.
-const INPUT: [&str; 2] = [
-    "add table ip f",
-    "add chain ip f i { type filter hook input priority 0 ; }",
-];
 
 /// Services that are busy just then, and all other ports silent: asking them again and again would
 /// shut them for everybody, and make their silence look like the network's.
@@ -234,10 +191,10 @@ fn busy_services_are_not_shut_by_asking_them() {
         let lone_waiting = serve_busily(&peer, &[9000], 5);
         let served = "21, 22, 80, 443, 8080, 9000";
         let dropped = format!("add rule ip f i tcp dport != {{ {served} }} drop");
-        firewall(
+        or_skip(firewall(
             &peer,
             [INPUT.map(String::from).as_slice(), &[dropped]].concat(),
-        );
+        ));
         let check = |ports: &str, open: &[u16], waiting: &dyn Fn() -> Vec<usize>| {
             let (found, end) = scanned(&format!("10.77.0.7 -p {ports}"));
             assert_eq!(found, endpoints(&["10.77.0.7"], open), "{end}");
@@ -258,33 +215,7 @@ fn behind_a_table(places: u32, ports: &str) -> Value {
     let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
     let open = &[21, 22, 80, 443, 8080];
     serve(&peer, open);
-    let made = peer.run(|| {
-        for arguments in [
-            "link add d0 type veth peer name d1",
-            "address add 10.78.0.1/24 dev d0",
-            "link set d0 up",
-            "link set d1 up",
-            "neigh add 10.78.0.9 lladdr 02:00:00:00:00:09 dev d0 nud permanent",
-        ] {
-            simulator::peer::ip(arguments)?;
-        }
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")
-    });
-    made.unwrap_or_else(|error| skip(&format!("no router: {error}")));
-    let rules = [
-        "add table ip f".into(),
-        "add chain ip f c { type filter hook prerouting priority -150 ; }".into(),
-        format!("add rule ip f c ct state new ct count over {places} drop"),
-        "add chain ip f d { type nat hook prerouting priority -100 ; }".into(),
-        "add rule ip f d tcp dport { 21, 22, 80, 443, 8080 } redirect".into(),
-    ];
-    firewall(&peer, rules.into());
-    let forgotten = peer.run(|| {
-        let after_s = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent";
-        std::fs::write(after_s, "8")
-    });
-    forgotten.unwrap_or_else(|error| skip(&format!("no table: {error}")));
-    simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
+    or_skip(table_on_the_way(&peer, places, 8));
     let (found, end) = scanned(&format!("10.78.0.9 -p {ports}"));
     assert_eq!(found, endpoints(&["10.78.0.9"], open), "{end}");
     assert_eq!(end["unscanned"], 0, "{end}");
@@ -316,16 +247,11 @@ fn hosts_that_ban(hosts: &[&str], silent: u32) {
     let theirs = ["10.77.0.7/24", "10.77.0.8/24", "10.77.0.9/24"];
     let peer = peer(&["10.77.0.1/24"], &theirs);
     serve(&peer, open);
-    let rules = [
-        "add set ip f seen { type ipv4_addr ; flags dynamic ; }",
-        "add set ip f shut { type ipv4_addr ; flags dynamic,timeout ; timeout 6s ; }",
-        "add rule ip f i ip daddr @shut drop",
-        "add rule ip f i ip daddr { 10.77.0.7, 10.77.0.8 } tcp flags & (syn|ack) == syn \
-         add @seen { ip daddr limit rate over 100/second burst 100 packets } \
-         add @shut { ip daddr } drop",
-        "add rule ip f i ip daddr 10.77.0.7 tcp dport != { 21, 22, 80, 443, 8080 } drop",
-    ];
-    firewall(&peer, [INPUT.as_slice(), &rules].concat());
+    or_skip(ban(&peer, "10.77.0.7, 10.77.0.8", "100/second", 6));
+    or_skip(firewall(
+        &peer,
+        vec!["add rule ip f i ip daddr 10.77.0.7 tcp dport != { 21, 22, 80, 443, 8080 } drop"],
+    ));
     let (found, end) = scanned(&format!("{} -p 1-200,443,8080", hosts.join(" ")));
     assert_eq!(found, endpoints(hosts, open), "{end}");
     assert_eq!(

@@ -3,6 +3,7 @@
 //! not know portreeve, so that it can judge it.
 
 pub mod drawn;
+pub mod lan;
 pub mod namespace;
 pub mod network;
 pub mod peer;
