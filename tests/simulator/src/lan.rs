@@ -1,5 +1,5 @@
-//! What stands on the other machine ([`Peer`]): services, and firewalls and routers of the kinds that
-//! make scans go wrong. Each function adds to a peer; none knows who scans.
+//! What stands on the other machine ([`Peer`]): services, and firewalls and routers of the kinds
+//! that make scans go wrong. Each function adds to a peer; none knows who scans.
 
 use std::collections::HashSet;
 use std::io;
