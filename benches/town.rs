@@ -147,7 +147,9 @@ struct Told {
 /// Runs it to its end, if it is installed and does not take too long.
 fn told(tool: &str, targets: &str, ports: &str) -> Option<Told> {
     let arguments = match tool {
-        "portreeve" => format!("{PORTREEVE} {targets} -p {ports} --json --show open"),
+        "portreeve" => {
+            format!("{PORTREEVE} {targets} -p {ports} --max-rate none --json --show open")
+        }
         "nmap" => format!(
             "nmap -n -Pn -sT -T4 -p {ports} {targets} -oG - {}",
             if targets.contains(':') { "-6" } else { "" }

@@ -113,7 +113,7 @@ fn apply(setting: Setting, options: &mut Options) {
         Setting::MaxRate(per_s) => {
             settings.rate = per_s.map(|per_s| Rate {
                 per_s,
-                public_only: false,
+                routed_only: false,
             });
         }
         Setting::Timeout(us) => settings.timeouts.fixed_us = Some(us),

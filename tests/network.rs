@@ -790,7 +790,7 @@ fn events_of_kept_sockets_that_wait_are_harmless() {
         // end.
         let rate = std::num::NonZeroU32::new(2_000).map(|per_s| Rate {
             per_s,
-            public_only: false,
+            routed_only: false,
         });
         let options = Options {
             settings: Settings {

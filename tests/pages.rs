@@ -105,7 +105,7 @@ fn the_page_on_etiquette_has_the_defaults() {
     for row in [
         format!("where no port refuses | {} at most", settings.canaries),
         format!(
-            "towards public addresses | {} at most",
+            "through routers, to public and private addresses | {} at most",
             grouped(per_s.get().into())
         ),
         format!(

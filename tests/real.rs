@@ -319,6 +319,13 @@ fn what_this_machine_has_room_for_is_told() {
         assert!(large.contains("\nNeighbours: 4,09"), "{large}");
         let elsewhere = explained("10.99.0.0/20 10.77.0.0/26 -p 22");
         assert!(!elsewhere.contains("\nNeighbours: "), "{elsewhere}");
+        // The ceiling is for what passes a router: here only the own link is spared.
+        let of_one_processor = "the most that one processor makes";
+        assert!(large.contains(of_one_processor), "{large}");
+        assert!(
+            elsewhere.contains("(10,000 attempts a second)"),
+            "{elsewhere}"
+        );
         assert!(!large.contains("Connection tracking"), "{large}");
         for rule in [
             "add table ip f",

@@ -194,7 +194,7 @@ fn simulate(seed: u64) {
         scan_silent: world.random.bool(),
         rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate {
             per_s,
-            public_only: false,
+            routed_only: false,
         }),
         tell_unscanned: world.random.bool(),
         banner_wait_us: world.random.bool().then(|| world.random.u64(1..3_000_000)),

@@ -233,7 +233,7 @@ fn the_rate_is_a_ceiling_in_every_tenth_of_a_second() {
         for per_s in [200, 1_000, 20_000] {
             let rate = NonZeroU32::new(per_s).map(|per_s| Rate {
                 per_s,
-                public_only: false,
+                routed_only: false,
             });
             let run = play(
                 &scenario,
@@ -436,7 +436,9 @@ fn for_real(test: &str, name: &str) {
             let truth = simulated.truth(finding.endpoint);
             score.count(truth, position(finding.state()));
         };
-        let mut scanner = Scanner::new(plan(scenario, 11), Options::default()).expect("a scanner");
+        let mut options = Options::default();
+        options.settings.rate = None;
+        let mut scanner = Scanner::new(plan(scenario, 11), options).expect("a scanner");
         let summary = scanner.run(&mut count).expect("a scan");
         assert_eq!(
             summary.stats.planned,

@@ -228,7 +228,8 @@ pub struct ScanArgs {
     /// Begin at most N attempts per second, towards any address; "none" for no limit. Lower it if
     /// you share the network or were asked to, or if a router or firewall on the way has a small
     /// table of connections: it remembers each unanswered one for up to 120 s, so try 40 behind a
-    /// home router [default: 10000, none towards loopback, link-local and private addresses]
+    /// home router [default: 10000 for what passes a router, none on this machine and its own
+    /// links]
     #[arg(long, value_name = "N", value_parser = max_rate, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_rate: Option<MaxRate>,
 

@@ -393,6 +393,7 @@ fn explained(scanner: &Scanner, outputs: &OutputRequest) -> Result<String, Failu
         plan: scanner.plan(),
         begin: &scanner.beginning(&outline),
         on_link: scanner.on_link(LOOKED_AT)?,
+        routed_share: scanner.routed_share(LOOKED_AT)?,
         tracking: engine::tracking(),
         notice: notice.as_deref(),
         notice_printers: scanner.options().notice_printers,

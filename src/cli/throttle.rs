@@ -1,6 +1,6 @@
 //! Slows a running scan down or speeds it up, by a tenth at a time: a tenth of its rate limit, or
-//! where none applies to all addresses, of its actual rate. The limit for public addresses still
-//! applies.
+//! where none applies to all addresses, of its actual rate. The limit for what passes a router
+//! still applies.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ use portreeve::scan::Rate;
 /// The rates of a running scan.
 pub struct Throttle {
     handle: RateHandle,
-    public_per_s: Option<u32>,
+    routed_per_s: Option<u32>,
     all_per_s: Option<u32>,
     /// The number of attempts begun at least a second ago, and the time of that count.
     before: (u64, u64),
@@ -25,13 +25,13 @@ const FIRST_LOOK_US: u64 = 100_000;
 
 impl Throttle {
     pub fn new(handle: RateHandle, rate: Option<Rate>) -> Self {
-        let limit = |public_only| {
-            rate.filter(|rate| rate.public_only == public_only)
+        let limit = |routed_only| {
+            rate.filter(|rate| rate.routed_only == routed_only)
                 .map(|rate| rate.per_s.get())
         };
         Throttle {
             handle,
-            public_per_s: limit(true),
+            routed_per_s: limit(true),
             all_per_s: limit(false),
             before: (0, 0),
             does_per_s: 0,
@@ -65,29 +65,29 @@ impl Throttle {
     /// Allows a tenth more than before, and says what limits apply now.
     pub fn faster(&mut self) -> String {
         let more = |per_s: u32| u64::from(per_s) + u64::from(per_s / 10).max(1);
-        match (self.all_per_s, self.public_per_s) {
+        match (self.all_per_s, self.routed_per_s) {
             (Some(all), _) => self.set(more(all), false),
-            (None, Some(public)) => self.set(more(public), true),
+            (None, Some(routed)) => self.set(more(routed), true),
             (None, None) => "no rate is set; the network alone holds the scan back".into(),
         }
     }
 
-    fn set(&mut self, per_s: u64, public_only: bool) -> String {
+    fn set(&mut self, per_s: u64, routed_only: bool) -> String {
         let per_s =
             NonZeroU32::new(u32::try_from(per_s).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
-        let limit = if public_only {
-            &mut self.public_per_s
+        let limit = if routed_only {
+            &mut self.routed_per_s
         } else {
             &mut self.all_per_s
         };
         *limit = Some(per_s.get());
-        self.handle.set(Rate { per_s, public_only });
+        self.handle.set(Rate { per_s, routed_only });
         let limit = |per_s: Option<u32>, whom: &str| {
             per_s.map(|per_s| format!("{} attempts per second{whom}", grouped(per_s.into())))
         };
         let limits = [
             limit(self.all_per_s, ""),
-            limit(self.public_per_s, " towards public addresses"),
+            limit(self.routed_per_s, " through routers"),
         ];
         format!(
             "at most {} from now on",
@@ -105,10 +105,10 @@ mod tests {
     use super::*;
 
     fn throttle(rate: Option<(u32, bool)>, does_per_s: u64) -> Throttle {
-        let rate = rate.and_then(|(per_s, public_only)| {
+        let rate = rate.and_then(|(per_s, routed_only)| {
             Some(Rate {
                 per_s: NonZeroU32::new(per_s)?,
-                public_only,
+                routed_only,
             })
         });
         Throttle {
@@ -127,13 +127,13 @@ mod tests {
             (Some((1, false)), 0, 1, 1),
         ] {
             let mut throttle = throttle(rate, does);
-            let public = throttle.public_per_s;
+            let routed = throttle.routed_per_s;
             let said = throttle.slower();
             assert_eq!(throttle.all_per_s, Some(then), "{said}");
             throttle.slower();
             assert_eq!(
-                (throttle.all_per_s, throttle.public_per_s),
-                (Some(after), public),
+                (throttle.all_per_s, throttle.routed_per_s),
+                (Some(after), routed),
                 "{rate:?} {does}"
             );
         }
@@ -144,14 +144,14 @@ mod tests {
 
     #[test]
     fn faster_is_a_tenth_more_than_what_is_allowed() {
-        for (rate, all, public) in [
+        for (rate, all, routed) in [
             (Some((1_000, false)), Some(1_100), None),
             (Some((3, true)), None, Some(4)),
             (None, None, None),
         ] {
             let mut throttle = throttle(rate, 10);
             throttle.faster();
-            assert_eq!((throttle.all_per_s, throttle.public_per_s), (all, public));
+            assert_eq!((throttle.all_per_s, throttle.routed_per_s), (all, routed));
         }
         let mut fastest = throttle(Some((u32::MAX, false)), 10);
         fastest.faster();
@@ -163,7 +163,7 @@ mod tests {
         let mut throttle = throttle(Some((10_000, true)), 1_000);
         assert_eq!(
             throttle.slower(),
-            "at most 900 attempts per second, and 10,000 attempts per second towards public addresses from now on"
+            "at most 900 attempts per second, and 10,000 attempts per second through routers from now on"
         );
     }
 }

@@ -46,7 +46,7 @@ impl StopHandle {
 pub struct RateHandle(Arc<Mutex<Option<Rate>>>);
 
 impl RateHandle {
-    /// Sets the highest rate from now on, towards public addresses or towards all. The other
+    /// Sets the highest rate from now on, through routers or towards all. The other
     /// limit, if there is one, still holds. The loop sees it within 100 ms.
     pub fn set(&self, rate: Rate) {
         *self.wanted() = Some(rate);

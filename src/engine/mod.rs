@@ -42,7 +42,7 @@ use crate::plan::Plan;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Checkpoint, OnLink, Phase, Sink, Summary};
-use crate::scan::{Finding, Limits, Reason, Scan, Time};
+use crate::scan::{Finding, Limits, Links, Reason, Scan, Time};
 use crate::trace;
 
 use clock::Clock;
@@ -218,8 +218,7 @@ impl Scanner {
     /// [`Error`]: a source that cannot be used.
     pub fn on_link(&self, most: u64) -> Result<Option<OnLink>, Error> {
         let plan = self.plan();
-        let options = self.options.socket_options(plan)?;
-        let Ok(links) = links::links(&options) else {
+        let Some(links) = self.own_links()? else {
             return Ok(None);
         };
         let mut addresses = [0; 2];
@@ -235,6 +234,33 @@ impl Scanner {
             addresses: addresses.map(scaled),
             tables: links::neighbour_tables(),
         }))
+    }
+
+    /// The share of the plan's endpoints that lie behind a router, as far as the kernel tells, 0 to
+    /// 1. Of a larger plan the first `most` addresses stand for the others.
+    ///
+    /// # Errors
+    /// [`Error`]: a source that cannot be used.
+    pub fn routed_share(&self, most: u64) -> Result<f64, Error> {
+        let links = self.own_links()?.unwrap_or_default();
+        let hosts = (0..self.plan().addresses().min(most)).map(|index| self.plan().host(index));
+        let (mut routed, mut all) = (0, 0);
+        for host in hosts {
+            let ports = u64::from(host.ports);
+            all += ports;
+            routed += if links.is_own(host.address.ip()) {
+                0
+            } else {
+                ports
+            };
+        }
+        Ok(routed as f64 / all.max(1) as f64)
+    }
+
+    /// This machine's links; `None` where the kernel does not tell.
+    fn own_links(&self) -> Result<Option<Links>, Error> {
+        let options = self.options.socket_options(self.plan())?;
+        Ok(links::links(&options).ok())
     }
 
     /// A handle that stops this scan.
@@ -521,6 +547,7 @@ fn watch_links(scan: &mut Scan, options: &SocketOptions, queue: &Queue) -> Optio
     }
     let links = links::links(options).ok()?;
     if links.networks.is_empty() {
+        scan.set_links(links);
         return None;
     }
     let monitor = LinkMonitor::new(queue.registry(), Owner::Links.token()).ok()?;

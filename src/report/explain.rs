@@ -1,11 +1,13 @@
 //! What a scan will do, and how long it takes at best, in sentences before it starts. It knows
 //! plans, settings and limits, and sends nothing.
 
+use std::net::IpAddr;
+
 use super::format::{counted, duration, grouped};
 use super::text::described;
 use super::{BANNER_BYTES, Begin, NeighbourTable, OnLink, Tracking};
 use crate::plan::Plan;
-use crate::scan::{self, Rate, Settings, is_public};
+use crate::scan::{self, Rate, Settings};
 
 /// The most addresses of a plan that are inspected. In larger plans they stand for the others.
 pub const LOOKED_AT: u64 = 1 << 20;
@@ -31,6 +33,8 @@ pub struct Ahead<'a> {
     pub begin: &'a Begin<'a>,
     /// The plan's addresses on links of this machine, if the kernel tells.
     pub on_link: Option<OnLink>,
+    /// The share of its endpoints that lie behind a router, 0 to 1.
+    pub routed_share: f64,
     /// What this machine's own firewall tracks, if it can.
     pub tracking: Option<Tracking>,
     /// The notice for each open port, if any.
@@ -113,8 +117,8 @@ fn attempts(Ahead { begin, .. }: &Ahead) -> String {
 fn pace(Ahead { begin, .. }: &Ahead) -> String {
     let ceiling = match begin.settings.rate {
         Some(rate) => {
-            let where_to = if rate.public_only {
-                " towards public addresses"
+            let where_to = if rate.routed_only {
+                " through routers"
             } else {
                 ""
             };
@@ -159,10 +163,10 @@ fn neighbours(Ahead { plan, on_link, .. }: &Ahead) -> String {
     lines.join("\n")
 }
 
-/// Where nobody tells who is a neighbour, each address that is not public may be one.
+/// Where nobody tells who is a neighbour, each private address may be one.
 fn unknown_neighbours(plan: &Plan) -> String {
     let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
-    let maybe = hosts.filter(|host| !is_public(host.address.ip())).count();
+    let maybe = hosts.filter(|host| is_private(host.address.ip())).count();
     if maybe <= SAFE_NEIGHBOURS || plan.is_loopback() {
         return String::new();
     }
@@ -175,21 +179,20 @@ fn unknown_neighbours(plan: &Plan) -> String {
 }
 
 /// A warning if this scan can take all that this machine's own firewall can track.
-fn tracked(
-    Ahead {
+fn tracked(ahead: &Ahead) -> String {
+    let Ahead {
         plan,
         begin,
         tracking,
         ..
-    }: &Ahead,
-) -> String {
+    } = ahead;
     let settings = &begin.settings;
     // Linux tracks nothing until a rule needs it.
     let Some(tracking) = tracking.filter(|tracking| tracking.count > 0) else {
         return String::new();
     };
     let (tries, _) = tries(settings);
-    let per_s = 1.0 / limited_s(plan, settings).max(1.0 / MOST_PER_S);
+    let per_s = 1.0 / limited_s(ahead).max(1.0 / MOST_PER_S);
     let most = (asked(begin) * f64::from(tries)).min(per_s * f64::from(Tracking::UNANSWERED_S));
     let most = settings
         .max_unanswered
@@ -247,8 +250,9 @@ fn open_ports(ahead: &Ahead) -> String {
     )
 }
 
-fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
-    let limited_s = limited_s(plan, &begin.settings);
+fn time(ahead: &Ahead) -> String {
+    let begin = ahead.begin;
+    let limited_s = limited_s(ahead);
     let each_s = limited_s.max(1.0 / MOST_PER_S);
     let why = match begin.settings.rate {
         Some(rate) if limited_s * MOST_PER_S > 1.0 => per_second(rate),
@@ -269,14 +273,14 @@ fn time(Ahead { plan, begin, .. }: &Ahead) -> String {
 }
 
 /// Seconds that the rate limit costs each probe, on average.
-fn limited_s(plan: &Plan, settings: &Settings) -> f64 {
+fn limited_s(ahead: &Ahead) -> f64 {
+    let settings = &ahead.begin.settings;
     let Some(rate) = settings.rate else {
         return 0.0;
     };
-    let share = if rate.public_only {
-        public_share(plan)
-    } else {
-        1.0
+    let share = match rate.routed_only {
+        true => ahead.routed_share,
+        false => 1.0,
     };
     let packets = if settings.sends_datagrams { 2.0 } else { 1.0 };
     share * packets / f64::from(rate.per_s.get())
@@ -300,22 +304,13 @@ fn tries(settings: &Settings) -> (u32, f64) {
     }
 }
 
-/// The share of the endpoints that have a public address.
-fn public_share(plan: &Plan) -> f64 {
-    let hosts = (0..plan.addresses().min(LOOKED_AT)).map(|index| plan.host(index));
-    let (public, all) = hosts.fold((0u64, 0u64), |(public, all), host| {
-        let ports = u64::from(host.ports);
-        (
-            public
-                + if is_public(host.address.ip()) {
-                    ports
-                } else {
-                    0
-                },
-            all + ports,
-        )
-    });
-    public as f64 / all.max(1) as f64
+/// Whether an address is of those that anybody may give to the hosts of a network of his own
+/// (RFC 1918, 3927, 4193, 4291).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
 }
 
 /// `0.50 s`, `12 s`, `3 min 20 s`, `5 h 3 min`, `12 d 7 h`, `34,841 years`.
@@ -371,6 +366,7 @@ mod tests {
             plan: &plan,
             begin: &begin,
             on_link,
+            routed_share: 1.0 - f64::from(u8::from(plan.is_loopback())),
             tracking,
             notice: Some("scan by example.org\r\n"),
             notice_printers: false,
@@ -385,7 +381,7 @@ mod tests {
             "65,535 endpoints on 1 address",
             "up to 65,535 ports each: 1-65535.",
             "every port of every address",
-            "never more than 10,000 attempts a second towards public addresses; at most 1,000 sockets",
+            "never more than 10,000 attempts a second through routers; at most 1,000 sockets",
             "told \"scan by example.org\", then the connection is closed. Ports 515 and",
             "65,535 probes, at best 0.66 s (the most that one processor makes)",
             // 66 rounds of a thousand sockets.
@@ -408,7 +404,7 @@ mod tests {
             settings.timeouts.fixed_us = Some(500_000);
             settings.rate = std::num::NonZeroU32::new(10).map(|per_s| Rate {
                 per_s,
-                public_only: false,
+                routed_only: false,
             });
             settings.max_retries = 0;
             settings.sends_datagrams = true;
@@ -481,7 +477,7 @@ mod tests {
         let slow = |settings: &mut Settings| {
             settings.rate = std::num::NonZeroU32::new(50).map(|per_s| Rate {
                 per_s,
-                public_only: false,
+                routed_only: false,
             });
         };
         check("10.0.0.1", 192, slow, false);

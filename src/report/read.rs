@@ -214,7 +214,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             max_retries: record.number("max_retries")?,
             rate: rate.map(|per_s| Rate {
                 per_s,
-                public_only: record.flag("max_rate_public_only"),
+                routed_only: record.flag("max_rate_routed_only"),
             }),
             scan_silent: record.flag("scan_silent"),
             tell_unscanned: false,

@@ -58,7 +58,7 @@ pub(super) struct Start<'a> {
     max_retries: u8,
     scan_silent: bool,
     max_rate_per_s: Option<u32>,
-    max_rate_public_only: Option<bool>,
+    max_rate_routed_only: Option<bool>,
     banner_wait_us: Option<u64>,
     sends_datagrams: bool,
     limits: LimitsOf,
@@ -342,7 +342,7 @@ impl<'a> Start<'a> {
             max_retries: settings.max_retries,
             scan_silent: settings.scan_silent,
             max_rate_per_s: settings.rate.map(|rate| rate.per_s.get()),
-            max_rate_public_only: settings.rate.map(|rate| rate.public_only),
+            max_rate_routed_only: settings.rate.map(|rate| rate.routed_only),
             banner_wait_us: settings.banner_wait_us,
             sends_datagrams: settings.sends_datagrams,
             limits: LimitsOf {

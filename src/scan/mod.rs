@@ -34,7 +34,6 @@ use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use held::News;
 use hosts::{Hosts, Link, Turn};
-use neighbours::Neighbours;
 use pacing::{Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 use unanswered::Unanswered;
@@ -43,7 +42,7 @@ pub use budget::{ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, Se
 pub use estimate::{Missed, SILENT_US, Timeouts};
 pub use hosts::SILENT_PORTS;
 pub use neighbours::Links;
-pub use pacing::{Controller, Pace, PaceReason, Rate, is_public};
+pub use pacing::{Controller, Pace, PaceReason, Rate};
 pub use settings::Settings;
 pub use snapshot::{HostSnapshot, Snapshot};
 pub use stats::{Histogram, Stats};
@@ -224,7 +223,7 @@ impl Scan {
 
     /// Tells what this machine knows of its own links, before anything else.
     pub fn set_links(&mut self, links: Links) {
-        *self.hosts.neighbours() = Neighbours::new(links);
+        self.hosts.set_links(links);
     }
 
     /// Whether it matters just now how full the kernel's neighbour tables are.
@@ -286,14 +285,14 @@ impl Scan {
 
     /// The kernel will soon send a SYN again, or does so now: that counts for the rate, too.
     fn expect_syn(&mut self, slot: Slot, now: Time) {
-        let endpoint = self.endpoint_of(slot);
         let probe = &mut self.probes[slot as usize];
+        let is_routed = self.hosts.get(probe.host).is_routed;
         probe.is_syn_due = !probe.is_syn_due;
         if probe.is_syn_due {
-            self.pacer.announce(endpoint);
+            self.pacer.announce(is_routed);
         } else {
-            self.pacer.withdraw(endpoint);
-            self.pacer.begin(endpoint, now);
+            self.pacer.withdraw(is_routed);
+            self.pacer.begin(is_routed, now);
         }
         self.insert_deadline(slot, now);
     }
@@ -365,7 +364,8 @@ impl Scan {
         };
         // A port's first attempt.
         let datagram = self.settings.sends_datagrams && matches!(turn, Turn::Port(_));
-        self.paced_until = self.pacer.wait_until(endpoint, datagram, now);
+        let is_routed = self.hosts.get(id).is_routed;
+        self.paced_until = self.pacer.wait_until(is_routed, datagram, now);
         if self.paced_until.is_some() {
             return None;
         }
@@ -396,7 +396,7 @@ impl Scan {
         };
         self.begin(slot, now);
         if datagram {
-            self.pacer.begin(endpoint, now);
+            self.pacer.begin(is_routed, now);
         }
         Some(Connect {
             slot,
@@ -475,7 +475,7 @@ impl Scan {
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
         (probe.phase, probe.started) = (Phase::InFlight, now);
-        self.pacer.begin(host.plan.address, now);
+        self.pacer.begin(host.is_routed, now);
         self.insert_deadline(slot, now);
         self.stats.in_flight += 1;
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(self.stats.in_flight);
@@ -540,12 +540,12 @@ impl Scan {
         self.path.pace()
     }
 
-    /// How fast attempts may begin from now on: towards public addresses, or towards all. The other
-    /// limit, if there is one, holds beside it.
+    /// How fast attempts may begin from now on: those that pass a router, or all. The other limit,
+    /// if there is one, holds beside it.
     pub fn set_rate(&mut self, rate: Rate, now: Time) {
         self.pacer.change(rate, now);
         for (_, probe) in self.probes.iter().filter(|(_, probe)| probe.is_syn_due) {
-            self.pacer.announce(self.hosts.get(probe.host).plan.address);
+            self.pacer.announce(self.hosts.get(probe.host).is_routed);
         }
     }
 

@@ -23,6 +23,26 @@ impl Links {
     pub fn has_unknown(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|&net| contains(net, address)) && !self.known.contains(&address)
     }
+
+    /// Whether what is sent to an address passes no router: it stays on this machine or on one of
+    /// its links. A link that leads everywhere is an uplink, whoever forwards there. Where the
+    /// links are not known, only loopback and link-local addresses are sure to be ours.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        let mut networks = self.networks.iter().filter(|&&(_, bits)| bits > 0);
+        never_passes_a_router(address)
+            || self.known.contains(&address)
+            || networks.any(|&net| contains(net, address))
+    }
+}
+
+/// Loopback and link-local addresses (RFC 3927, 4291), and the unspecified one.
+fn never_passes_a_router(address: IpAddr) -> bool {
+    address.is_loopback()
+        || address.is_unspecified()
+        || match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        }
 }
 
 fn contains((network, bits): (IpAddr, u8), address: IpAddr) -> bool {
@@ -70,6 +90,11 @@ impl Neighbours {
     /// Whether an address needs a place.
     pub fn needs_place(&self, address: IpAddr) -> bool {
         self.links.has_unknown(address)
+    }
+
+    /// Whether what is sent to an address passes no router.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.links.is_own(address)
     }
 
     /// Whether it is known which networks are on a link of this machine.
@@ -154,6 +179,34 @@ mod tests {
             assert_eq!(neighbours(1).needs_place(ip(address)), needs, "{address}");
         }
         assert!(contains((ip("0.0.0.0"), 0), ip("203.0.113.9")));
+    }
+
+    #[test]
+    fn what_passes_a_router_is_told_from_what_does_not() {
+        let links = Links {
+            networks: vec![(ip("0.0.0.0"), 0), (ip("10.1.0.0"), 16)],
+            known: HashSet::from([ip("192.168.7.1")]),
+            room: [1, 1],
+        };
+        for (address, nobody_tells, told) in [
+            ("127.0.0.1", true, true),
+            ("::1", true, true),
+            ("169.254.1.1", true, true),
+            ("fe80::1", true, true),
+            ("10.1.2.3", false, true),
+            ("192.168.7.1", false, true),
+            ("10.2.0.1", false, false),
+            ("192.168.7.2", false, false),
+            ("fd00::1", false, false),
+            ("203.0.113.1", false, false),
+        ] {
+            assert_eq!(
+                Links::default().is_own(ip(address)),
+                nobody_tells,
+                "{address}"
+            );
+            assert_eq!(links.is_own(ip(address)), told, "{address}");
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Scan {
         self.now = now;
         self.wheel.cancel(slot);
         if std::mem::take(&mut self.probes[slot as usize].is_syn_due) {
-            self.pacer.withdraw(self.endpoint_of(slot));
+            let id = self.probes[slot as usize].host;
+            self.pacer.withdraw(self.hosts.get(id).is_routed);
         }
         self.stats.in_flight -= 1;
         let ending = outcome.ending();

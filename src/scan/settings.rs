@@ -51,7 +51,7 @@ impl Settings {
 }
 
 /// Timeouts from round-trip times, attempts from loss (one in a thousand missed, 10 retries at
-/// most), 10,000 attempts per second on the public network.
+/// most), 10,000 attempts per second through routers.
 impl Default for Settings {
     fn default() -> Self {
         let per_s = std::num::NonZeroU32::new(10_000);
@@ -61,7 +61,7 @@ impl Default for Settings {
             max_retries: 10,
             rate: per_s.map(|per_s| Rate {
                 per_s,
-                public_only: true,
+                routed_only: true,
             }),
             scan_silent: false,
             tell_unscanned: false,

@@ -187,7 +187,7 @@ fn each_endpoint_gets_one_datagram_which_counts_for_the_rate() {
     let per_s = std::num::NonZeroU32::new(10);
     let rate = per_s.map(|per_s| Rate {
         per_s,
-        public_only: false,
+        routed_only: false,
     });
     let mut scan = scan(
         1..=2,
@@ -296,9 +296,9 @@ fn as_long_as_nothing_was_heard_further_attempts_are_spread() {
 
 #[test]
 fn a_rate_that_is_changed_counts_what_was_announced() {
-    let rate = |per_s, public_only| Rate {
+    let rate = |per_s, routed_only| Rate {
         per_s: std::num::NonZeroU32::new(per_s).unwrap(),
-        public_only,
+        routed_only,
     };
     let mut scan = scan(
         1..=2,
@@ -644,7 +644,7 @@ fn stale_outcomes_mean_nothing() {
 fn the_rate_is_asked_for_each_attempt() {
     let rate = Rate {
         per_s: std::num::NonZeroU32::new(100).unwrap(),
-        public_only: false,
+        routed_only: false,
     };
     let mut scan = scan(
         1..=100,
@@ -821,4 +821,62 @@ fn an_outage_of_this_machine_says_nothing_of_a_table_on_the_way() {
     scan.handle_outcome(sent, CONNECTED, at(6_020));
     assert!(scan.stats().outage_us > 5_000_000);
     assert_eq!(scan.unanswered.wait_until(1_000_000, at(6_030)), None);
+}
+
+/// A scan whose attempts go through a router at one a second.
+fn at_one_a_second_through_routers() -> (Plan, Settings) {
+    let plan = Plan::builder()
+        .target(Target::parse("10.1.0.0/30").unwrap())
+        .ports((1..=9).collect::<PortSet>());
+    let settings = Settings {
+        rate: std::num::NonZeroU32::new(1).map(|per_s| Rate {
+            per_s,
+            routed_only: true,
+        }),
+        ..fixed(1_000, 0)
+    };
+    (plan.build(&mut |_| unreachable!()).unwrap(), settings)
+}
+
+/// A link with all of 10.1.0.0/16, whose neighbours are known or not.
+fn link(is_known: bool) -> Links {
+    let host = |last| IpAddr::from([10, 1, 0, last]);
+    Links {
+        networks: vec![([10, 1, 0, 0].into(), 16)],
+        known: (0..4).map(host).filter(|_| is_known).collect(),
+        room: [64, 64],
+    }
+}
+
+#[test]
+fn private_addresses_go_fast_only_on_links_of_our_own() {
+    let begun = |links: Links| {
+        let (plan, settings) = at_one_a_second_through_routers();
+        let mut scan = Scan::new(plan, settings, 1_000);
+        scan.set_links(links);
+        std::iter::from_fn(|| scan.poll_connect(at(0))).count()
+    };
+    assert_eq!(begun(link(true)), 36);
+    assert!(begun(Links::default()) < 4, "they may be behind a router");
+}
+
+#[test]
+fn a_scan_that_goes_on_knows_its_links() {
+    let (plan, settings) = at_one_a_second_through_routers();
+    let mut scan = Scan::new(plan, settings, 1_000);
+    scan.set_links(link(true));
+    assert!(scan.poll_connect(at(0)).is_some());
+    let snapshot = scan.snapshot().expect("nothing is to be told");
+    let (plan, settings) = at_one_a_second_through_routers();
+    let stats = Stats::new(plan.len(), 1);
+    let mut resumed = Scan::resume(plan, settings, 1_000, &snapshot, stats).expect("its plan");
+    resumed.set_links(link(false));
+    let begun: Vec<Connect> = std::iter::from_fn(|| resumed.poll_connect(at(0))).collect();
+    assert_eq!(
+        begun.len(),
+        4,
+        "each waits for the kernel's word on its neighbour"
+    );
+    resumed.handle_outcome(begun[0].slot, Outcome::NoNeighbour, at(1));
+    assert_eq!(resumed.stats().hosts_absent, 1);
 }

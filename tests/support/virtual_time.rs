@@ -80,6 +80,11 @@ pub fn play_until(
     cap: u32,
     stop_ms: u64,
 ) -> Played {
+    // The ceiling for what passes a router would hide what the network itself takes.
+    let settings = Settings {
+        rate: settings.rate.filter(|rate| !rate.routed_only),
+        ..settings
+    };
     let plan = plan(scenario, seed);
     let planned = plan.len();
     let mut player = Player {

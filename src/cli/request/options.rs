@@ -42,7 +42,7 @@ fn settings(args: &ScanArgs) -> Settings {
             Some(MaxRate::Unlimited) => None,
             Some(MaxRate::PerSecond(per_s)) => Some(Rate {
                 per_s,
-                public_only: false,
+                routed_only: false,
             }),
         },
         tell_unscanned: false,

@@ -40,8 +40,8 @@ fn rate(rate: Option<Rate>) -> String {
     let Some(rate) = rate else {
         return "no rate limit".into();
     };
-    let where_to = if rate.public_only {
-        " towards public addresses"
+    let where_to = if rate.routed_only {
+        " through routers"
     } else {
         ""
     };

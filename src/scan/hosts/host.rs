@@ -85,6 +85,8 @@ pub(in crate::scan) struct Host {
     pub(super) under_way: u32,
     pub(super) presence: Presence,
     pub(super) link: Link,
+    /// Whether what is sent there passes a router, as far as is known.
+    pub is_routed: bool,
     /// Whether it has a place in the neighbour table.
     pub(super) has_place: bool,
     pub(super) place: Place,
@@ -172,6 +174,7 @@ impl Host {
                 Presence::Unknown
             },
             link: Link::Beyond,
+            is_routed: true,
             has_place: false,
             place: Place::Away,
             answered: 0,

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use slab::Slab;
 
 use super::Slot;
-use super::neighbours::Neighbours;
+use super::neighbours::{Links, Neighbours};
 use super::pacing::Controller;
 use super::settings::Settings;
 use super::snapshot::Snapshot;
@@ -411,10 +411,20 @@ impl Hosts {
         let controller = can_be_overrun.then(|| self.controller.of_host());
         let is_wanted_anyway = !self.skips_silent;
         let mut host = Host::new(host, plan.chosen_ports(&host), is_wanted_anyway, controller);
-        if self.neighbours.needs_place(host.plan.address.ip()) {
-            host.link = Link::Unasked;
-        }
+        see_link(&self.neighbours, &mut host);
         host
+    }
+
+    /// What is known of this machine's links. Hosts that a scan goes on with are there already.
+    pub fn set_links(&mut self, links: Links) {
+        self.neighbours = Neighbours::new(links);
+        for (_, host) in &mut self.slab {
+            see_link(&self.neighbours, host);
+            if host.link == Link::Unasked {
+                self.neighbours.take(host.plan.address.ip());
+                host.has_place = true;
+            }
+        }
     }
 
     /// Goes on where a snapshot was taken; says whether it was one of this plan.
@@ -430,11 +440,7 @@ impl Hosts {
         let fits = hosts.len() == snapshot.hosts.len()
             && places.len() == hosts.len()
             && self.next <= self.addresses;
-        for mut host in hosts {
-            if host.link == Link::Unasked {
-                self.neighbours.take(host.plan.address.ip());
-                host.has_place = true;
-            }
+        for host in hosts {
             self.active += usize::from(host.presence != Presence::Silent && host.has_more());
             let id = self.slab.insert(host) as HostId;
             self.place(id);
@@ -695,5 +701,14 @@ impl Hosts {
         };
         let is_silent = host.presence == Presence::Silent;
         Some((host, is_silent))
+    }
+}
+
+/// Notes what this machine's links have to do with a host.
+fn see_link(neighbours: &Neighbours, host: &mut Host) {
+    let address = host.plan.address.ip();
+    host.is_routed = !neighbours.is_own(address);
+    if neighbours.needs_place(address) {
+        host.link = Link::Unasked;
     }
 }

@@ -1,7 +1,6 @@
 //! The ceiling that the user sets (`--max-rate`): when the next attempt may begin. It never sleeps,
-//! and knows of an address only whether it is public.
+//! and knows of an attempt only whether it passes a router.
 
-use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use super::gcra::Gcra;
@@ -12,14 +11,14 @@ use crate::scan::time::Time;
 pub struct Rate {
     /// Attempts per second.
     pub per_s: NonZeroU32,
-    /// Whether loopback, link-local and private addresses are exempt.
-    pub public_only: bool,
+    /// Whether only what passes a router counts: this machine and its own links are exempt.
+    pub routed_only: bool,
 }
 
-/// The rates that hold: for public addresses, and for all.
+/// The rates that hold: for what passes a router, and for all.
 #[derive(Debug, Default)]
 pub(in crate::scan) struct Pacer {
-    public: Option<Limit>,
+    routed: Option<Limit>,
     all: Option<Limit>,
 }
 
@@ -67,63 +66,63 @@ impl Pacer {
     pub fn new(rate: Option<Rate>) -> Self {
         let mut pacer = Pacer::default();
         if let Some(rate) = rate {
-            *pacer.limit(rate.public_only) = Some(Limit::new(rate.per_s));
+            *pacer.limit(rate.routed_only) = Some(Limit::new(rate.per_s));
         }
         pacer
     }
 
-    fn limit(&mut self, public_only: bool) -> &mut Option<Limit> {
-        if public_only {
-            &mut self.public
+    fn limit(&mut self, routed_only: bool) -> &mut Option<Limit> {
+        if routed_only {
+            &mut self.routed
         } else {
             &mut self.all
         }
     }
 
-    /// Replaces the rate for the same addresses from now on. All announced SYNs must be announced
+    /// Replaces the rate for the same attempts from now on. All announced SYNs must be announced
     /// again, since they may count now and may not have counted before.
     pub fn change(&mut self, rate: Rate, now: Time) {
-        let limit = self.limit(rate.public_only).insert(Limit::new(rate.per_s));
+        let limit = self.limit(rate.routed_only).insert(Limit::new(rate.per_s));
         // What was sent at the old rate does not count against the new one.
         limit.gcra = Gcra::from_now(now);
-        self.public
+        self.routed
             .iter_mut()
             .chain(&mut self.all)
             .for_each(|limit| limit.announced = 0);
     }
 
-    /// When an attempt at `endpoint` may begin, with or without a datagram; `None` for at once.
-    pub fn wait_until(&self, endpoint: SocketAddr, with_datagram: bool, now: Time) -> Option<Time> {
+    /// When an attempt may begin, with or without a datagram; `None` for at once.
+    pub fn wait_until(&self, is_routed: bool, with_datagram: bool, now: Time) -> Option<Time> {
         let packets = 1 + u64::from(with_datagram);
-        let public = self.public.as_ref().filter(|_| is_public(endpoint.ip()));
-        public
+        let routed = self.routed.as_ref().filter(|_| is_routed);
+        routed
             .into_iter()
             .chain(&self.all)
             .filter_map(|limit| limit.wait_until(packets, now))
             .max()
     }
 
-    /// An attempt at `endpoint` begins.
-    pub fn begin(&mut self, endpoint: SocketAddr, now: Time) {
-        self.counting(endpoint).for_each(|limit| limit.begin(now));
+    /// An attempt begins.
+    pub fn begin(&mut self, is_routed: bool, now: Time) {
+        self.counting(is_routed).for_each(|limit| limit.begin(now));
     }
 
-    /// The kernel will send a SYN to `endpoint` within the next window: keeps room for it.
-    pub fn announce(&mut self, endpoint: SocketAddr) {
-        self.counting(endpoint)
+    /// The kernel will send a SYN within the next window: keeps room for it.
+    pub fn announce(&mut self, is_routed: bool) {
+        self.counting(is_routed)
             .for_each(|limit| limit.announced += 1);
     }
 
     /// The kernel has sent an announced SYN, or will not send it.
-    pub fn withdraw(&mut self, endpoint: SocketAddr) {
-        self.counting(endpoint)
+    pub fn withdraw(&mut self, is_routed: bool) {
+        self.counting(is_routed)
             .for_each(|limit| limit.announced -= 1);
     }
 
-    /// The limits that hold for `endpoint`.
-    fn counting(&mut self, endpoint: SocketAddr) -> impl Iterator<Item = &mut Limit> {
-        let public = self.public.as_mut().filter(|_| is_public(endpoint.ip()));
-        public.into_iter().chain(&mut self.all)
+    /// The limits that hold for an attempt.
+    fn counting(&mut self, is_routed: bool) -> impl Iterator<Item = &mut Limit> {
+        let routed = self.routed.as_mut().filter(|_| is_routed);
+        routed.into_iter().chain(&mut self.all)
     }
 }
 
@@ -139,41 +138,20 @@ fn interval_ns(per_s: u64) -> u64 {
     }
 }
 
-/// Whether an address is public: neither loopback, link-local nor private (RFC 1918, 3927, 4193,
-/// 4291), nor unspecified.
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified())
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_loopback()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6.is_unspecified())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pacer(per_s: u32, public_only: bool) -> Pacer {
-        Pacer::new(NonZeroU32::new(per_s).map(|per_s| Rate { per_s, public_only }))
-    }
-
-    fn endpoint(ip: &str) -> SocketAddr {
-        SocketAddr::new(ip.parse().unwrap(), 80)
+    fn pacer(per_s: u32, routed_only: bool) -> Pacer {
+        Pacer::new(NonZeroU32::new(per_s).map(|per_s| Rate { per_s, routed_only }))
     }
 
     /// How many attempts begin in `ms` milliseconds if the pacer is asked every `every_us`.
     fn begun(pacer: &mut Pacer, ms: u64, every_us: u64) -> u64 {
-        let target = endpoint("192.0.2.1");
         let mut count = 0;
         for us in (0..ms * 1_000).step_by(every_us as usize) {
-            while pacer.wait_until(target, false, Time::from_us(us)).is_none() {
-                pacer.begin(target, Time::from_us(us));
+            while pacer.wait_until(true, false, Time::from_us(us)).is_none() {
+                pacer.begin(true, Time::from_us(us));
                 count += 1;
             }
         }
@@ -201,15 +179,14 @@ mod tests {
     #[test]
     fn idle_time_is_not_saved_up() {
         let mut pacer = pacer(1_000, true);
-        let target = endpoint("192.0.2.1");
-        pacer.begin(target, Time::from_us(0));
+        pacer.begin(true, Time::from_us(0));
         let later = Time::from_us(60_000_000);
         let burst = (0..100)
             .take_while(|_| {
                 pacer
-                    .wait_until(target, false, later)
+                    .wait_until(true, false, later)
                     .is_none()
-                    .then(|| pacer.begin(target, later))
+                    .then(|| pacer.begin(true, later))
                     .is_some()
             })
             .count();
@@ -217,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_towards_all_leaves_the_one_towards_the_public_as_it_is() {
+    fn a_rate_for_all_leaves_the_one_through_routers_as_it_is() {
         let mut pacer = pacer(1_000, true);
         pacer.change(
             Rate {
                 per_s: NonZeroU32::new(100_000).unwrap(),
-                public_only: false,
+                routed_only: false,
             },
             Time::default(),
         );
@@ -233,53 +210,38 @@ mod tests {
     #[test]
     fn a_new_rate_holds_at_once() {
         let mut pacer = pacer(1, false);
-        let target = endpoint("192.0.2.1");
         // The kernel has sent many SYNs on its own.
-        (0..5_000).for_each(|_| pacer.begin(target, Time::default()));
+        (0..5_000).for_each(|_| pacer.begin(true, Time::default()));
         assert!(
-            pacer.wait_until(target, false, Time::default()) <= Some(Time::from_us(1_000_000)),
+            pacer.wait_until(true, false, Time::default()) <= Some(Time::from_us(1_000_000)),
             "it is not held against us for ever"
         );
         pacer.change(
             Rate {
                 per_s: NonZeroU32::new(1_000).unwrap(),
-                public_only: false,
+                routed_only: false,
             },
             Time::from_us(10),
         );
-        assert_eq!(pacer.wait_until(target, false, Time::from_us(10)), None);
+        assert_eq!(pacer.wait_until(true, false, Time::from_us(10)), None);
     }
 
     #[test]
-    fn own_networks_are_exempt_unless_asked_for() {
-        for ip in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "192.168.0.1",
-            "169.254.1.1",
-            "::1",
-            "fe80::1",
-            "fd00::1",
-        ] {
-            let (mut exempt, mut strict) = (pacer(1, true), pacer(1, false));
-            for _ in 0..10 {
-                exempt.begin(endpoint(ip), Time::default());
-                strict.begin(endpoint(ip), Time::default());
-            }
-            assert_eq!(
-                exempt.wait_until(endpoint(ip), false, Time::default()),
-                None,
-                "{ip}"
-            );
-            assert!(
-                strict
-                    .wait_until(endpoint(ip), false, Time::default())
-                    .is_some(),
-                "{ip}"
-            );
+    fn what_passes_no_router_is_exempt_unless_asked_for() {
+        let now = Time::default();
+        let (mut exempt, mut strict) = (pacer(1, true), pacer(1, false));
+        for _ in 0..10 {
+            exempt.begin(false, now);
+            strict.begin(false, now);
         }
-        assert!(
-            is_public("192.0.2.1".parse().unwrap()) && is_public("2001:db8::1".parse().unwrap())
+        assert_eq!(exempt.wait_until(false, false, now), None);
+        assert_eq!(
+            exempt.wait_until(true, false, now),
+            None,
+            "that counts for nobody else"
         );
+        assert!(strict.wait_until(false, false, now).is_some());
+        exempt.begin(true, now);
+        assert!(exempt.wait_until(true, false, now).is_some());
     }
 }

@@ -10,8 +10,8 @@ mod gcra;
 mod interval;
 mod thresholds;
 
+pub use ceiling::Rate;
 pub(super) use ceiling::{Pacer, WINDOW_US};
-pub use ceiling::{Rate, is_public};
 pub use controller::{Controller, Pace, PaceReason};
 pub(super) use controller::{IntervalId, Prior, RateController};
 pub(super) use gcra::Gcra;
