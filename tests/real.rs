@@ -137,6 +137,82 @@ fn hardware_addresses_of_neighbours_are_told() {
     });
 }
 
+/// On a link of our own nobody has to answer on a port to be seen, and an entry of the table that
+/// is old proves nothing. Behind a router the ports tell.
+#[test]
+fn who_is_there_is_told() {
+    in_namespace("who_is_there_is_told", || {
+        let theirs = [
+            "10.77.0.7/24",
+            "10.77.0.8/24",
+            "10.78.0.1/32",
+            "10.78.0.2/32",
+        ];
+        let peer = peer(&["10.77.0.1/24"], &theirs);
+        let mac = "52:54:00:ab:cd:ef";
+        let made = peer.run(move || simulator::peer::ip(&format!("link set peer0 address {mac}")));
+        made.expect("an address of one's own");
+        simulator::peer::ip("route add 10.78.0.0/24 via 10.77.0.7").expect("a route");
+        firewall(
+            &peer,
+            vec![
+                "add table ip f",
+                "add chain ip f i { type filter hook input priority 0 ; }",
+                "add rule ip f i ip daddr { 10.77.0.7, 10.77.0.8, 10.78.0.2 } tcp dport 1-65535 drop",
+            ],
+        );
+        for (address, state) in [("10.77.0.7", "reachable"), ("10.77.0.9", "stale")] {
+            simulator::peer::ip(&format!(
+                "neigh replace {address} lladdr {mac} dev own0 nud {state}"
+            ))
+            .expect("an entry");
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let base = folder.path().join("up").display().to_string();
+        let targets = "10.77.0.0/28 10.78.0.1-3";
+        let ran = run(portreeve(&format!(
+            "-sn {targets} -oA {base} -oJ {base}.json"
+        )));
+        assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+        let told: BTreeSet<&str> = ran
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix("up "))
+            .map(|line| line.split("  MAC ").next().expect("a part"))
+            .collect();
+        let expect = [
+            "10.77.0.1  conn-refused",
+            "10.77.0.7  arp-response",
+            "10.77.0.8  arp-response",
+            "10.78.0.1  conn-refused",
+        ];
+        assert_eq!(told, BTreeSet::from(expect), "{}", ran.stdout);
+        assert!(
+            ran.stdout.contains("\n4 of 19 addresses up\n"),
+            "{}",
+            ran.stdout
+        );
+        let read = |name: &str| std::fs::read_to_string(format!("{base}.{name}")).expect("it");
+        for (name, part) in [
+            (
+                "xml",
+                "<status state=\"up\" reason=\"arp-response\" reason_ttl=\"0\"/>",
+            ),
+            ("gnmap", "Host: 10.77.0.7 ()\tStatus: Up\n"),
+            (
+                "nmap",
+                "Nmap scan report for 10.77.0.7\nHost is up.\nMAC Address: ",
+            ),
+            ("json", "\"up_by\":\"arp-response\""),
+        ] {
+            assert!(read(name).contains(part), "{part} is not in {}", read(name));
+        }
+        assert!(!read("xml").contains("<ports>"), "{}", read("xml"));
+        let none = run(portreeve("--alive 10.78.0.2 --fail-if-none"));
+        assert_eq!(none.code, Some(1), "{}", none.stdout);
+    });
+}
+
 /// Sixty hosts that answer at once, and in the same /24 two that take 0.6 s: one refuses what is
 /// not open, the other drops it.
 #[test]

@@ -192,6 +192,7 @@ fn simulate(seed: u64) {
         miss_rate_ppm: world.random.u32(1..100_000),
         max_retries: world.random.u8(0..4),
         scan_silent: world.random.bool(),
+        alive: world.random.u32(0..8) == 0,
         rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate {
             per_s,
             routed_only: false,
@@ -244,7 +245,7 @@ fn simulate(seed: u64) {
                 .fixed_us
                 .unwrap_or(settings.timeouts.min_us);
             assert!(
-                now.us_since(began) >= least_us || scan.stopped().is_some(),
+                now.us_since(began) >= least_us || scan.stopped().is_some() || settings.alive,
                 "an attempt was cut short"
             );
             scan.handle_outcome(slot, Outcome::Silence, now);
@@ -356,7 +357,7 @@ fn simulate(seed: u64) {
         let left_out = if settings.tell_unscanned {
             0
         } else {
-            stats.with_reason(Reason::SilentHost)
+            stats.with_reason(Reason::SilentHost) + stats.with_reason(Reason::HostUp)
         };
         assert_eq!(
             told.findings.len() as u64 + left_out,
@@ -409,8 +410,8 @@ fn simulate(seed: u64) {
     }
     if scan.stopped().is_none() && world.own_errors == 0.0 && world.kernel_bears == usize::MAX {
         let unscanned = stats.in_state(State::Unscanned);
-        let reasoned =
-            stats.with_reason(Reason::LocalFirewall) + stats.with_reason(Reason::SilentHost);
+        let reasons = [Reason::LocalFirewall, Reason::SilentHost, Reason::HostUp];
+        let reasoned: u64 = reasons.map(|reason| stats.with_reason(reason)).iter().sum();
         assert_eq!(unscanned, reasoned, "lost without a reason");
     }
 }

@@ -107,7 +107,8 @@ pub struct OutputArgs {
     /// Print only a line for each listed finding
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Exit with 1 if everything was scanned and nothing is open, as grep does if it finds nothing
+    /// Exit with 1 if everything was scanned and nothing is open (with --alive: nobody is there),
+    /// as grep does if it finds nothing
     #[arg(long)]
     pub fail_if_none: bool,
 }
@@ -215,6 +216,11 @@ pub struct ScanArgs {
     /// in flight: as many as a router or firewall on the way may remember for you
     #[arg(long, value_name = "N", value_parser = max_fds, allow_hyphen_values = true, help_heading = "Order and pace")]
     pub max_unanswered: Option<u32>,
+    /// Only ask who is there: a host is done with at its first answer, a refusal included. On links
+    /// of this machine the kernel's neighbour table tells; elsewhere ports 22, 25, 53, 80, 443,
+    /// 445, 3389 and 8080 are asked, or those of -p [nmap: -sn]
+    #[arg(long, conflicts_with = "scan_silent", help_heading = "Order and pace")]
+    pub alive: bool,
     /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
     /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
     /// [nmap: -Pn]

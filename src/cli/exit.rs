@@ -8,7 +8,6 @@ use portreeve::engine;
 use portreeve::plan::PlanError;
 use portreeve::report::merge::MergeError;
 use portreeve::report::{Exit, ReadError, Summary};
-use portreeve::scan::State;
 
 use super::advice;
 
@@ -31,13 +30,13 @@ pub enum Code {
 }
 
 impl Code {
-    /// The exit code for the end of a scan; with `fail_if_none`, in the manner of grep.
-    pub fn of(summary: &Summary, fail_if_none: bool) -> Self {
-        let is_none = summary.stats.in_state(State::Open) == 0;
+    /// The exit code for the end of a scan; `fails_with_none`: it found nothing, and that was to
+    /// count as a failure, in the manner of grep.
+    pub fn of(summary: &Summary, fails_with_none: bool) -> Self {
         match summary.exit {
             Exit::Interrupted => Code::Interrupted,
             Exit::Incomplete | Exit::ReportFailed => Code::Incomplete,
-            Exit::Complete if fail_if_none && is_none => Code::No,
+            Exit::Complete if fails_with_none => Code::No,
             Exit::Complete => Code::Success,
         }
     }

@@ -27,8 +27,7 @@ use Answer::{Always, No, Same, Target};
 const CONNECT_ONLY: &str = "there are only TCP connect scans; leave it out";
 const NOT_IDENTIFIED: &str =
     "services and systems are not identified; give nmap the open ports that were found";
-const NO_HOST_SCAN: &str = "there is no scan for hosts alone; -p 80,443 --show all tells who \
-                            answers, --dry-run -v lists the addresses";
+const NO_LIST_SCAN: &str = "--dry-run -v lists the addresses, with their ports";
 const NO_PING: &str = "no ping comes before the scan: hosts that answer nothing are left out by \
                        themselves, and -Pn scans them all the same";
 const SIDE_BY_SIDE: &str = "hosts are scanned side by side, as fast as each of them answers; \
@@ -392,7 +391,8 @@ fn kind_of_scan(kind: char) -> Option<Answer> {
         'T' => Always,
         'S' | 'U' | 'F' | 'X' | 'N' | 'A' | 'M' | 'W' | 'Y' | 'Z' | 'O' | 'I' => No(CONNECT_ONLY),
         'V' | 'C' => No(NOT_IDENTIFIED),
-        'n' | 'P' | 'L' => No(NO_HOST_SCAN),
+        'n' | 'P' => Same("--alive"),
+        'L' => No(NO_LIST_SCAN),
         _ => return None,
     })
 }
@@ -432,6 +432,7 @@ mod tests {
         check("x -r --excludefile f", "x --sequential --exclude-file f");
         check("x -a ::1 -b4500 -n", "x ::1 --max-fds=4500 -n");
         check("x -- -Pn", "x -- -Pn");
+        check("x -sn ::1", "x --alive ::1");
         check("x -p 1 -F -vv -T4 -q -S ::1", "x -p 1 -F -vv -T4 -q -S ::1");
     }
 

@@ -35,7 +35,8 @@ pub fn run(request: &MergeRequest) -> Result<Code, Failure> {
     let taken: Vec<&Path> = request.files.iter().map(PathBuf::as_path).collect();
     let mut outputs = opening::open(&to, &taken, None)?;
     let summary = joined.tell(&mut outputs).map_err(engine::Error::Report)?;
-    Ok(Code::of(&summary, request.outputs.fail_if_none))
+    let is_none = summary.stats.in_state(State::Open) == 0;
+    Ok(Code::of(&summary, request.outputs.fail_if_none && is_none))
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {

@@ -12,7 +12,7 @@ use portreeve::plan::{Plan, Warning};
 use portreeve::report::explain::{Ahead, LOOKED_AT, explain};
 use portreeve::report::text::described;
 use portreeve::report::{Checkpoint, counted, grouped};
-use portreeve::scan::Reason;
+use portreeve::scan::{Reason, State};
 
 use super::checkpoint::{CheckpointFile, LoadError, Run, Unfinished};
 use super::exit::{Code, Failure};
@@ -267,7 +267,14 @@ fn probe(
     }
     match summary.map_err(Failure::from) {
         Ok(summary) if !outputs.nobody_left() => {
-            Ok(Code::of(&summary, request.outputs.fail_if_none))
+            let found = match request.options.settings.alive {
+                true => summary.stats.hosts_answering,
+                false => summary.stats.in_state(State::Open),
+            };
+            Ok(Code::of(
+                &summary,
+                request.outputs.fail_if_none && found == 0,
+            ))
         }
         // A terminal that goes away hangs up first.
         Ok(_) | Err(Failure::ClosedPipe) if stop.is_stopped() => Ok(Code::Interrupted),

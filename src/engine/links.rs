@@ -34,6 +34,10 @@ pub(super) use tables::neighbour_tables;
 #[derive(Debug)]
 pub(super) struct LinkMonitor {
     socket: Socket,
+    /// Whether only a neighbour that has just answered counts as being there.
+    is_strict: bool,
+    /// The list of neighbours is asked for next, and not how full their tables are.
+    asks_neighbours: bool,
     /// How often each table was full so far.
     fulls: HashMap<String, u64>,
 }
@@ -45,11 +49,12 @@ const RECEIVE_BYTES: usize = 1 << 20;
 /// The kernel sends dumps in pages (NLMSG_GOODSIZE), and other messages are shorter.
 const MESSAGE_BYTES: usize = 8 * 1024;
 
-/// What this machine's links are, as sockets with these options see them.
+/// What this machine's links are, as sockets with these options see them. `is_strict`: an address
+/// that was resolved once may be nobody's by now, so it is not taken for known.
 ///
 /// # Errors
 /// Without netlink (a sandbox may forbid it) what the system says; then nothing is known.
-pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
+pub(super) fn links(options: &SocketOptions, is_strict: bool) -> io::Result<Links> {
     let socket = open()?;
     let mut resolved = Vec::new();
     let mut spare = [0; 2];
@@ -63,7 +68,7 @@ pub(super) fn links(options: &SocketOptions) -> io::Result<Links> {
             };
             if state == NeighbourState::Failed {
                 spare[usize::from(address.is_ipv6())] += 1;
-            } else if is_resolved(state) {
+            } else if is_fixed(state) || (is_resolved(state) && !is_strict) {
                 resolved.push(address);
             }
         },
@@ -125,7 +130,7 @@ fn open() -> io::Result<Socket> {
 
 impl LinkMonitor {
     /// Has the poll tell when there is something to [`take`](Self::take).
-    pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    pub fn new(registry: &Registry, token: Token, is_strict: bool) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(libc::RTNLGRP_NEIGH)?;
@@ -139,18 +144,30 @@ impl LinkMonitor {
         )?;
         Ok(LinkMonitor {
             socket,
+            is_strict,
+            asks_neighbours: is_strict,
             fulls: HashMap::new(),
         })
     }
 
-    /// Asks how full the tables are; the answer comes through the poll.
-    pub fn ask(&self) {
+    /// Asks how full the tables are, and, in turns with that, for neighbours that answered before
+    /// they were asked; the kernel answers one question at a time, through the poll.
+    pub fn ask(&mut self) {
         // One that fails is made up for by the next.
-        let _ = ask(
-            &self.socket,
-            libc::RTM_GETNEIGHTBL,
-            &NeighbourTableMessage::default(),
-        );
+        let _ = if self.asks_neighbours {
+            ask(
+                &self.socket,
+                libc::RTM_GETNEIGH,
+                &NeighbourMessage::default(),
+            )
+        } else {
+            ask(
+                &self.socket,
+                libc::RTM_GETNEIGHTBL,
+                &NeighbourTableMessage::default(),
+            )
+        };
+        self.asks_neighbours = self.is_strict && !self.asks_neighbours;
     }
 
     /// Tells the scan what the kernel has told.
@@ -180,8 +197,12 @@ impl LinkMonitor {
                     let Some((address, state)) = neighbour(payload) else {
                         continue;
                     };
-                    if is_resolved(state) || state == NeighbourState::Failed {
-                        scan.handle_neighbour(address, is_resolved(state), now);
+                    let is_there = match self.is_strict {
+                        true => state == NeighbourState::Reachable,
+                        false => is_resolved(state),
+                    };
+                    if is_there || state == NeighbourState::Failed {
+                        scan.handle_neighbour(address, is_there, now);
                     }
                 }
                 libc::RTM_NEWNEIGHTBL => {
@@ -202,6 +223,11 @@ impl LinkMonitor {
 fn is_resolved(state: NeighbourState) -> bool {
     use NeighbourState::*;
     matches!(state, Reachable | Stale | Delay | Probe | Permanent | Noarp)
+}
+
+/// Whether somebody wrote the entry by hand, which the kernel never checks.
+fn is_fixed(state: NeighbourState) -> bool {
+    matches!(state, NeighbourState::Permanent | NeighbourState::Noarp)
 }
 
 /// Sends a request to the kernel.

@@ -13,7 +13,7 @@ use crate::scan::{Links, Scan, Time};
 #[derive(Debug)]
 pub(super) struct LinkMonitor;
 
-pub(super) fn links(_options: &SocketOptions) -> io::Result<Links> {
+pub(super) fn links(_options: &SocketOptions, _is_strict: bool) -> io::Result<Links> {
     Ok(Links::default())
 }
 
@@ -22,11 +22,11 @@ pub(super) fn neighbour_tables() -> [Option<NeighbourTable>; 2] {
 }
 
 impl LinkMonitor {
-    pub fn new(_registry: &Registry, _token: Token) -> io::Result<Self> {
+    pub fn new(_registry: &Registry, _token: Token, _is_strict: bool) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub fn ask(&self) {}
+    pub fn ask(&mut self) {}
 
     pub fn take(&mut self, _scan: &mut Scan, _now: Time) {}
 }

@@ -152,7 +152,8 @@ impl Scanner {
         let limits = limits(&options);
         let (cap, _) = limits.cap();
         let mut scan = begin_or_resume(plan, &options, cap, resumed.as_ref())?;
-        let links = watch_links(&mut scan, &socket_options, &queue);
+        let is_strict = options.settings.alive;
+        let links = watch_links(&mut scan, &socket_options, &queue, is_strict);
         // Without links there are no neighbours.
         let hardware = links
             .as_ref()
@@ -260,7 +261,8 @@ impl Scanner {
     /// This machine's links; `None` where the kernel does not tell.
     fn own_links(&self) -> Result<Option<Links>, Error> {
         let options = self.options.socket_options(self.plan())?;
-        Ok(links::links(&options).ok())
+        let is_strict = self.options.settings.alive;
+        Ok(links::links(&options, is_strict).ok())
     }
 
     /// A handle that stops this scan.
@@ -384,7 +386,7 @@ impl Scanner {
         if let Some(memory) = &mut self.tcp_memory {
             memory.look();
         }
-        if let Some(links) = &self.links
+        if let Some(links) = &mut self.links
             && self.scan.uses_neighbours()
         {
             links.ask();
@@ -541,16 +543,21 @@ fn begin_or_resume(
 /// Tells the scan what the kernel says of this machine's links, and watches them, unless nothing
 /// but this machine itself is scanned. Where the kernel does not say, nobody is taken for a
 /// neighbour.
-fn watch_links(scan: &mut Scan, options: &SocketOptions, queue: &Queue) -> Option<LinkMonitor> {
+fn watch_links(
+    scan: &mut Scan,
+    options: &SocketOptions,
+    queue: &Queue,
+    is_strict: bool,
+) -> Option<LinkMonitor> {
     if scan.plan().is_loopback() {
         return None;
     }
-    let links = links::links(options).ok()?;
+    let links = links::links(options, is_strict).ok()?;
     if links.networks.is_empty() {
         scan.set_links(links);
         return None;
     }
-    let monitor = LinkMonitor::new(queue.registry(), Owner::Links.token()).ok()?;
+    let monitor = LinkMonitor::new(queue.registry(), Owner::Links.token(), is_strict).ok()?;
     scan.set_links(links);
     Some(monitor)
 }

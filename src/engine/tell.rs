@@ -80,7 +80,7 @@ impl Scanner {
         let stats = self.scan.stats();
         let unscanned: u64 = stats
             .reasons(State::Unscanned)
-            .filter(|(reason, _)| !reason.is_nobody())
+            .filter(|(reason, _)| !reason.leaves_nothing_out())
             .map(|(_, count)| count)
             .sum();
         match self.scan.stopped() {

@@ -103,15 +103,31 @@ pub struct HostReport {
 impl HostReport {
     /// The first reason that only the host itself can give, if it gave one. Then the host is up.
     pub fn answered_by(&self) -> Option<Reason> {
-        let reasons = || {
-            self.counts
-                .iter()
-                .map(|&(reason, _)| reason)
-                .chain(self.rows.iter().map(|row| row.reason))
-        };
-        reasons()
-            .filter(|reason| matches!(reason.state(), State::Open | State::Closed))
-            .min_by_key(|&reason| reason as usize)
+        let is_answer = |reason: &Reason| matches!(reason.state(), State::Open | State::Closed);
+        self.first_reason(is_answer).or_else(|| {
+            let is_up = |reason: &Reason| *reason == Reason::HostUp;
+            self.first_reason(is_up)?;
+            let is_icmp =
+                |reason: &Reason| reason.state() == State::Filtered && reason.speaks_for_presence();
+            self.first_reason(is_icmp).or(Some(Reason::HostUp))
+        })
+    }
+
+    fn first_reason(&self, is_one: impl Fn(&Reason) -> bool) -> Option<Reason> {
+        let counted = self.counts.iter().map(|&(reason, _)| reason);
+        let listed = self.rows.iter().map(|row| row.reason);
+        let all = counted.chain(listed).filter(is_one);
+        all.min_by_key(|&reason| reason as usize)
+    }
+
+    /// In a word of nmap's how it is known that the host is up, if it is: what one of its ports
+    /// answered, or that it answers for its address on a link of this machine.
+    pub fn up_by(&self) -> Option<&'static str> {
+        Some(match self.answered_by()? {
+            Reason::HostUp if self.address.is_ipv4() => "arp-response",
+            Reason::HostUp => "nd-response",
+            reason => reason.as_str(),
+        })
     }
 
     pub(super) fn unheard(address: SocketAddr, at: Time) -> Self {
@@ -129,7 +145,7 @@ impl HostReport {
     /// Whether anything was found out about it.
     fn has_verdict(&self) -> bool {
         let mut reasons = self.counts.iter().map(|(reason, _)| reason);
-        reasons.any(|reason| reason.state() != State::Unscanned)
+        reasons.any(|reason| reason.state() != State::Unscanned || *reason == Reason::HostUp)
     }
 
     /// Whether nothing was closed, and others were asked than those that are open.

@@ -83,6 +83,11 @@ fn leaves_out(begin: &Begin) -> bool {
 }
 
 fn hosts(Ahead { begin, .. }: &Ahead) -> String {
+    if begin.settings.alive {
+        return "Hosts: each is asked until its first answer, a refusal included, and no further. On links of this machine \
+                the kernel's neighbour table tells who is there (ARP, NDP)."
+            .into();
+    }
     if !leaves_out(begin) {
         return "Hosts: every port of every address is asked, whether something answers there or not.".into();
     }

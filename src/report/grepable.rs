@@ -31,6 +31,9 @@ impl Format for Lines {
             .map_or(String::new(), field);
         let host_is = format!("Host: {} ({name})\t", ip_text(host.address));
         let status = if run.is_up(host) { "Up" } else { "Unknown" };
+        if run.is_alive {
+            return format!("{host_is}Status: {status}\n");
+        }
         let ports = ports(run, host);
         let ignored = ignored_state(run, host);
         format!("{host_is}Status: {status}\n{host_is}Ports: {ports}{ignored}\n")

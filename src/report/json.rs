@@ -22,6 +22,7 @@ pub struct JsonLines<'a, W> {
     started_at: SystemTime,
     names: Names,
     all_hosts: bool,
+    is_alive: bool,
 }
 
 impl<'a, W: Write> JsonLines<'a, W> {
@@ -37,6 +38,7 @@ impl<'a, W: Write> JsonLines<'a, W> {
             started_at,
             names: Names::default(),
             all_hosts: false,
+            is_alive: false,
         }
     }
 }
@@ -53,6 +55,7 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         self.started_at = begin.started_at;
         self.names = begin.plan.names.clone();
         self.all_hosts = begin.tells_all_hosts();
+        self.is_alive = begin.settings.alive;
         if begin.origin != Origin::Resumed {
             write(
                 &mut self.out,
@@ -86,10 +89,9 @@ impl<W: Write> Sink for JsonLines<'_, W> {
         if host.is_part || !(self.all_hosts || host.answered_by().is_some()) {
             return Ok(());
         }
-        write(
-            &mut self.out,
-            &Record::Host(Host::of(host, &self.names, self.started_at)),
-        )
+        let mut record = Host::of(host, &self.names, self.started_at);
+        record.up_by = host.up_by().filter(|_| self.is_alive);
+        write(&mut self.out, &Record::Host(record))
     }
 
     fn progress(&mut self, _: &Progress) -> io::Result<()> {

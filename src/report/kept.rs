@@ -30,7 +30,10 @@ pub struct Kept {
 impl Kept {
     /// Counts a host, or a part of one, that is told of.
     pub fn tell(&mut self, host: &HostReport) {
-        let nobodys = host.counts.iter().filter(|(reason, _)| !reason.is_nobody());
+        let nobodys = host
+            .counts
+            .iter()
+            .filter(|(reason, _)| !reason.leaves_nothing_out());
         self.told += nobodys.map(|&(_, count)| u64::from(count)).sum::<u64>();
     }
 

@@ -48,7 +48,8 @@ pub(super) const FEW_ADDRESSES: u64 = 16;
 impl Begin<'_> {
     /// Whether hosts that answer nothing are reported like others. Otherwise they are only counted.
     pub(super) fn tells_all_hosts(&self) -> bool {
-        self.settings.scan_silent || self.plan.addresses_of_all <= FEW_ADDRESSES
+        let has_few = self.plan.addresses_of_all <= FEW_ADDRESSES;
+        self.settings.scan_silent || (has_few && !self.settings.alive)
     }
 }
 

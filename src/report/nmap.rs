@@ -95,6 +95,8 @@ pub struct Run<'a> {
     pub(super) addresses: u64,
     /// Whether hosts count as up because the user said so.
     pub(super) is_forced: bool,
+    /// Whether the question was only who is there.
+    pub(super) is_alive: bool,
     started_at: SystemTime,
     all_hosts: bool,
 }
@@ -111,6 +113,7 @@ impl<'a> Run<'a> {
             names: Names::default(),
             addresses: 0,
             is_forced: false,
+            is_alive: false,
             started_at: SystemTime::UNIX_EPOCH,
             all_hosts: false,
         }
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
         self.all_hosts = begin.tells_all_hosts();
         self.addresses = begin.plan.addresses;
         self.is_forced = begin.settings.scan_silent;
+        self.is_alive = begin.settings.alive;
     }
 
     /// Whether a host is listed: nmap leaves out those where nobody seems to be.

@@ -36,25 +36,32 @@ impl Format for Tables {
         if run.is_up(host) {
             let _ = writeln!(text, "Host is up{latency}.");
         }
-        let rows: Vec<&Row> = host.listed(run.listing).collect();
-        if rows.is_empty() {
-            let ports: u32 = host.counts.iter().map(|(_, count)| count).sum();
-            let _ = writeln!(
-                text,
-                "All {ports} scanned ports on {heading} are in ignored states."
-            );
+        if !run.is_alive {
+            ports(&mut text, run, host, &heading);
         }
-        let hidden = not_shown(run, host);
-        if !hidden.is_empty() {
-            let _ = writeln!(text, "Not shown: {hidden}");
-        }
-        table(&mut text, run.services, &rows);
         if let Some(Hardware { mac, vendor }) = &host.hardware {
             let vendor = printable(vendor.as_deref().unwrap_or("Unknown"));
             let _ = writeln!(text, "MAC Address: {mac} ({vendor})");
         }
         text + "\n"
     }
+}
+
+/// The ports that are listed, and what is said of the others.
+fn ports(text: &mut String, run: &Run, host: &HostReport, heading: &str) {
+    let rows: Vec<&Row> = host.listed(run.listing).collect();
+    if rows.is_empty() {
+        let ports: u32 = host.counts.iter().map(|(_, count)| count).sum();
+        let _ = writeln!(
+            text,
+            "All {ports} scanned ports on {heading} are in ignored states."
+        );
+    }
+    let hidden = not_shown(run, host);
+    if !hidden.is_empty() {
+        let _ = writeln!(text, "Not shown: {hidden}");
+    }
+    table(text, run.services, &rows);
 }
 
 /// `host.example (192.0.2.1)`. A name cannot end the line or the parentheses.

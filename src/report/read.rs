@@ -217,6 +217,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
                 routed_only: record.flag("max_rate_routed_only"),
             }),
             scan_silent: record.flag("scan_silent"),
+            alive: record.flag("alive"),
             tell_unscanned: false,
             banner_wait_us: record.maybe("banner_wait_us")?,
             sends_datagrams: record.flag("sends_datagrams"),

@@ -57,6 +57,7 @@ pub(super) struct Start<'a> {
     miss_rate: f64,
     max_retries: u8,
     scan_silent: bool,
+    alive: bool,
     max_rate_per_s: Option<u32>,
     max_rate_routed_only: Option<bool>,
     banner_wait_us: Option<u64>,
@@ -128,6 +129,8 @@ pub(super) struct Host<'a> {
     mac_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mac_vendor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_by: Option<&'static str>,
     open: u32,
     closed: u32,
     filtered: u32,
@@ -341,6 +344,7 @@ impl<'a> Start<'a> {
             miss_rate: f64::from(settings.miss_rate_ppm) / 1e6,
             max_retries: settings.max_retries,
             scan_silent: settings.scan_silent,
+            alive: settings.alive,
             max_rate_per_s: settings.rate.map(|rate| rate.per_s.get()),
             max_rate_routed_only: settings.rate.map(|rate| rate.routed_only),
             banner_wait_us: settings.banner_wait_us,
@@ -401,6 +405,7 @@ impl<'a> Host<'a> {
             other_names: names.all(host.address.ip()).skip(1).collect(),
             mac_address: hardware.map(|hardware| hardware.mac.to_string()),
             mac_vendor: hardware.and_then(|hardware| hardware.vendor.as_deref()),
+            up_by: None,
             open: host.in_state(State::Open),
             closed: host.in_state(State::Closed),
             filtered: host.in_state(State::Filtered),

@@ -61,8 +61,8 @@ impl Format for Elements {
     }
 
     fn host(run: &Run, host: &HostReport) -> String {
-        let (state, reason) = match host.answered_by() {
-            Some(reason) => ("up", reason.as_str()),
+        let (state, reason) = match host.up_by() {
+            Some(reason) => ("up", reason),
             None if run.is_forced => ("up", "user-set"),
             None => ("unknown", "no-response"),
         };
@@ -89,6 +89,9 @@ impl Format for Elements {
             .collect();
         if !names.is_empty() {
             let _ = writeln!(text, "<hostnames>\n{}</hostnames>", names.concat());
+        }
+        if run.is_alive {
+            return text + "</host>\n";
         }
         text += "<ports>";
         for state in State::ALL {

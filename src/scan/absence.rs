@@ -82,18 +82,23 @@ impl Scan {
     /// A host that stopped answering does not come back: what has no verdict is left out.
     pub(super) fn give_up_away(&mut self, id: HostId, now: Time) {
         self.stats.hosts_away += 1;
+        self.leave_out(id, Reason::HostAway, now);
+    }
+
+    /// A host is asked nothing more, for this `reason`.
+    pub(super) fn leave_out(&mut self, id: HostId, reason: Reason, now: Time) {
         let held = self.hosts.get(id).held.len() as u32;
-        self.tell_held(id, Reason::HostAway, now);
+        self.tell_held(id, reason, now);
         self.hosts.get_mut(id).reopened(held, true);
-        let waiting = self.hosts.give_up(id);
+        let waiting = self.hosts.give_up(id, reason);
         let deferred = self.hosts.drain_deferred_of(id);
         let is_idle = waiting.is_empty() && deferred.is_empty();
         for slot in waiting {
-            self.settle(slot, Reason::HostAway, now);
+            self.settle(slot, reason, now);
         }
         for rank in deferred {
             let slot = self.reopen(id, rank.into(), 1);
-            self.settle(slot, Reason::HostAway, now);
+            self.settle(slot, reason, now);
         }
         if is_idle && self.hosts.is_done(id) {
             self.finish_host(id, now);

@@ -133,6 +133,10 @@ impl Scan {
                 self.hosts.get_mut(id).hold(rank, attempts, started);
                 self.stats.held += 1;
             }
+            // Told with its host.
+            Purpose::Verdict if reason == Reason::HostUp && !self.settings.tell_unscanned => {
+                self.stats.settle(reason, 1);
+            }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
                 self.tell(Event::Finding(Finding {
@@ -184,8 +188,12 @@ impl Scan {
                 &mut self.stats,
             );
         }
-        if self.hosts.get(id).is_given_up() {
-            return self.drop_host(id, Reason::HostAway, now);
+        if let Some(reason) = self.hosts.get(id).ended {
+            // After a stop what it has left is counted already, and told with that of others.
+            return match self.stopped {
+                Some(_) => {}
+                None => self.drop_host(id, reason, now),
+            };
         }
         let host = self.hosts.remove(id, now);
         self.tell_rest(&host, Reason::NoResponse, false, now);
@@ -299,10 +307,11 @@ impl Scan {
 /// ones, and how many are on hosts like it that were never heard of.
 fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
     let (open, answered) = (f64::from(host.open), f64::from(host.answered));
-    if host.answered == 0 {
+    let is_up = host.ended == Some(Reason::HostUp);
+    stats.hosts_answering += u64::from(is_up || host.answered > 0);
+    if is_up || host.answered == 0 {
         return;
     }
-    stats.hosts_answering += 1;
     if host.silent > 0 {
         let chances = [shared.chance(&host.loss), shared.bound(&host.loss)];
         stats.missed.on_host(

@@ -202,7 +202,7 @@ impl Scan {
         let (plan, (held, attempts)) = (host.plan, host.take_held());
         self.stats.held -= held.len() as u64;
         self.stats.settle(reason, held.len() as u64);
-        if reason.is_nobody() && !self.settings.tell_unscanned {
+        if reason.leaves_nothing_out() && !self.settings.tell_unscanned {
             return;
         }
         if !held.is_empty() {

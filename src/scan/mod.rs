@@ -15,6 +15,7 @@ mod neighbours;
 mod observation;
 mod outcomes;
 mod pacing;
+mod presence;
 mod probe;
 mod settings;
 mod snapshot;

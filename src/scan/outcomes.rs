@@ -86,6 +86,11 @@ impl Scan {
         }
         self.stats.in_flight -= 1;
         let ending = outcome.ending();
+        if ending != Ending::Answered && self.is_needless(self.probes[slot as usize].host) {
+            self.observe_end(slot, Ending::Discarded, now);
+            self.count_attempt(slot);
+            return self.settle(slot, Reason::HostUp, now);
+        }
         if ending != Ending::Answered {
             self.observe_end(slot, ending, now);
         }
@@ -154,7 +159,7 @@ impl Scan {
                 self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
             }
             Outcome::Unreachable { reason, by } => {
-                self.handle_unreachable(slot, reason, now);
+                self.handle_unreachable(slot, reason, by, now);
                 self.conclude(slot, reason, by, Some(own_us), now);
             }
             Outcome::Silence
@@ -334,7 +339,7 @@ impl Scan {
 
     /// Somebody on the way said no. Routers and firewalls limit how often they do, so that tells
     /// nothing of the speed.
-    fn handle_unreachable(&mut self, slot: Slot, reason: Reason, now: Time) {
+    fn handle_unreachable(&mut self, slot: Slot, reason: Reason, by: Option<IpAddr>, now: Time) {
         let probe = &self.probes[slot as usize];
         let (id, rank) = (probe.host, u32::from(probe.rank));
         if probe.purpose != Purpose::Verdict {
@@ -343,7 +348,9 @@ impl Scan {
         if probe.attempts == 1 {
             self.hosts.get_mut(id).first_is_silent();
         }
-        if reason.speaks_for_presence() {
+        // Where that is the question, a router that speaks for its hosts proves none of them.
+        let is_own = || by == Some(self.hosts.get(id).plan.address.ip());
+        if reason.speaks_for_presence() && (!self.settings.alive || is_own()) {
             self.hear(id, rank, now);
         } else {
             self.hosts.get_mut(id).silent += 1;
@@ -352,6 +359,9 @@ impl Scan {
 
     /// A host is there. What was held back until that was known is told.
     fn hear(&mut self, id: HostId, rank: u32, now: Time) {
+        if self.settings.alive {
+            return self.end_present(id, Some(rank), now);
+        }
         if !self.hosts.heard(id, Some(rank)) {
             return;
         }
@@ -381,7 +391,12 @@ impl Scan {
 
     /// The first answer of all, or of a host that many attempts wait for: `those` need not wait as
     /// long as where nothing is known.
-    fn shorten_waits(&mut self, timeout_us: u64, those: impl Fn(&Probe) -> bool, now: Time) {
+    pub(super) fn shorten_waits(
+        &mut self,
+        timeout_us: u64,
+        those: impl Fn(&Probe) -> bool,
+        now: Time,
+    ) {
         let waiting = self
             .probes
             .iter()
@@ -448,9 +463,9 @@ impl Scan {
         if host.is_absent() && host.contact.asked_us(now) > self.settings.patience_us {
             self.give_up_away(id, now);
         }
-        if self.hosts.get(id).is_given_up() {
+        if let Some(reason) = self.hosts.get(id).ended {
             self.count_attempt(slot);
-            return self.settle(slot, Reason::HostAway, now);
+            return self.settle(slot, reason, now);
         }
         if self.hosts.get(id).is_absent() {
             return self.discard(slot);
@@ -544,6 +559,9 @@ impl Scan {
         }
         let timeout_us = if is_there {
             self.hosts.ask_ended(id, Link::Resolved);
+            if self.settings.alive {
+                return self.end_present(id, None, now);
+            }
             self.hosts.heard(id, None);
             let host = self.hosts.get(id);
             let (address, rtt) = (host.plan.address, host.rtt);

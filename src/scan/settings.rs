@@ -19,6 +19,8 @@ pub struct Settings {
     pub rate: Option<Rate>,
     /// Whether all ports are scanned of hosts that answer nothing, too.
     pub scan_silent: bool,
+    /// Whether the question is only who is there: a host is done with at its first answer.
+    pub alive: bool,
     /// Whether endpoints that were never taken up are told one by one, or only counted.
     pub tell_unscanned: bool,
     /// How long to listen at most for what an open port says first, in microseconds; `None` for not
@@ -46,7 +48,8 @@ impl Settings {
     /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one
     /// host is scanned after the other, and nothing is known of those to come.
     pub fn skips_silent(&self, order: Order, addresses: u64) -> bool {
-        !self.scan_silent && matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES
+        let is_large = matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES;
+        !self.scan_silent && (is_large || self.alive)
     }
 }
 
@@ -64,6 +67,7 @@ impl Default for Settings {
                 routed_only: true,
             }),
             scan_silent: false,
+            alive: false,
             tell_unscanned: false,
             banner_wait_us: None,
             sends_datagrams: false,

@@ -880,3 +880,94 @@ fn a_scan_that_goes_on_knows_its_links() {
     resumed.handle_outcome(begun[0].slot, Outcome::NoNeighbour, at(1));
     assert_eq!(resumed.stats().hosts_absent, 1);
 }
+
+/// A scan of one host on eight ports that asks whether it is there, with all attempts begun.
+fn asked_whether_there() -> (Scan, Vec<Connect>) {
+    let mut scan = scan(
+        1..=8,
+        Settings {
+            alive: true,
+            ..fixed(1_000, 1)
+        },
+        8,
+    );
+    let begun: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();
+    assert_eq!(begun.len(), 8);
+    (scan, begun)
+}
+
+/// Gives up what has no time left. How many attempts that were.
+fn expire(scan: &mut Scan, ms: u64) -> usize {
+    let expired = std::iter::from_fn(|| {
+        let slot = scan.poll_expired(at(ms))?;
+        scan.handle_outcome(slot, Outcome::Silence, at(ms));
+        scan.check_invariants();
+        Some(slot)
+    });
+    expired.count()
+}
+
+#[test]
+fn who_answers_once_is_there_and_asked_nothing_more() {
+    let (mut scan, begun) = asked_whether_there();
+    scan.handle_outcome(begun[3].slot, Outcome::Refused, at(10));
+    assert_eq!(expire(&mut scan, 11), 7, "they are cut short");
+    assert_eq!(reasons(&mut scan), [Reason::ConnRefused]);
+    assert!(scan.is_finished());
+    let stats = scan.stats();
+    assert_eq!((stats.hosts_answering, stats.retries), (1, 0));
+    assert_eq!(stats.with_reason(Reason::HostUp), 7);
+}
+
+#[test]
+fn who_answers_nothing_is_asked_twice_and_not_there() {
+    let (mut scan, _) = asked_whether_there();
+    assert_eq!(expire(&mut scan, 1_000), 8);
+    let mut ms = 1_000;
+    while !scan.is_finished() {
+        while scan.poll_connect(at(ms)).is_some() {}
+        expire(&mut scan, ms);
+        while scan.poll_event().is_some() {}
+        ms += 10;
+    }
+    let stats = scan.stats();
+    assert_eq!((stats.hosts_answering, stats.attempts), (0, 16));
+    assert_eq!(stats.with_reason(Reason::NoResponse), 8);
+}
+
+#[test]
+fn a_router_does_not_speak_for_its_hosts_presence() {
+    for (by, is_there) in [("127.0.0.1", true), ("10.9.9.9", false)] {
+        let (mut scan, begun) = asked_whether_there();
+        let rejected = Outcome::Unreachable {
+            reason: Reason::AdminProhibited,
+            by: by.parse().ok(),
+        };
+        scan.handle_outcome(begun[0].slot, rejected, at(10));
+        let cut_short = if is_there { 7 } else { 0 };
+        assert_eq!(expire(&mut scan, 11), cut_short, "{by}");
+    }
+}
+
+#[test]
+fn the_link_tells_who_is_there() {
+    let (plan, settings) = at_one_a_second_through_routers();
+    let settings = Settings {
+        alive: true,
+        ..settings
+    };
+    let mut scan = Scan::new(plan, settings, 1_000);
+    scan.set_links(link(false));
+    let begun: Vec<Connect> = std::iter::from_fn(|| scan.poll_connect(at(0))).collect();
+    assert_eq!(begun.len(), 4, "one attempt for each address");
+    for (number, connect) in begun.iter().enumerate() {
+        scan.handle_neighbour(connect.endpoint.ip(), number == 0, at(5));
+    }
+    assert_eq!(expire(&mut scan, 6), 4, "nothing is waited for");
+    while scan.poll_event().is_some() {}
+    assert!(scan.is_finished());
+    let stats = scan.stats();
+    assert_eq!((stats.hosts_answering, stats.hosts_absent), (1, 3));
+    assert_eq!(stats.with_reason(Reason::HostUp), 9);
+    assert_eq!(stats.with_reason(Reason::NoNeighbor), 27);
+}

@@ -65,10 +65,15 @@ macro_rules! reasons {
 }
 
 impl Reason {
-    /// Whether it says that nobody is there to be scanned: nothing was left out.
+    /// Whether it says that nobody is there to be scanned.
     pub fn is_nobody(self) -> bool {
         use Reason::*;
         matches!(self, SilentHost | NoNeighbor | NotAHost | OwnListener)
+    }
+
+    /// Whether a scan that ends with it has left nothing out that was asked for.
+    pub fn leaves_nothing_out(self) -> bool {
+        self.is_nobody() || self == Reason::HostUp
     }
 
     /// Whether it shows that a host is there. "No such host", in whatever words, shows the
@@ -132,6 +137,8 @@ reasons! {
     /// The kernel refused for a reason that portreeve does not know; the report ends with the
     /// system's words.
     LocalError = Unscanned "local-error",
+    /// Its host is there, and that was all that was to be found out (`--alive`).
+    HostUp = Unscanned "host-up",
     /// Its host answered nothing on many other ports, so nobody seems to be there.
     SilentHost = Unscanned "silent-host",
     /// It is on this machine's own link, and nobody there answers for its address (ARP, NDP).

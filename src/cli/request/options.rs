@@ -37,6 +37,7 @@ fn settings(args: &ScanArgs) -> Settings {
         patience_us: args.patience,
         max_unanswered: args.max_unanswered,
         scan_silent: args.scan_silent,
+        alive: args.alive,
         rate: match args.max_rate {
             None => Settings::default().rate,
             Some(MaxRate::Unlimited) => None,

@@ -9,6 +9,12 @@ use super::lists;
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Failure;
 
+/// What shows that somebody is there where no neighbour table tells. Any answer does, so most hosts
+/// show on the first port; these are for those behind a firewall, which lets through what it is
+/// there for: the web (80, 443, 8080), administration (22, 3389), mail, names and Windows' files.
+/// Each port more is two attempts more at each address without a host.
+const ALIVE: [u16; 8] = [22, 25, 53, 80, 443, 445, 3389, 8080];
+
 /// The ports to be scanned, and those to be left out.
 pub struct PortsRequest {
     chosen: Option<Written>,
@@ -35,8 +41,12 @@ impl PortsRequest {
             };
             text.as_ref().map(parsed).transpose()
         };
+        let alive = || {
+            args.alive
+                .then(|| Written::Here(ALIVE.into_iter().collect()))
+        };
         Ok(PortsRequest {
-            chosen: written("-p", &args.ports)?,
+            chosen: written("-p", &args.ports)?.or_else(alive),
             top: if args.fast { Some(100) } else { args.top_ports },
             excluded: written("--exclude-ports", &args.exclude_ports)?,
             services: services.clone(),

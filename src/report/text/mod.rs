@@ -2,6 +2,7 @@
 //! summary. It knows findings and counters, no sockets. Its caller says how large the screen is,
 //! and whether to use colours.
 
+mod alive;
 mod compact;
 mod missed;
 mod preamble;
@@ -101,6 +102,7 @@ pub struct Text<'a, W> {
     /// The plan's warnings.
     warnings: Vec<String>,
     origin: Origin,
+    is_alive: bool,
 }
 
 /// Memory is bounded, however large the plan. Counts are kept for each host up to this many
@@ -124,6 +126,7 @@ impl<'a, W: Write> Text<'a, W> {
             all_hosts: false,
             warnings: Vec::new(),
             origin: Origin::Scan,
+            is_alive: false,
         }
     }
 }
@@ -135,6 +138,7 @@ impl<W: Write> Sink for Text<'_, W> {
         self.names = begin.plan.names.clone();
         self.warnings = begin.plan.warnings.clone();
         self.origin = begin.origin;
+        self.is_alive = begin.settings.alive;
         if self.style.verbose && !self.style.quiet {
             let preamble = self.style.wrapped(preamble(begin));
             self.out.add(|out| writeln!(out, "{preamble}"))?;
@@ -144,7 +148,7 @@ impl<W: Write> Sink for Text<'_, W> {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let state = finding.state();
-        if !self.style.listing.always.lists(state) {
+        if self.is_alive || !self.style.listing.always.lists(state) {
             return Ok(());
         }
         let endpoint = finding.endpoint;
@@ -157,10 +161,14 @@ impl<W: Write> Sink for Text<'_, W> {
     }
 
     fn wants_hosts(&self) -> Option<Listing> {
-        (!self.style.quiet).then_some(self.style.listing)
+        (!self.style.quiet || self.is_alive).then_some(self.style.listing)
     }
 
     fn host(&mut self, host: &HostReport) -> io::Result<()> {
+        if self.is_alive {
+            let line = self.present(host);
+            return self.out.add(|out| out.write_all(line.as_bytes()));
+        }
         if !self.style.quiet {
             self.keep(host);
         }

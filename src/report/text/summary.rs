@@ -23,11 +23,18 @@ impl<W: Write> Text<'_, W> {
         if let Some(local) = &summary.local {
             own_ports(text, self.style, local);
         }
-        self.never_begun(text, stats);
-        counts(text, self.style, stats);
-        self.listed_hosts(text);
-        scan(text, self.style, summary);
-        self.network(text, summary);
+        if self.is_alive {
+            *text += &self.presence(summary);
+            scan(text, self.style, summary);
+            absent_hosts(text, stats);
+            outages(text, stats);
+        } else {
+            self.never_begun(text, stats);
+            counts(text, self.style, stats);
+            self.listed_hosts(text);
+            scan(text, self.style, summary);
+            self.network(text, summary);
+        }
         if self.style.verbose {
             resources(text, summary);
         }
@@ -78,7 +85,7 @@ impl<W: Write> Text<'_, W> {
     fn never_begun(&self, text: &mut String, stats: &Stats) {
         let nobodys = stats
             .reasons(State::Unscanned)
-            .filter(|(reason, _)| reason.is_nobody())
+            .filter(|(reason, _)| reason.leaves_nothing_out())
             .map(|(_, count)| count)
             .sum();
         let untold = stats

@@ -5,6 +5,7 @@ use super::host::{NOBODY, Presence};
 use super::{HostId, Hosts, Turn};
 use crate::scan::Slot;
 use crate::scan::time::Time;
+use crate::scan::verdict::Reason;
 
 impl Hosts {
     /// What a host should do that is asked whether it still answers. Where no canary is left a port
@@ -81,11 +82,11 @@ impl Hosts {
             .all(|(other, host)| other as HostId == id || host.answered == 0)
     }
 
-    /// A host stopped answering for good: no further port is taken up. Its probes that waited.
-    pub fn give_up(&mut self, id: HostId) -> Vec<Slot> {
+    /// A host is asked nothing more, for this `reason`. Its probes that waited.
+    pub fn give_up(&mut self, id: HostId, reason: Reason) -> Vec<Slot> {
         let host = &mut self.slab[id as usize];
         self.active -= usize::from(host.presence != Presence::Silent && host.has_more());
-        host.is_given_up = true;
+        host.ended = Some(reason);
         host.contact.end_asking();
         self.take_out(id);
         self.drain_waiting_of(id)

@@ -10,6 +10,7 @@ use crate::scan::estimate::{Canaries, LATELY, Loss, Question, Rtt, Sample};
 use crate::scan::pacing::{RateController, TELLING};
 use crate::scan::snapshot::HostSnapshot;
 use crate::scan::time::Time;
+use crate::scan::verdict::Reason;
 
 /// So many ports of a host that may not be there are asked as patiently as if nothing were known of
 /// its network: a neighbour's round trip is a guess, and no bound.
@@ -111,8 +112,9 @@ pub(in crate::scan) struct Host {
     pub was_proven: bool,
     /// What its loss seemed to be when it last answered.
     pub loss_when_heard: Loss,
-    /// It stopped answering and did not come back: no port is taken up any more.
-    pub(super) is_given_up: bool,
+    /// Why no port is taken up any more: it stopped answering and did not come back, or it is known
+    /// to be there and that was the question.
+    pub ended: Option<Reason>,
     pub canaries: Canaries,
     /// Ports asked first because they are often open.
     chosen: u32,
@@ -190,7 +192,7 @@ impl Host {
             sampling: Sampling::Not,
             was_proven: false,
             loss_when_heard: Loss::default(),
-            is_given_up: false,
+            ended: None,
             canaries: Canaries::default(),
             chosen,
             sample: Sample::default(),
@@ -216,7 +218,7 @@ impl Host {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        !self.is_given_up && (self.next < self.plan.ports || !self.left.is_empty())
+        self.ended.is_none() && (self.next < self.plan.ports || !self.left.is_empty())
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -415,11 +417,6 @@ impl Host {
     /// Whether it has stopped answering, as far as is known.
     pub fn is_absent(&self) -> bool {
         self.contact.is_asking() && self.contact.is_absent()
-    }
-
-    /// Whether it was given up because it stopped answering.
-    pub fn is_given_up(&self) -> bool {
-        self.is_given_up
     }
 
     /// Whether it was given up.
