@@ -99,10 +99,9 @@ impl<W: Write> Sink for JsonLines<'_, W> {
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
-        write(
-            &mut self.out,
-            &Record::End(End::of(summary, self.started_at).into()),
-        )?;
+        let mut end = End::of(summary, self.started_at);
+        end.bound_missed(&summary.stats);
+        write(&mut self.out, &Record::End(end.into()))?;
         self.out.flush()
     }
 }
@@ -132,5 +131,18 @@ mod tests {
                     .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
         );
         fixture::golden("findings.jsonl", &text);
+    }
+
+    #[test]
+    fn no_more_are_estimated_to_be_missed_than_can_be() {
+        let services = fixture::services();
+        let mut summary = fixture::summary();
+        summary.stats.missed.expected = 5.7;
+        let mut out = Vec::new();
+        let mut lines = JsonLines::new(&mut out, StateSet::states([]), &services, Vec::new());
+        lines.end(&summary).expect("a vector takes all");
+        let end: serde_json::Value = serde_json::from_slice(&out).expect("a record");
+        let silent = end["reasons"]["no-response"].as_f64().unwrap_or(0.0);
+        assert_eq!(end["missed_estimate"].as_f64(), Some(silent), "{end}");
     }
 }

@@ -488,6 +488,14 @@ impl End<'_> {
     }
 }
 
+impl End<'_> {
+    /// No more was missed than was silent or left out. While a scan goes on that is not known yet.
+    pub fn bound_missed(&mut self, stats: &Stats) {
+        let most = stats.unheard() as f64;
+        self.missed_estimate = self.missed_estimate.min(most);
+    }
+}
+
 /// The local errors by name.
 pub(super) fn own_errors(stats: &Stats) -> Counts {
     stats

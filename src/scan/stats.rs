@@ -85,7 +85,7 @@ impl Stats {
     }
 
     /// Endpoints that nothing came from, asked or left out: only those can have been missed.
-    fn unheard(&self) -> u64 {
+    pub(crate) fn unheard(&self) -> u64 {
         self.with_reason(Reason::NoResponse) + self.with_reason(Reason::SilentHost) + self.held
     }
 
