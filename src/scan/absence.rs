@@ -35,10 +35,14 @@ impl Scan {
             self.count_canary(id, started, true);
             let loss = self.shared_loss.chance(&self.hosts.get(id).loss) as f32;
             self.doubt(id, loss, started, now);
+            let says_nothing = self.says_nothing(id, started);
             let host = self.hosts.get_mut(id);
+            if !says_nothing {
+                host.contact.lost_canary(loss);
+            }
             host.canaries.missed();
             if host.contact.has_answered_since(started) {
-                host.canaries.retire(rank);
+                host.canaries.shun(rank);
             }
         }
         self.hosts.was_not_told(id, outage != Outage::None, now);

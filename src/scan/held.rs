@@ -2,7 +2,7 @@
 //! whether it still answered when they were asked. It knows no sockets and no pace.
 
 use super::estimate::Ended;
-use super::hosts::{HostId, Sampling};
+use super::hosts::{HostId, Lapse, Sampling};
 use super::{ATTEMPTS_AT_NOBODY, CANARIES_FROM, Event, Finding, Reason, Scan, Time};
 use crate::plan::{self, Plan};
 
@@ -127,13 +127,16 @@ impl Scan {
 
     /// The host still answers. That proves the silence of what was sent before; unless so much was
     /// missing meanwhile that it was the host, or the way to it, that was silent.
-    pub(super) fn observe_contact(&mut self, id: HostId, sent: Time, now: Time) {
+    pub(super) fn observe_contact(&mut self, id: HostId, sent: Time, is_canary: bool, now: Time) {
         self.proven_until = self.proven_until.max(sent);
         let host = self.hosts.get(id);
-        let (is_doubted, was_absent) = (host.contact.is_doubted(), host.contact.is_absent());
-        let (is_waiting, is_proof) = (!host.held.is_empty(), sent >= host.held_sent);
-        let was_asked = host.contact.is_asking();
-        if self.hosts.answered(id, sent, now) {
+        let was_absent = host.contact.is_absent();
+        let shows = host.is_proof(is_canary, self.hosts.most_connections());
+        let (is_waiting, is_proof) = (!host.held.is_empty(), shows && sent >= host.held_sent);
+        let (was_asked, was_doubted) = (host.contact.is_asking(), host.contact.is_doubted());
+        let lapse = self.hosts.answered(id, sent, shows, now);
+        let is_doubted = was_doubted || lapse == Lapse::Rate;
+        if lapse == Lapse::Absence {
             self.count_held_off(id);
             if let Some(own) = &mut self.hosts.get_mut(id).controller {
                 own.on_outage(Ended::Outage, now);

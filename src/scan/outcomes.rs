@@ -210,7 +210,7 @@ impl Scan {
         if purpose == Purpose::Verdict {
             self.observe_sample(id, now);
         }
-        self.observe_contact(id, seen.sent, now);
+        self.observe_contact(id, seen.sent, purpose == Purpose::Canary, now);
         // Before this answer changes what is known of the rate.
         let was_flooded = seen.lost_at.is_some_and(|at| self.says_nothing(id, at));
         let (is_first_of_all, is_first_of_host) = self.observe_round_trip(id, seen);
@@ -312,6 +312,9 @@ impl Scan {
         let host = self.hosts.get_mut(id);
         if seen.lost_at.is_none() {
             self.expectations.answered(&seen.expected, &mut host.sample);
+            if !host.is_chosen(rank) {
+                host.contact.fresh_answered();
+            }
         }
         self.stats.lost += u64::from(seen.silent) + u64::from(seen.syn_sent_again);
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
@@ -460,7 +463,7 @@ impl Scan {
         self.doubt(id, 1.0 - expected, started, now);
         // It was asked in a canary's place.
         let host = self.hosts.get(id);
-        if host.is_absent() && host.contact.asked_us(now) > self.settings.patience_us {
+        if host.contact.is_doubted() && host.contact.asked_us(now) > self.settings.patience_us {
             self.give_up_away(id, now);
         }
         if let Some(reason) = self.hosts.get(id).ended {
@@ -497,7 +500,7 @@ impl Scan {
         }
         let before = self.count_attempt(slot);
         if before == 0 && self.probes[slot as usize].purpose == Purpose::Verdict {
-            self.hosts.get_mut(id).first_is_silent();
+            self.first_is_silent(slot, now);
         }
         let most = match self.hosts.get(id).is_present() {
             true => u16::MAX,
@@ -512,6 +515,22 @@ impl Scan {
             self.hosts.get_mut(id).ended_silent(before + 1, given_us);
         }
         self.settle(slot, Reason::NoResponse, now);
+    }
+
+    /// A port's first attempt was silent. Where only services answer no answer may come for long;
+    /// too long, and the host is asked whether it still answers.
+    fn first_is_silent(&mut self, slot: Slot, now: Time) {
+        let probe = &self.probes[slot as usize];
+        let (id, rank, started) = (probe.host, u32::from(probe.rank), probe.started);
+        let most_connections = self.hosts.most_connections();
+        let host = self.hosts.get_mut(id);
+        host.first_is_silent();
+        // Only a canary can tell whether that was chance.
+        let can_tell = host.canaries.leave_doubts() && host.canaries.are_left(most_connections);
+        let is_too_long = can_tell && !host.is_chosen(rank) && host.contact.fresh_silent(started);
+        if is_too_long && host.canaries.last(most_connections, now).is_some() {
+            self.hosts.ask_whether_there(id, now);
+        }
     }
 
     /// The network does not come back.

@@ -35,6 +35,9 @@ const RECENT_MOST: u8 = 5;
 const RECENT_S: u32 = 30;
 /// Of these, one connection is kept for the time when nothing else is left to ask.
 const RESERVED: u8 = 1;
+/// A silent one counts as so many more: a busy service soon has none left, and one that lost its
+/// SYN to our own speed has.
+const SILENCE_COSTS: u8 = 2;
 /// So many ports take turns.
 const TAKE_TURNS: usize = 4;
 /// After so many attempts that tell little one goes to a port that is known to answer; sooner as
@@ -161,13 +164,13 @@ impl Canaries {
         self.since = self.since.saturating_add(1);
     }
 
-    /// An open port stayed silent while others answered: that its service is busy says nothing of
-    /// the path, and it is left alone.
-    pub fn retire(&mut self, rank: u32) {
+    /// An open port stayed silent while others answered. A busy service says nothing of
+    /// the path, and it is left alone the sooner.
+    pub fn shun(&mut self, rank: u32) {
         if !self.refuses
             && let Some(canary) = self.canary(rank)
         {
-            canary.connections = u8::MAX;
+            canary.connections = canary.connections.saturating_add(SILENCE_COSTS);
         }
     }
 
@@ -309,14 +312,16 @@ mod tests {
     fn a_busy_service_is_left_alone() {
         let mut canaries = Canaries::default();
         answered(&mut canaries, &[(1, true), (2, true)]);
-        canaries.retire(2);
+        canaries.shun(2);
+        assert!(asked(&mut canaries.clone(), 3_000, true).contains(&2));
+        (0..2).for_each(|_| canaries.shun(2));
         assert!(
             asked(&mut canaries, 3_000, true)
                 .iter()
                 .all(|&rank| rank == 1)
         );
         answered(&mut canaries, &[(3, false)]);
-        canaries.retire(3);
+        canaries.shun(3);
         assert!(
             !asked(&mut canaries, 3_000, true).is_empty(),
             "the kernel refuses, and is not busy"

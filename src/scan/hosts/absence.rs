@@ -1,6 +1,7 @@
 //! Hosts that may have stopped answering: what they are asked, and what becomes of their turns. It
 //! knows turns and times, no verdicts.
 
+use super::contact::Lapse;
 use super::host::{NOBODY, Presence};
 use super::{HostId, Hosts, Turn};
 use crate::scan::Slot;
@@ -101,18 +102,18 @@ impl Hosts {
         }
     }
 
-    /// A host answered. Whether it had been away for so long that it is asked more slowly now.
-    pub fn answered(&mut self, id: HostId, sent: Time, now: Time) -> bool {
+    /// A host answered. Why it had not, if it had not.
+    pub fn answered(&mut self, id: HostId, sent: Time, is_proof: bool, now: Time) -> Lapse {
         let contact = &self.get(id).contact;
         let was_asking = contact.is_asking();
         // That takes a look at all hosts.
         let is_alone = was_asking && contact.is_doubted() && self.is_only_one(id);
         let contact = &mut self.slab[id as usize].contact;
-        let was_absent = contact.answered(sent, is_alone, now);
+        let lapse = contact.answered(sent, is_proof, is_alone, now);
         if was_asking {
             self.take_out(id);
             self.place(id);
         }
-        was_absent
+        lapse
     }
 }

@@ -20,6 +20,9 @@ const LOOKAHEAD: u32 = 64;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything
 /// open.
 const MANY_OPEN: u32 = 64;
+/// So many canaries are left for each proof to come that it still answers, and one more: some may
+/// be lost.
+const PROOF_CANARIES: u32 = 2;
 /// Nobody's slot.
 pub(super) const NOBODY: Slot = Slot::MAX;
 
@@ -281,10 +284,15 @@ impl Host {
     pub fn question(&self, rank: u32, is_fresh: bool) -> Question {
         Question {
             is_fresh,
-            is_chosen: rank < self.chosen,
+            is_chosen: self.is_chosen(rank),
             answered: self.answered,
             unheard: self.unheard,
         }
+    }
+
+    /// Whether the port of this rank was chosen to be asked first, because it is often open.
+    pub fn is_chosen(&self, rank: u32) -> bool {
+        rank < self.chosen
     }
 
     /// How many ports answered for each that was silent so far.
@@ -399,12 +407,22 @@ impl Host {
         self.is_present() && !self.canaries.are_left(most_connections)
     }
 
+    /// Whether an answer shows that others would have been answered as well. Where only services
+    /// answer, one of them may get through where hardly anything does: a canary has to show it.
+    pub fn is_proof(&self, is_canary: bool, most_connections: u8) -> bool {
+        is_canary
+            || self.contact.is_asking()
+            || !self.canaries.leave_doubts()
+            || !self.canaries.are_left(most_connections)
+    }
+
     /// Whether it has to prove that it still answers before it is asked anything else. Where its
     /// services have to be left alone for now it has not, if nothing speaks against it.
     pub fn has_to_prove(&self, most_connections: u8, now: Time) -> bool {
         self.is_present()
             && self.is_unproven()
             && (self.contact.is_doubted()
+                || (self.contact.may_be_rushed() && self.canaries.are_left(most_connections))
                 || self.contact.awaits_canary()
                 || self.canaries.is_ready(most_connections, now))
     }
@@ -496,7 +514,9 @@ impl Host {
         let is_uncertain = controller.is_some_and(|own| own.is_uncertain());
         // Services may be asked so seldom that enough has to be left for the proofs to come.
         let left = || self.canaries.left(most, now);
-        if self.canaries.leave_doubts() && left() <= self.contact.proofs_to_come() {
+        let untaken = self.plan.ports - self.next + self.left.len() as u32;
+        let proofs = || PROOF_CANARIES * (1 + self.contact.proofs_to_come(untaken));
+        if self.canaries.leave_doubts() && left() <= proofs() {
             return None;
         }
         self.canaries.due(often || is_uncertain, most, now)

@@ -19,7 +19,7 @@ use super::snapshot::Snapshot;
 use super::time::{TICK_US, Time};
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
-pub(super) use contact::SHUT_OUT_US;
+pub(super) use contact::{Lapse, SHUT_OUT_US};
 pub(super) use host::{ASKED_AGAIN, Host, Link, Sampling, Suspicion};
 use host::{NOBODY, Place, Presence};
 

@@ -160,7 +160,7 @@ pub const COMPARED: [Scenario; 5] = [
 ];
 
 /// Others of their kinds, and what else goes wrong in networks.
-pub const OTHERS: [Scenario; 28] = [
+pub const OTHERS: [Scenario; 30] = [
     Scenario {
         name: "lossy 10",
         targets: "10.9.1.0/28",
@@ -371,6 +371,28 @@ pub const OTHERS: [Scenario; 28] = [
         open: 1.0,
         closed: 0.0,
         ideal_s: 0.3,
+        ..PLAIN
+    },
+    Scenario {
+        name: "limited services",
+        open: 0.04,
+        closed: 0.0,
+        delay: Delay::Between(300, 900),
+        host_limit: Some(Limit {
+            per_s: 200.0,
+            burst: 50.0,
+        }),
+        ideal_s: 10.0,
+        ..PLAIN
+    },
+    Scenario {
+        name: "silent, away for 1 s",
+        ports: 65_535,
+        open: 40.0 / 65_535.0,
+        closed: 0.0,
+        delay: Delay::Between(300, 900),
+        away: Away::once(0.2, 1.0),
+        ideal_s: 2.5,
         ..PLAIN
     },
     Scenario {
