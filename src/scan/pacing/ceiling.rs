@@ -31,8 +31,9 @@ struct Limit {
     announced: u64,
 }
 
-/// A burst of 1 ms, epoll's grain: one wake-up per millisecond keeps the rate.
-const BURST_NS: u64 = 1_000_000;
+/// A burst of three times epoll's grain: a wake-up that comes a millisecond or two late, as on a
+/// busy machine, costs nothing of the rate.
+const BURST_NS: u64 = 3_000_000;
 /// In no window of this length may more attempts begin than the rate allows, burst included.
 pub(in crate::scan) const WINDOW_US: u64 = 100_000;
 const WINDOW_NS: u64 = WINDOW_US * 1_000;
@@ -170,7 +171,7 @@ mod tests {
             let count = begun(&mut pacer(rate, true), 2_000, every_us);
             let expect = u64::from(rate) * 2;
             assert!(
-                count <= expect + 2 && count >= expect * 97 / 100,
+                count <= expect + 2 && count >= expect * 96 / 100,
                 "{count} of {expect} at {rate}/s"
             );
         }
@@ -204,7 +205,7 @@ mod tests {
             Time::default(),
         );
         let count = begun(&mut pacer, 1_000, 100);
-        assert!((970..=1_002).contains(&count), "{count}");
+        assert!((960..=1_004).contains(&count), "{count}");
     }
 
     #[test]
