@@ -446,8 +446,8 @@ impl End<'_> {
             controls: stats.controls,
             rtt_us: Quantiles::of(&stats.rtt),
             rtt_buckets: stats.rtt.buckets().collect(),
-            missed_estimate: rounded(stats.missed.expected),
-            missed_high: rounded(stats.missed.high),
+            missed_estimate: rounded(stats.missed.expected + stats.missed_hosts.expected),
+            missed_high: rounded(stats.missed.high + stats.missed_hosts.high),
             missed_at_most: stats.missed_at_most(),
             hosts_answering: stats.hosts_answering,
             hosts_silent: stats.hosts_silent,
@@ -491,8 +491,9 @@ impl End<'_> {
 impl End<'_> {
     /// No more was missed than was silent or left out. While a scan goes on that is not known yet.
     pub fn bound_missed(&mut self, stats: &Stats) {
-        let most = stats.unheard() as f64;
-        self.missed_estimate = self.missed_estimate.min(most);
+        let (missed, most) = (stats.all_missed(), stats.unheard() as f64);
+        self.missed_estimate = rounded(missed.expected.min(most));
+        self.missed_high = rounded(missed.high);
     }
 }
 

@@ -323,6 +323,8 @@ fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats
         );
     }
     if let Some(asked) = silent_after.filter(|&asked| asked < host.plan.ports) {
-        stats.missed.with_hosts(host.answering_share(), asked, open);
+        stats
+            .missed_hosts
+            .with_hosts(host.answering_share(), asked, open);
     }
 }

@@ -33,8 +33,10 @@ pub struct Stats {
     pub outage_us: u64,
     /// Round-trip times of all answers that belong to one SYN.
     pub rtt: Histogram,
-    /// Open ports that were probably missed.
+    /// Open ports that were probably missed on hosts that answered …
     pub missed: Missed,
+    /// … and on hosts that were never heard of, if any were left out.
+    pub missed_hosts: Missed,
     /// Hosts that answered on a port, and are done with or were under way when the scan was
     /// stopped.
     pub hosts_answering: u64,
@@ -81,7 +83,16 @@ impl Stats {
     /// has answered, so that nothing is known of the network.
     pub fn missed_at_most(&self) -> Option<u64> {
         let has_answers = self.in_state(State::Open) + self.with_reason(Reason::ConnRefused) > 0;
-        has_answers.then(|| self.missed.at_most().min(self.unheard()))
+        has_answers.then(|| self.all_missed().at_most().min(self.unheard()))
+    }
+
+    /// Open ports that were probably missed on all hosts.
+    pub(crate) fn all_missed(&self) -> Missed {
+        let left_out = self.with_reason(Reason::SilentHost) as f64;
+        Missed {
+            expected: self.missed.expected + self.missed_hosts.expected.min(left_out),
+            high: self.missed.high + self.missed_hosts.high.min(left_out),
+        }
     }
 
     /// Endpoints that nothing came from, asked or left out: only those can have been missed.
@@ -110,6 +121,7 @@ impl Stats {
             outage_us: 0,
             rtt: Histogram::default(),
             missed: Missed::default(),
+            missed_hosts: Missed::default(),
             hosts_answering: 0,
             hosts_silent: 0,
             hosts_absent: 0,
@@ -331,8 +343,10 @@ mod tests {
         assert_eq!(stats.missed_at_most(), Some(0));
         stats.settle(Reason::NoResponse, 1);
         assert_eq!(stats.missed_at_most(), Some(1));
+        stats.missed_hosts.high = 0.5;
+        assert_eq!(stats.missed_at_most(), Some(1), "none was left out");
         stats.settle(Reason::SilentHost, 90);
-        assert_eq!(stats.missed_at_most(), Some(4));
+        assert_eq!(stats.missed_at_most(), Some(5));
     }
 
     #[test]
