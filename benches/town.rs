@@ -26,7 +26,7 @@ use simulator::drawn::{KINDS, drawn};
 use simulator::lan;
 use simulator::namespace;
 use simulator::network::{SimNetwork, Truth};
-use simulator::scenario::{self, COMPARED, OTHERS, Scenario};
+use simulator::scenario::{self, COMPARED, OTHERS, REMEMBERING, Scenario};
 use simulator::tun::TunNetwork;
 
 const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         .filter(|word| word != "--bench")
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let all = || COMPARED.iter().chain(&OTHERS);
+    let all = || COMPARED.iter().chain(&OTHERS).chain(&REMEMBERING);
     match words[..] {
         // `cargo test --benches` only wants to see that it starts.
         ["--test"] => {}

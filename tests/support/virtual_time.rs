@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 
 use portreeve::plan::{Order, Plan, PortSet, Target};
 use portreeve::scan::{Outcome, Reason, Scan, Settings, Slot, State, Stats, Time};
@@ -183,12 +184,18 @@ impl Player<'_> {
             let now_us = self.now().us;
             self.syn_leaves(now_us);
             self.hold(connect.slot);
-            self.push(now_us + KERNEL_SYN_US, connect.slot, Happening::KernelSyn);
-            if let Some((at_us, answer)) = self.network.syn(connect.endpoint, now_us) {
-                self.push(at_us, connect.slot, Happening::Answer(answer));
-            }
+            let again_us = now_us + KERNEL_SYN_US;
+            self.push(again_us, self.attempts, connect.slot, Happening::KernelSyn);
+            self.send(connect.endpoint, self.attempts, connect.slot, now_us);
         }
         true
+    }
+
+    /// An attempt's SYN goes into the network.
+    fn send(&mut self, to: SocketAddr, attempt: u64, slot: Slot, at_us: u64) {
+        if let Some((at_us, answer)) = self.network.syn(to, attempt, at_us) {
+            self.push(at_us, attempt, slot, Happening::Answer(answer));
+        }
     }
 
     /// The latest attempt has this slot.
@@ -200,10 +207,19 @@ impl Player<'_> {
         self.held[slot] = self.attempts;
     }
 
-    /// Something will happen to the latest attempt.
-    fn push(&mut self, at_us: u64, slot: Slot, happening: Happening) {
-        self.due
-            .push(Reverse((at_us, self.attempts, slot, happening)));
+    /// Something will happen to an attempt.
+    fn push(&mut self, at_us: u64, attempt: u64, slot: Slot, happening: Happening) {
+        self.due.push(Reverse((at_us, attempt, slot, happening)));
+    }
+
+    /// The kernel's own SYN goes into the network, where that remembers the first. The others would
+    /// only hear it as one more attempt.
+    fn repeat(&mut self, attempt: u64, slot: Slot, at_us: u64) {
+        if self.network.remembers()
+            && let Some(to) = self.scan.endpoint(slot)
+        {
+            self.send(to, attempt, slot, at_us);
+        }
     }
 
     fn syn_leaves(&mut self, at_us: u64) {
@@ -245,8 +261,8 @@ impl Player<'_> {
             match happening {
                 Happening::KernelSyn => {
                     self.syn_leaves(at_us);
-                    let again = (at_us + KERNEL_SYN_US, attempt, slot, happening);
-                    self.due.push(Reverse(again));
+                    self.push(at_us + KERNEL_SYN_US, attempt, slot, happening);
+                    self.repeat(attempt, slot, at_us);
                 }
                 Happening::Answer(answer) => {
                     self.held[slot as usize] = 0;

@@ -4,6 +4,7 @@
 
 pub mod drawn;
 pub mod lan;
+pub mod memory;
 pub mod namespace;
 pub mod network;
 pub mod peer;

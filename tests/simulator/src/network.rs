@@ -2,14 +2,14 @@
 //! comes. The same network is played in virtual time and behind a TUN device (`tun.rs`), so that
 //! both must agree. It knows no clock: time is handed in.
 //!
-//! It remembers no connection: what an endpoint is follows from the seed by hashing. It keeps one
-//! bucket for each limited host, and one number for the bottleneck's queue.
+//! What an endpoint is follows from the seed by hashing. What routers and hosts remember is in
+//! `memory.rs`; for the bottleneck's queue one number is enough.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 
+use crate::memory::{Buckets, Connections};
 use crate::scenario::{Away, Delay, Limit, Scenario};
 
 /// What an endpoint really is.
@@ -39,8 +39,9 @@ pub struct SimNetwork {
     pub scenario: Scenario,
     seed: u64,
     random: Rng,
-    /// For each limited host: what is left in its bucket, and when that was so.
-    buckets: HashMap<IpAddr, (f64, u64)>,
+    /// What limited hosts take.
+    taken: Buckets<IpAddr>,
+    connections: Connections,
     /// When the bottleneck will have sent all that is in its queue.
     free_at_us: f64,
     /// SYNs that were sent into it.
@@ -71,7 +72,8 @@ impl SimNetwork {
             scenario,
             seed,
             random: Rng::with_seed(seed ^ 0x70),
-            buckets: HashMap::new(),
+            taken: Buckets::default(),
+            connections: Connections::default(),
             free_at_us: 0.0,
             syns: 0,
         }
@@ -108,8 +110,30 @@ impl SimNetwork {
             _ if at < open => Truth::Open,
             _ if at < open + closed => Truth::Closed,
             _ if at < open + closed + rejected => Truth::Rejected,
+            _ if self.is_service(endpoint) => Truth::Open,
             _ => Truth::Silent,
         }
+    }
+
+    /// The services of a host are spread over its ports: one in each of as many stretches.
+    fn is_service(&self, endpoint: SocketAddr) -> bool {
+        let Scenario {
+            services, ports, ..
+        } = self.scenario;
+        if services == 0 {
+            return false;
+        }
+        let stretch = ports / services;
+        let at = endpoint.port().saturating_sub(1);
+        let number = at / stretch;
+        let hash = self.hash(endpoint.ip(), 5 << 32 | u64::from(number));
+        number < services && hash % u64::from(stretch) == u64::from(at % stretch)
+    }
+
+    /// Whether what it does depends on what it was sent before, so that even a SYN that the kernel
+    /// sends again changes something.
+    pub fn remembers(&self) -> bool {
+        self.scenario.state_table.is_some()
     }
 
     fn delay_us(&mut self, ip: IpAddr) -> u64 {
@@ -142,11 +166,17 @@ impl SimNetwork {
         )
     }
 
-    /// A SYN comes at `now_us`: when its answer arrives and what it is, if there will be one.
-    pub fn syn(&mut self, endpoint: SocketAddr, now_us: u64) -> Option<(u64, Answer)> {
+    /// A SYN comes at `now_us`: when its answer arrives and what it is, if there will be one. The
+    /// number tells its connection from others to the same endpoint.
+    pub fn syn(
+        &mut self,
+        endpoint: SocketAddr,
+        connection: u64,
+        now_us: u64,
+    ) -> Option<(u64, Answer)> {
         self.syns += 1;
         let ip = endpoint.ip();
-        if self.is_away(now_us) || self.is_lost(ip) {
+        if self.is_away(now_us) || !self.is_kept(endpoint, connection, now_us) || self.is_lost(ip) {
             return None;
         }
         let queued_us = self.pass_bottleneck(now_us)?;
@@ -163,10 +193,21 @@ impl SimNetwork {
         };
         let at_us = now_us + queued_us + self.delay_us(ip);
         if self.is_lost(ip) || self.is_away(at_us) {
-            None
-        } else {
-            Some((at_us, answer))
+            return None;
         }
+        if let Some(table) = self.scenario.state_table
+            && matches!(answer, Answer::SynAck | Answer::Rst)
+        {
+            self.connections
+                .answered(table, (endpoint, connection), at_us);
+        }
+        Some((at_us, answer))
+    }
+
+    /// Whether a router on the way lets the SYN through.
+    fn is_kept(&mut self, endpoint: SocketAddr, connection: u64, now_us: u64) -> bool {
+        let table = self.scenario.state_table;
+        table.is_none_or(|table| self.connections.keep(table, (endpoint, connection), now_us))
     }
 
     /// How long the packet waits in the queue; `None` where that is full.
@@ -183,17 +224,51 @@ impl SimNetwork {
     }
 
     fn host_takes(&mut self, ip: IpAddr, now_us: u64) -> bool {
-        let Some(Limit { per_s, burst }) = self.scenario.host_limit else {
-            return true;
-        };
-        if self.scenario.limited_tenth && !self.is_tenth(ip) {
-            return true;
+        let is_limited = !self.scenario.limited_tenth || self.is_tenth(ip);
+        let limit = self.scenario.host_limit.filter(|_| is_limited);
+        limit.is_none_or(|limit| self.taken.take(ip, limit, now_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{PLAIN, REMEMBERING, StateTable};
+
+    fn endpoint(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 9, 1, 2], port))
+    }
+
+    #[test]
+    fn each_host_has_as_many_services_as_are_said() {
+        let ports = REMEMBERING[0].ports;
+        for seed in 0..100 {
+            let network = SimNetwork::new(REMEMBERING[0], seed);
+            let is_open = |&port: &u16| network.truth(endpoint(port)) == Truth::Open;
+            assert_eq!((1..=ports).filter(is_open).count(), 5, "seed {seed}");
         }
-        let (tokens, at_us) = self.buckets.entry(ip).or_insert((burst, now_us));
-        *tokens = (*tokens + now_us.saturating_sub(*at_us) as f64 * per_s / 1e6).min(burst);
-        *at_us = now_us.max(*at_us);
-        let takes = *tokens >= 1.0;
-        *tokens -= f64::from(u8::from(takes));
-        takes
+    }
+
+    #[test]
+    fn a_full_table_drops_what_is_new_on_the_way_to_open_ports_too() {
+        let scenario = Scenario {
+            open: 1.0,
+            closed: 0.0,
+            state_table: Some(StateTable {
+                places: 2,
+                unanswered_s: 30.0,
+                answered_s: 10.0,
+            }),
+            ..PLAIN
+        };
+        let mut network = SimNetwork::new(scenario, 1);
+        let mut is_answered = |connection, s: u64| {
+            let answer = network.syn(endpoint(80), connection, s * 1_000_000);
+            answer.is_some()
+        };
+        assert!(is_answered(1, 0) && is_answered(2, 0));
+        assert!(!is_answered(3, 9), "those that were answered are kept");
+        assert!(is_answered(1, 9), "it is known");
+        assert!(is_answered(3, 11) && !is_answered(4, 11));
     }
 }

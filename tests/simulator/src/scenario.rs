@@ -47,6 +47,17 @@ impl Away {
     }
 }
 
+/// A router on the way that remembers each connection, as NAT and firewalls do. When it has no
+/// place left it drops the SYNs of new ones, whatever their host and port.
+#[derive(Clone, Copy, Debug)]
+pub struct StateTable {
+    pub places: usize,
+    /// For how long it remembers a connection that got no answer, counted from its last SYN.
+    pub unanswered_s: f64,
+    /// And one that was answered.
+    pub answered_s: f64,
+}
+
 /// A kind of network.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -60,6 +71,8 @@ pub struct Scenario {
     pub open: f64,
     pub closed: f64,
     pub rejected: f64,
+    /// So many ports of each host that is up are open besides.
+    pub services: u16,
     /// What ICMP says of the rejected ones, and of addresses where nobody is, if it says something.
     pub rejected_with: Icmp,
     pub nobody_with: Option<Icmp>,
@@ -75,6 +88,7 @@ pub struct Scenario {
     /// A link that all SYNs go through, with a queue of `burst` packets.
     pub bottleneck: Option<Limit>,
     pub away: Option<Away>,
+    pub state_table: Option<StateTable>,
     /// What it would take, in seconds, to ask everything as often as needed without ever waiting in
     /// vain.
     pub ideal_s: f64,
@@ -89,6 +103,7 @@ pub const PLAIN: Scenario = Scenario {
     open: 0.1,
     closed: 0.9,
     rejected: 0.0,
+    services: 0,
     rejected_with: Icmp::AdminProhibited,
     nobody_with: None,
     delay: Delay::Between(20_000, 20_000),
@@ -98,6 +113,7 @@ pub const PLAIN: Scenario = Scenario {
     limited_tenth: false,
     bottleneck: None,
     away: None,
+    state_table: None,
     ideal_s: 0.1,
 };
 
@@ -464,10 +480,51 @@ pub const OTHERS: [Scenario; 30] = [
     },
 ];
 
+/// Ten thousand ports of a host behind a home router: five are open and the others silent.
+const BEHIND_A_TABLE: Scenario = Scenario {
+    name: "state table",
+    ports: 10_000,
+    open: 0.0,
+    closed: 0.0,
+    services: 5,
+    delay: Delay::Between(5_000, 10_000),
+    state_table: Some(StateTable {
+        places: 4_096,
+        unanswered_s: 30.0,
+        answered_s: 10.0,
+    }),
+    // Two attempts at each silent port fill it five times, and four times it is waited for.
+    ideal_s: 120.0,
+    ..PLAIN
+};
+
+/// Those that remember what they were sent, and are other networks after a fast scan than before.
+pub const REMEMBERING: [Scenario; 3] = [
+    BEHIND_A_TABLE,
+    Scenario {
+        name: "state table, 120 s",
+        state_table: Some(StateTable {
+            places: 4_096,
+            unanswered_s: 120.0,
+            answered_s: 10.0,
+        }),
+        ideal_s: 480.0,
+        ..BEHIND_A_TABLE
+    },
+    Scenario {
+        name: "state table, 3 hosts",
+        targets: "10.9.1.2 10.9.1.3 10.9.1.4",
+        ports: 4_000,
+        ideal_s: 150.0,
+        ..BEHIND_A_TABLE
+    },
+];
+
 /// The scenario of this name.
 pub fn named(name: &str) -> Option<&'static Scenario> {
     COMPARED
         .iter()
         .chain(&OTHERS)
+        .chain(&REMEMBERING)
         .find(|scenario| scenario.name == name)
 }

@@ -70,8 +70,8 @@ impl TunNetwork {
     pub fn with_delays(
         behaviour: impl Fn(IpAddr, u16) -> (Reply, Duration) + Send + 'static,
     ) -> Self {
-        Self::answering(move |to, now_us| {
-            let (reply, delay) = behaviour(to.ip(), to.port());
+        Self::answering(move |syn, now_us| {
+            let (reply, delay) = behaviour(syn.to.ip(), syn.to.port());
             Some((now_us + delay.as_micros() as u64, reply))
         })
     }
@@ -83,8 +83,8 @@ impl TunNetwork {
             nobody_with,
             ..
         } = network.scenario;
-        Self::answering(move |to, now_us| {
-            let (at_us, answer) = network.syn(to, now_us)?;
+        Self::answering(move |&Syn { to, from_port, .. }, now_us| {
+            let (at_us, answer) = network.syn(to, from_port.into(), now_us)?;
             let reply = match answer {
                 Answer::SynAck => Reply::Accept,
                 Answer::Rst => Reply::Refuse,
@@ -95,9 +95,7 @@ impl TunNetwork {
         })
     }
 
-    fn answering(
-        mut answer: impl FnMut(SocketAddr, u64) -> Option<Timed> + Send + 'static,
-    ) -> Self {
+    fn answering(mut answer: impl FnMut(&Syn, u64) -> Option<Timed> + Send + 'static) -> Self {
         let device = open_device();
         let counts: Arc<[AtomicU64; 2]> = Arc::default();
         let counted = counts.clone();
@@ -159,7 +157,7 @@ const BATCH: usize = 64;
 fn respond(
     device: &File,
     counts: &[AtomicU64; 2],
-    answer: &mut dyn FnMut(SocketAddr, u64) -> Option<Timed>,
+    answer: &mut dyn FnMut(&Syn, u64) -> Option<Timed>,
 ) {
     let began = Instant::now();
     let now_us = || began.elapsed().as_micros() as u64;
@@ -200,7 +198,7 @@ fn respond(
             if lately.saw(&syn) {
                 counts[1].fetch_add(1, Ordering::Relaxed);
             }
-            if let Some((at_us, reply)) = answer(syn.to, now_us()) {
+            if let Some((at_us, reply)) = answer(&syn, now_us()) {
                 count += 1;
                 later.push(Reverse((at_us, count, syn, reply)));
             }

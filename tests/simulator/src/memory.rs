@@ -1,0 +1,116 @@
+//! What routers and hosts remember of what they were sent: rates and connections. It is told what
+//! the limits are, and when; it knows neither clock nor scenario.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::Hash;
+use std::net::SocketAddr;
+
+use crate::scenario::{Limit, StateTable};
+
+/// A token bucket for each of many.
+#[derive(Clone, Debug)]
+pub struct Buckets<K>(HashMap<K, (f64, u64)>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Buckets(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Whether there is something left; then it is one less.
+    pub fn take(&mut self, of: K, limit: Limit, now_us: u64) -> bool {
+        let Limit { per_s, burst } = limit;
+        let (tokens, at_us) = self.0.entry(of).or_insert((burst, now_us));
+        *tokens = (*tokens + now_us.saturating_sub(*at_us) as f64 * per_s / 1e6).min(burst);
+        *at_us = now_us.max(*at_us);
+        let takes = *tokens >= 1.0;
+        *tokens -= f64::from(u8::from(takes));
+        takes
+    }
+}
+
+/// Where to, and which one of the connections there.
+type Connection = (SocketAddr, u64);
+
+/// The entries of a [`StateTable`].
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    until_us: HashMap<Connection, u64>,
+    /// When each entry ends, the next one first. One that was renewed is here for each time.
+    ends: BinaryHeap<Reverse<(u64, Connection)>>,
+}
+
+impl Connections {
+    /// Whether a SYN gets through: its connection has an entry, or there is a place for one.
+    pub fn keep(&mut self, table: StateTable, connection: Connection, now_us: u64) -> bool {
+        self.forget(now_us);
+        let is_known = self.until_us.contains_key(&connection);
+        let passes = is_known || self.until_us.len() < table.places;
+        if passes {
+            self.set(connection, now_us, table.unanswered_s);
+        }
+        passes
+    }
+
+    /// The connection was answered.
+    pub fn answered(&mut self, table: StateTable, connection: Connection, at_us: u64) {
+        self.set(connection, at_us, table.answered_s);
+    }
+
+    fn set(&mut self, connection: Connection, from_us: u64, for_s: f64) {
+        let until_us = from_us + (for_s * 1e6) as u64;
+        self.until_us.insert(connection, until_us);
+        self.ends.push(Reverse((until_us, connection)));
+    }
+
+    fn forget(&mut self, now_us: u64) {
+        while let Some(&Reverse((end_us, connection))) = self.ends.peek()
+            && end_us <= now_us
+        {
+            self.ends.pop();
+            if self.until_us.get(&connection) == Some(&end_us) {
+                self.until_us.remove(&connection);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: StateTable = StateTable {
+        places: 2,
+        unanswered_s: 30.0,
+        answered_s: 10.0,
+    };
+
+    fn connection(number: u64) -> Connection {
+        (SocketAddr::from(([10, 9, 1, 2], 80)), number)
+    }
+
+    #[test]
+    fn a_full_table_takes_nothing_new_until_an_entry_ends() {
+        let mut connections = Connections::default();
+        let mut keep = |number, s: u64| connections.keep(TABLE, connection(number), s * 1_000_000);
+        assert!(keep(1, 0) && keep(2, 10));
+        assert!(!keep(3, 29), "there are two places");
+        assert!(keep(1, 29), "it has an entry, which is renewed");
+        assert!(!keep(3, 39));
+        assert!(keep(3, 40), "the second one's is over");
+        assert!(!keep(2, 58));
+        assert!(keep(2, 59));
+    }
+
+    #[test]
+    fn an_answer_ends_an_entry_sooner() {
+        let mut connections = Connections::default();
+        assert!(connections.keep(TABLE, connection(1), 0));
+        assert!(connections.keep(TABLE, connection(2), 0));
+        connections.answered(TABLE, connection(1), 1_000_000);
+        assert!(!connections.keep(TABLE, connection(3), 10_999_999));
+        assert!(connections.keep(TABLE, connection(3), 11_000_000));
+    }
+}
