@@ -1,12 +1,12 @@
-//! What routers and hosts remember of what they were sent: rates and connections. It is told what
-//! the limits are, and when; it knows neither clock nor scenario.
+//! What routers and hosts remember of what they were sent: rates, connections, and whom they have
+//! shut out. It is told the limits and the time; it knows neither clock nor scenario.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::Hash;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::scenario::{Limit, StateTable};
+use crate::scenario::{Ban, Limit, StateTable};
 
 /// A token bucket for each of many.
 #[derive(Clone, Debug)]
@@ -77,9 +77,41 @@ impl Connections {
     }
 }
 
+/// Hosts that shut us out.
+#[derive(Clone, Debug, Default)]
+pub struct Bans {
+    seen: Buckets<IpAddr>,
+    until_us: HashMap<IpAddr, u64>,
+}
+
+impl Bans {
+    /// Whether a SYN to this host comes from somebody who is shut out: by now, if not before.
+    pub fn shuts_out(&mut self, ban: Ban, ip: IpAddr, to_open: bool, now_us: u64) -> bool {
+        if !last_byte(ip).is_multiple_of(ban.every) {
+            return false;
+        }
+        let until_us = self.until_us.entry(ip).or_default();
+        let was_shut = now_us < *until_us;
+        let counts = !(ban.spares_open && to_open);
+        let is_too_fast = !was_shut && counts && !self.seen.take(ip, ban.over, now_us);
+        if is_too_fast || (was_shut && ban.is_renewed) {
+            *until_us = now_us + (ban.for_s * 1e6) as u64;
+        }
+        was_shut || is_too_fast
+    }
+}
+
+fn last_byte(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(v6) => v6.octets()[15],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Shut;
 
     const TABLE: StateTable = StateTable {
         places: 2,
@@ -112,5 +144,66 @@ mod tests {
         connections.answered(TABLE, connection(1), 1_000_000);
         assert!(!connections.keep(TABLE, connection(3), 10_999_999));
         assert!(connections.keep(TABLE, connection(3), 11_000_000));
+    }
+
+    const BAN: Ban = Ban {
+        over: Limit {
+            per_s: 1.0,
+            burst: 2.0,
+        },
+        for_s: 30.0,
+        is_renewed: false,
+        spares_open: false,
+        with: Shut::Dropped,
+        every: 1,
+    };
+
+    /// Whether SYNs at these seconds to a closed port of the host meet a ban.
+    fn shut_out<const N: usize>(ban: Ban, last: u8, at_s: [u64; N]) -> [bool; N] {
+        let mut bans = Bans::default();
+        let ip = IpAddr::from([10, 9, 1, last]);
+        at_s.map(|s| bans.shuts_out(ban, ip, false, s * 1_000_000))
+    }
+
+    #[test]
+    fn who_is_too_fast_is_shut_out_for_a_time() {
+        assert_eq!(
+            shut_out(BAN, 2, [0, 0, 1, 2, 3]),
+            [false; 5],
+            "as fast as it takes"
+        );
+        assert_eq!(
+            shut_out(BAN, 2, [0, 0, 0, 29, 30]),
+            [false, false, true, true, false]
+        );
+        let renewed = Ban {
+            is_renewed: true,
+            ..BAN
+        };
+        assert_eq!(
+            shut_out(renewed, 2, [0, 0, 0, 29, 58, 88]),
+            [false, false, true, true, true, false]
+        );
+    }
+
+    #[test]
+    fn a_detector_of_scans_spares_open_ports_until_it_shuts() {
+        let mut bans = Bans::default();
+        let detector = Ban {
+            spares_open: true,
+            ..BAN
+        };
+        let mut is_shut =
+            |to_open| bans.shuts_out(detector, IpAddr::from([10, 9, 1, 2]), to_open, 0);
+        assert_eq!([true; 9].map(&mut is_shut), [false; 9]);
+        assert_eq!([false; 3].map(&mut is_shut), [false, false, true]);
+        assert!(is_shut(true));
+    }
+
+    #[test]
+    fn one_of_eight_shuts_us_out() {
+        let eighth = Ban { every: 8, ..BAN };
+        assert_eq!(shut_out(eighth, 8, [0; 3]), [false, false, true]);
+        assert_eq!(shut_out(eighth, 9, [0; 3]), [false; 3]);
     }
 }

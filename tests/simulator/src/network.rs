@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 
-use crate::memory::{Buckets, Connections};
-use crate::scenario::{Away, Delay, Limit, Scenario};
+use crate::memory::{Bans, Buckets, Connections};
+use crate::scenario::{Away, Delay, Limit, Scenario, Shut};
 
 /// What an endpoint really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,7 @@ pub struct SimNetwork {
     /// What limited hosts take.
     taken: Buckets<IpAddr>,
     connections: Connections,
+    bans: Bans,
     /// When the bottleneck will have sent all that is in its queue.
     free_at_us: f64,
     /// SYNs that were sent into it.
@@ -74,6 +75,7 @@ impl SimNetwork {
             random: Rng::with_seed(seed ^ 0x70),
             taken: Buckets::default(),
             connections: Connections::default(),
+            bans: Bans::default(),
             free_at_us: 0.0,
             syns: 0,
         }
@@ -107,10 +109,10 @@ impl SimNetwork {
         } = self.scenario;
         let at = unit(self.hash(endpoint.ip(), 1 << 16 | u64::from(endpoint.port())));
         match at {
+            _ if self.is_service(endpoint) => Truth::Open,
             _ if at < open => Truth::Open,
             _ if at < open + closed => Truth::Closed,
             _ if at < open + closed + rejected => Truth::Rejected,
-            _ if self.is_service(endpoint) => Truth::Open,
             _ => Truth::Silent,
         }
     }
@@ -133,7 +135,7 @@ impl SimNetwork {
     /// Whether what it does depends on what it was sent before, so that even a SYN that the kernel
     /// sends again changes something.
     pub fn remembers(&self) -> bool {
-        self.scenario.state_table.is_some()
+        self.scenario.state_table.is_some() || self.scenario.ban.is_some()
     }
 
     fn delay_us(&mut self, ip: IpAddr) -> u64 {
@@ -184,12 +186,15 @@ impl SimNetwork {
         if is_up && !self.host_takes(ip, now_us + queued_us) {
             return None;
         }
-        let answer = match self.truth(endpoint) {
-            Truth::Open => Answer::SynAck,
-            Truth::Closed => Answer::Rst,
-            Truth::Rejected => Answer::Rejected,
-            Truth::Silent if !is_up && self.scenario.nobody_with.is_some() => Answer::Nobody,
-            Truth::Silent => return None,
+        let truth = self.truth(endpoint);
+        let (is_open, arrives_us) = (truth == Truth::Open, now_us + queued_us);
+        let ban = self.scenario.ban;
+        let shut = ban.filter(|&ban| is_up && self.bans.shuts_out(ban, ip, is_open, arrives_us));
+        let answer = match shut.map(|ban| ban.with) {
+            Some(Shut::Dropped) => return None,
+            Some(Shut::Reset) => Answer::Rst,
+            Some(Shut::Accepted) => Answer::SynAck,
+            None => self.honest(truth, is_up)?,
         };
         let at_us = now_us + queued_us + self.delay_us(ip);
         if self.is_lost(ip) || self.is_away(at_us) {
@@ -202,6 +207,16 @@ impl SimNetwork {
                 .answered(table, (endpoint, connection), at_us);
         }
         Some((at_us, answer))
+    }
+
+    fn honest(&self, truth: Truth, is_up: bool) -> Option<Answer> {
+        match truth {
+            Truth::Open => Some(Answer::SynAck),
+            Truth::Closed => Some(Answer::Rst),
+            Truth::Rejected => Some(Answer::Rejected),
+            Truth::Silent if !is_up && self.scenario.nobody_with.is_some() => Some(Answer::Nobody),
+            Truth::Silent => None,
+        }
     }
 
     /// Whether a router on the way lets the SYN through.
@@ -233,7 +248,7 @@ impl SimNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{PLAIN, REMEMBERING, StateTable};
+    use crate::scenario::{Ban, PLAIN, REMEMBERING, StateTable};
 
     fn endpoint(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 9, 1, 2], port))
@@ -270,5 +285,37 @@ mod tests {
         assert!(!is_answered(3, 9), "those that were answered are kept");
         assert!(is_answered(1, 9), "it is known");
         assert!(is_answered(3, 11) && !is_answered(4, 11));
+    }
+
+    #[test]
+    fn who_is_shut_out_is_not_told_the_truth() {
+        for (with, answer) in [
+            (Shut::Dropped, None),
+            (Shut::Reset, Some(Answer::Rst)),
+            (Shut::Accepted, Some(Answer::SynAck)),
+        ] {
+            let over = Limit {
+                per_s: 0.0,
+                burst: 1.0,
+            };
+            let ban = Ban {
+                over,
+                for_s: 30.0,
+                is_renewed: false,
+                spares_open: false,
+                with,
+                every: 1,
+            };
+            let scenario = Scenario {
+                open: 0.0,
+                closed: 0.0,
+                ban: Some(ban),
+                ..PLAIN
+            };
+            let mut network = SimNetwork::new(scenario, 1);
+            assert_eq!(network.syn(endpoint(80), 1, 0), None, "it is silent");
+            let told = network.syn(endpoint(80), 2, 0);
+            assert_eq!(told.map(|(_, answer)| answer), answer);
+        }
     }
 }

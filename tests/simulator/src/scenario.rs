@@ -58,6 +58,30 @@ pub struct StateTable {
     pub answered_s: f64,
 }
 
+/// A host that shuts us out for a while when it gets SYNs faster than it likes.
+#[derive(Clone, Copy, Debug)]
+pub struct Ban {
+    /// What it takes.
+    pub over: Limit,
+    pub for_s: f64,
+    /// Whether a SYN that comes meanwhile begins that time anew.
+    pub is_renewed: bool,
+    /// Whether SYNs to open ports do not count, as a portscan detector has it.
+    pub spares_open: bool,
+    pub with: Shut,
+    /// Of the addresses every so many-th does this, by their last byte.
+    pub every: u8,
+}
+
+/// What a host that has shut us out makes of our SYNs.
+#[derive(Clone, Copy, Debug)]
+pub enum Shut {
+    Dropped,
+    Reset,
+    /// Everything looks open.
+    Accepted,
+}
+
 /// A kind of network.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -89,6 +113,7 @@ pub struct Scenario {
     pub bottleneck: Option<Limit>,
     pub away: Option<Away>,
     pub state_table: Option<StateTable>,
+    pub ban: Option<Ban>,
     /// What it would take, in seconds, to ask everything as often as needed without ever waiting in
     /// vain.
     pub ideal_s: f64,
@@ -114,6 +139,7 @@ pub const PLAIN: Scenario = Scenario {
     bottleneck: None,
     away: None,
     state_table: None,
+    ban: None,
     ideal_s: 0.1,
 };
 
@@ -498,8 +524,32 @@ const BEHIND_A_TABLE: Scenario = Scenario {
     ..PLAIN
 };
 
+/// A thousand ports of a host that bans for half a minute whoever sends more than 20 SYNs a second.
+/// Three are open, and the others refuse.
+const BAN: Ban = Ban {
+    over: Limit {
+        per_s: 20.0,
+        burst: 100.0,
+    },
+    for_s: 30.0,
+    is_renewed: false,
+    spares_open: false,
+    with: Shut::Dropped,
+    every: 1,
+};
+const BANNING: Scenario = Scenario {
+    name: "ban",
+    open: 0.0,
+    closed: 1.0,
+    services: 3,
+    delay: Delay::Between(300, 900),
+    ban: Some(BAN),
+    ideal_s: 45.0,
+    ..PLAIN
+};
+
 /// Those that remember what they were sent, and are other networks after a fast scan than before.
-pub const REMEMBERING: [Scenario; 3] = [
+pub const REMEMBERING: [Scenario; 10] = [
     BEHIND_A_TABLE,
     Scenario {
         name: "state table, 120 s",
@@ -517,6 +567,51 @@ pub const REMEMBERING: [Scenario; 3] = [
         ports: 4_000,
         ideal_s: 150.0,
         ..BEHIND_A_TABLE
+    },
+    BANNING,
+    Scenario {
+        name: "ban, silent ports",
+        closed: 0.0,
+        ideal_s: 95.0,
+        ..BANNING
+    },
+    Scenario {
+        name: "ban, renewed",
+        ban: Some(Ban {
+            is_renewed: true,
+            ..BAN
+        }),
+        ..BANNING
+    },
+    Scenario {
+        name: "ban, closed ports only",
+        ban: Some(Ban {
+            spares_open: true,
+            ..BAN
+        }),
+        ..BANNING
+    },
+    Scenario {
+        name: "ban, reset",
+        ban: Some(Ban {
+            with: Shut::Reset,
+            ..BAN
+        }),
+        ..BANNING
+    },
+    Scenario {
+        name: "ban, accepted",
+        ban: Some(Ban {
+            with: Shut::Accepted,
+            ..BAN
+        }),
+        ..BANNING
+    },
+    Scenario {
+        name: "ban by one of 8",
+        targets: "10.9.1.0/29",
+        ban: Some(Ban { every: 8, ..BAN }),
+        ..BANNING
     },
 ];
 
