@@ -19,15 +19,24 @@ impl<K> Default for Buckets<K> {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Whether there is something left; then it is one less.
+    /// Whether there is something left.
+    pub fn has(&mut self, of: K, limit: Limit, now_us: u64) -> bool {
+        *self.fill(of, limit, now_us) >= 1.0
+    }
+
+    /// The same, and then it is one less.
     pub fn take(&mut self, of: K, limit: Limit, now_us: u64) -> bool {
-        let Limit { per_s, burst } = limit;
-        let (tokens, at_us) = self.0.entry(of).or_insert((burst, now_us));
-        *tokens = (*tokens + now_us.saturating_sub(*at_us) as f64 * per_s / 1e6).min(burst);
-        *at_us = now_us.max(*at_us);
+        let tokens = self.fill(of, limit, now_us);
         let takes = *tokens >= 1.0;
         *tokens -= f64::from(u8::from(takes));
         takes
+    }
+
+    fn fill(&mut self, of: K, Limit { per_s, burst }: Limit, now_us: u64) -> &mut f64 {
+        let (tokens, at_us) = self.0.entry(of).or_insert((burst, now_us));
+        *tokens = (*tokens + now_us.saturating_sub(*at_us) as f64 * per_s / 1e6).min(burst);
+        *at_us = now_us.max(*at_us);
+        tokens
     }
 }
 

@@ -43,6 +43,7 @@ pub struct SimNetwork {
     taken: Buckets<IpAddr>,
     connections: Connections,
     bans: Bans,
+    accepted: Buckets<SocketAddr>,
     /// When the bottleneck will have sent all that is in its queue.
     free_at_us: f64,
     /// SYNs that were sent into it.
@@ -76,6 +77,7 @@ impl SimNetwork {
             taken: Buckets::default(),
             connections: Connections::default(),
             bans: Bans::default(),
+            accepted: Buckets::default(),
             free_at_us: 0.0,
             syns: 0,
         }
@@ -135,7 +137,13 @@ impl SimNetwork {
     /// Whether what it does depends on what it was sent before, so that even a SYN that the kernel
     /// sends again changes something.
     pub fn remembers(&self) -> bool {
-        self.scenario.state_table.is_some() || self.scenario.ban.is_some()
+        let Scenario {
+            state_table,
+            ban,
+            accept_queue,
+            ..
+        } = self.scenario;
+        state_table.is_some() || ban.is_some() || accept_queue.is_some()
     }
 
     fn delay_us(&mut self, ip: IpAddr) -> u64 {
@@ -196,9 +204,17 @@ impl SimNetwork {
             Some(Shut::Accepted) => Answer::SynAck,
             None => self.honest(truth, is_up)?,
         };
-        let at_us = now_us + queued_us + self.delay_us(ip);
+        let queue = self.scenario.accept_queue;
+        let queue = queue.filter(|_| is_open && shut.is_none());
+        if queue.is_some_and(|queue| !self.accepted.has(endpoint, queue, arrives_us)) {
+            return None;
+        }
+        let at_us = arrives_us + self.delay_us(ip);
         if self.is_lost(ip) || self.is_away(at_us) {
             return None;
+        }
+        if let Some(queue) = queue {
+            self.accepted.take(endpoint, queue, arrives_us);
         }
         if let Some(table) = self.scenario.state_table
             && matches!(answer, Answer::SynAck | Answer::Rst)
@@ -317,5 +333,30 @@ mod tests {
             let told = network.syn(endpoint(80), 2, 0);
             assert_eq!(told.map(|(_, answer)| answer), answer);
         }
+    }
+
+    #[test]
+    fn a_full_queue_is_silent_until_somebody_accepts() {
+        let queue = Limit {
+            per_s: 0.5,
+            burst: 2.0,
+        };
+        let scenario = Scenario {
+            closed: 0.0,
+            open: 0.0,
+            services: 1_000,
+            accept_queue: Some(queue),
+            ..PLAIN
+        };
+        let mut network = SimNetwork::new(scenario, 1);
+        let mut is_answered = |port, connection, s: u64| {
+            let answer = network.syn(endpoint(port), connection, s * 1_000_000);
+            answer.is_some()
+        };
+        assert!(is_answered(80, 1, 0) && is_answered(80, 2, 0));
+        assert!(!is_answered(80, 3, 1));
+        assert!(is_answered(443, 4, 1), "each service has its own");
+        assert!(is_answered(80, 3, 2), "one was accepted");
+        assert!(!is_answered(80, 5, 2));
     }
 }

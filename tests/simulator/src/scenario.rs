@@ -114,6 +114,9 @@ pub struct Scenario {
     pub away: Option<Away>,
     pub state_table: Option<StateTable>,
     pub ban: Option<Ban>,
+    /// What each open port takes: its server accepts so many connections per second, and `burst`
+    /// more wait in its queue, one more than its backlog. Beyond them it is silent.
+    pub accept_queue: Option<Limit>,
     /// What it would take, in seconds, to ask everything as often as needed without ever waiting in
     /// vain.
     pub ideal_s: f64,
@@ -140,6 +143,7 @@ pub const PLAIN: Scenario = Scenario {
     away: None,
     state_table: None,
     ban: None,
+    accept_queue: None,
     ideal_s: 0.1,
 };
 
@@ -548,8 +552,24 @@ const BANNING: Scenario = Scenario {
     ..PLAIN
 };
 
+/// Five services of 20,000 ports, whose servers do not accept just now; all other ports are silent.
+const BUSY: Scenario = Scenario {
+    name: "accept queue",
+    ports: 20_000,
+    open: 0.0,
+    closed: 0.0,
+    services: 5,
+    delay: Delay::Between(300, 900),
+    accept_queue: Some(Limit {
+        per_s: 0.0,
+        burst: 17.0,
+    }),
+    ideal_s: 1.0,
+    ..PLAIN
+};
+
 /// Those that remember what they were sent, and are other networks after a fast scan than before.
-pub const REMEMBERING: [Scenario; 10] = [
+pub const REMEMBERING: [Scenario; 13] = [
     BEHIND_A_TABLE,
     Scenario {
         name: "state table, 120 s",
@@ -612,6 +632,29 @@ pub const REMEMBERING: [Scenario; 10] = [
         targets: "10.9.1.0/29",
         ban: Some(Ban { every: 8, ..BAN }),
         ..BANNING
+    },
+    BUSY,
+    Scenario {
+        name: "one busy service",
+        ports: 1_000,
+        services: 1,
+        accept_queue: Some(Limit {
+            per_s: 0.0,
+            burst: 6.0,
+        }),
+        ideal_s: 0.5,
+        ..BUSY
+    },
+    Scenario {
+        name: "one slow service",
+        ports: 1_000,
+        services: 1,
+        accept_queue: Some(Limit {
+            per_s: 0.2,
+            burst: 6.0,
+        }),
+        ideal_s: 0.5,
+        ..BUSY
     },
 ];
 
