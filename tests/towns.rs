@@ -448,31 +448,6 @@ fn silent_hosts_are_unscanned_unless_asked_for() {
 }
 
 #[test]
-fn few_silent_hosts_are_left_out_later_and_a_single_one_never() {
-    // How many ports are never scanned, and how many attempts are made at most.
-    let check = |targets, ports, unscanned: u64, attempts: u64| {
-        let silent = Scenario {
-            targets,
-            ports,
-            up: 1.0,
-            open: 0.0,
-            closed: 0.0,
-            ..PLAIN
-        };
-        let stats = played(&silent, 1).stats;
-        assert_eq!(
-            stats.with_reason(Reason::SilentHost),
-            unscanned,
-            "{targets}"
-        );
-        assert!(stats.attempts <= attempts, "{targets}: {}", stats.attempts);
-    };
-    check("10.9.1.0/28", 65_535, 16 * 65_535, 16 * 5 * 1_024);
-    check("10.9.1.0/28", 1_000, 0, 16 * 2 * 1_000);
-    check("10.9.1.7", 20_000, 0, 2 * 20_000);
-}
-
-#[test]
 fn two_hundred_and_forty_sockets_are_enough() {
     for scenario in COMPARED.iter().filter(|scenario| scenario.ports < 10_000) {
         let run = play(scenario, 5, Settings::default(), 240);

@@ -221,9 +221,9 @@ pub struct ScanArgs {
     /// 445, 3389 and 8080 are asked, or those of -p [nmap: -sn]
     #[arg(long, conflicts_with = "scan_silent", help_heading = "Order and pace")]
     pub alive: bool,
-    /// Also scan all ports of hosts that answer nothing. Otherwise these are left out after dozens
-    /// of ports (up to 16 hosts: 1,024), unless there is only one. For hosts that may have one open
-    /// port among thousands of silent ones [nmap: -Pn]
+    /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
+    /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
+    /// [nmap: -Pn]
     #[arg(long, help_heading = "Order and pace")]
     pub scan_silent: bool,
     /// Hold at most N sockets at once, 1 or more; lower it to leave descriptors and memory to other

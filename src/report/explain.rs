@@ -75,11 +75,11 @@ fn what(Ahead { begin, .. }: &Ahead) -> String {
     )
 }
 
-/// After how many silent ports, at least and at most, a host is left out.
-fn silent_ports(begin: &Begin) -> Option<(u32, u32)> {
-    let plan = begin.plan;
-    let ports = begin.settings.silent_ports(plan.order, plan.addresses)?;
-    ((ports.0 as usize) < plan.ports_per_address).then_some(ports)
+/// Whether hosts that answer nothing are left out.
+fn leaves_out(begin: &Begin) -> bool {
+    begin
+        .settings
+        .skips_silent(begin.plan.order, begin.plan.addresses)
 }
 
 fn hosts(Ahead { begin, .. }: &Ahead) -> String {
@@ -88,15 +88,12 @@ fn hosts(Ahead { begin, .. }: &Ahead) -> String {
                 the kernel's neighbour table tells who is there (ARP, NDP)."
             .into();
     }
-    let Some((least, most)) = silent_ports(begin) else {
+    if !leaves_out(begin) {
         return "Hosts: every port of every address is asked, whether something answers there or not.".into();
-    };
-    let most = match most as usize >= begin.plan.ports_per_address {
-        true => "or more".into(),
-        false => format!("to {most}"),
-    };
+    }
+    let (least, most) = scan::SILENT_PORTS;
     format!(
-        "Hosts: an address that answers on none of its first {least} {most} ports is left out (as unscanned, with the reason \
+        "Hosts: an address that answers on none of its first {least} to {most} ports is left out (as unscanned, with the reason \
          silent-host), but asked now and then while others are scanned; -Pn scans all."
     )
 }
@@ -296,10 +293,11 @@ fn limited_s(ahead: &Ahead) -> f64 {
 
 /// Endpoints that are probed if nothing answers.
 fn asked(begin: &Begin) -> f64 {
-    match silent_ports(begin) {
-        Some((least, _)) => begin.plan.addresses as f64 * f64::from(least),
-        None => begin.plan.endpoints as f64,
+    if !leaves_out(begin) {
+        return begin.plan.endpoints as f64;
     }
+    let ports = begin.plan.ports_per_address;
+    begin.plan.addresses as f64 * ports.min(scan::SILENT_PORTS.0 as usize) as f64
 }
 
 /// Attempts at a silent port at least, and seconds that they wait in all.

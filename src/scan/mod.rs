@@ -41,6 +41,7 @@ use unanswered::Unanswered;
 
 pub use budget::{ASSUMED_NOFILE, Limits, MEMORY_SHARE, RESERVE, SOCKET_BYTES, SetBy};
 pub use estimate::{Missed, SILENT_US, Timeouts};
+pub use hosts::SILENT_PORTS;
 pub use neighbours::Links;
 pub use pacing::{Controller, Pace, PaceReason, Rate};
 pub use settings::Settings;

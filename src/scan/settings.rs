@@ -43,25 +43,13 @@ pub struct Settings {
 
 /// With more addresses than this it pays to find out first who is there.
 const MANY_ADDRESSES: u64 = 16;
-/// After how many silent ports, at least and at most, a host is taken for silent. One host with one
-/// odd port must not make all others cost as if they were there.
-const SILENT_PORTS: (u32, u32) = (32, 512);
-/// The same where there are few: these can wait for an odd port.
-const SILENT_PORTS_OF_FEW: (u32, u32) = (1_024, u32::MAX);
 
 impl Settings {
-    /// After how many silent ports, at least and at most, a host is left out of a scan of so many
-    /// addresses; `None` where none is. In order one host is scanned after the other, and nothing
-    /// is known of those to come. Who names a single host wants its ports.
-    pub fn silent_ports(&self, order: Order, addresses: u64) -> Option<(u32, u32)> {
-        let is_random = matches!(order, Order::Random { .. });
-        match addresses {
-            _ if self.scan_silent => None,
-            _ if self.alive => Some(SILENT_PORTS),
-            0 | 1 => None,
-            2..=MANY_ADDRESSES => is_random.then_some(SILENT_PORTS_OF_FEW),
-            _ => is_random.then_some(SILENT_PORTS),
-        }
+    /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one
+    /// host is scanned after the other, and nothing is known of those to come.
+    pub fn skips_silent(&self, order: Order, addresses: u64) -> bool {
+        let is_large = matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES;
+        !self.scan_silent && (is_large || self.alive)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::scan::verdict::Reason;
 /// So many ports of a host that may not be there are asked as patiently as if nothing were known of
 /// its network: a neighbour's round trip is a guess, and no bound.
 const PATIENT_PORTS: u32 = 4;
-/// So many ports of a host that may not be there are under way at once, if there are many such.
-pub(super) const LOOKAHEAD: u32 = 64;
+/// So many ports of a host that has not answered yet are under way at once.
+const LOOKAHEAD: u32 = 64;
 /// Ports of which nearly all are open: from so many on the host is suspected of calling everything
 /// open.
 const MANY_OPEN: u32 = 64;
@@ -88,8 +88,6 @@ pub(in crate::scan) struct Host {
     /// Ports taken up that have no verdict yet.
     pub(super) under_way: u32,
     pub(super) presence: Presence,
-    /// So many of its ports are under way at once until it has answered.
-    unheard_at_once: u32,
     pub(super) link: Link,
     /// Whether what is sent there passes a router, as far as is known.
     pub is_routed: bool,
@@ -157,11 +155,10 @@ pub(in crate::scan) enum Sampling {
 pub(in crate::scan) const ASKED_AGAIN: u8 = 3;
 
 impl Host {
-    /// One that may not be there has so many ports under way at once; `None`: it is wanted anyway.
     pub(super) fn new(
         plan: plan::Host,
         chosen: u32,
-        unheard_at_once: Option<u32>,
+        is_wanted_anyway: bool,
         controller: Option<Box<dyn RateController>>,
     ) -> Self {
         Host {
@@ -176,11 +173,11 @@ impl Host {
             next: 0,
             left: Vec::new(),
             under_way: 0,
-            presence: match unheard_at_once {
-                Some(_) => Presence::Unknown,
-                None => Presence::Present,
+            presence: if is_wanted_anyway {
+                Presence::Present
+            } else {
+                Presence::Unknown
             },
-            unheard_at_once: unheard_at_once.unwrap_or(LOOKAHEAD),
             link: Link::Beyond,
             is_routed: true,
             has_place: false,
@@ -212,7 +209,7 @@ impl Host {
         let most = match (self.link, self.presence) {
             (Link::Unasked, _) => 1,
             (Link::Asked | Link::Vacant, _) => 0,
-            (_, Presence::Unknown) => self.unheard_at_once,
+            (_, Presence::Unknown) => LOOKAHEAD,
             _ => u32::MAX,
         };
         self.has_more() && self.under_way < most
@@ -220,7 +217,7 @@ impl Host {
 
     /// Whether a port under way may stay so to the end without being in the way of others.
     pub fn has_place_to_spare(&self) -> bool {
-        self.is_present() || self.under_way < self.unheard_at_once / 2
+        self.is_present() || self.under_way < LOOKAHEAD / 2
     }
 
     pub(super) fn has_more(&self) -> bool {
@@ -546,7 +543,7 @@ mod tests {
             .build(&mut |_| unreachable!("no names"))
             .expect("a plan");
         let host = plan.host_at(0).expect("the only one");
-        Host::new(host, 0, Some(LOOKAHEAD), None)
+        Host::new(host, 0, false, None)
     }
 
     /// The ports of these ranks answer their first attempt.

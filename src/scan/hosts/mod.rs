@@ -21,7 +21,7 @@ use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
 pub(super) use contact::{Lapse, SHUT_OUT_US};
 pub(super) use host::{ASKED_AGAIN, Host, Link, Sampling, Suspicion};
-use host::{LOOKAHEAD, NOBODY, Place, Presence};
+use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
 pub(super) type HostId = u32;
@@ -32,9 +32,15 @@ const FEW_PORTS: u32 = 64;
 const HOSTS_AT_ONCE: usize = 2_048;
 /// And so many are known at once, those included that only wait for their last answers.
 const HOSTS_KNOWN: usize = 8_192;
-/// A host is silent after this many times as many silent ports as the others needed for their first
-/// answer.
+/// After how many silent ports, at least and at most, a host is taken for silent.
+pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
+/// A host is silent after no fewer silent ports than this …
+const SILENT_LEAST: u32 = 32;
+/// … and after this many times as many as the others needed for their first answer.
 const PATIENCE: u32 = 2;
+/// … but no more than this: one host with one odd port must not make all others cost as if they
+/// were there.
+const SILENT_MOST: u32 = 512;
 /// Then it gets one turn in so many: it may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
 /// At one turn in so many, at uneven distances, a host lets the next one go first.
@@ -58,8 +64,7 @@ pub(super) struct Hosts {
     /// Hosts that have ports to be taken up, apart from the silent ones.
     active: usize,
     at_once: usize,
-    /// After how many silent ports, at least and at most, a host is silent.
-    silent_ports: Option<(u32, u32)>,
+    skips_silent: bool,
     controller: Controller,
     /// How often a service is connected to at most.
     most_connections: u8,
@@ -101,7 +106,7 @@ impl Hosts {
             active: 0,
             // In order means one after the other.
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
-            silent_ports: settings.silent_ports(plan.order(), plan.addresses()),
+            skips_silent: settings.skips_silent(plan.order(), plan.addresses()),
             controller: settings.controller,
             most_connections: settings.canaries,
             neighbours: Neighbours::default(),
@@ -404,12 +409,8 @@ impl Hosts {
         let can_be_overrun =
             host.ports > FEW_PORTS && self.addresses > 1 && !host.address.ip().is_loopback();
         let controller = can_be_overrun.then(|| self.controller.of_host());
-        let chosen = plan.chosen_ports(&host);
-        // Few hosts are asked at once what shows whether they are there, and all that they have if
-        // that is no more.
-        let at_once = self.silent_ports.map(|(least, _)| least.max(LOOKAHEAD));
-        let at_once = at_once.filter(|&most| most == LOOKAHEAD || host.ports > most);
-        let mut host = Host::new(host, chosen, at_once, controller);
+        let is_wanted_anyway = !self.skips_silent;
+        let mut host = Host::new(host, plan.chosen_ports(&host), is_wanted_anyway, controller);
         see_link(&self.neighbours, &mut host);
         host
     }
@@ -545,8 +546,8 @@ impl Hosts {
 
     /// How many ports have to be silent until a host is called silent.
     pub fn silent_after(&self) -> Option<u32> {
-        let (least, most) = self.silent_ports?;
-        Some((PATIENCE * self.latest_first_answer).clamp(least, most))
+        self.skips_silent
+            .then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
     }
 
     /// Whether one attempt at each port is enough to see whether anybody is there: nobody has
@@ -694,7 +695,7 @@ impl Hosts {
             Some((key, _)) => self.slab.remove(key),
             None if all && self.next < self.addresses => {
                 self.next += 1;
-                Host::new(plan.host(self.next - 1), 0, None, None)
+                Host::new(plan.host(self.next - 1), 0, true, None)
             }
             None => return None,
         };
