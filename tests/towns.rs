@@ -14,7 +14,7 @@ use portreeve::scan::{Controller, Finding, Rate, Reason, Settings, State};
 use simulator::namespace::in_namespace;
 use simulator::network::SimNetwork;
 use simulator::scenario::{
-    Away, CAP, COMPARED, Delay, Limit, OTHERS, PLAIN, REMEMBERING, Scenario, named,
+    Away, CAP, COMPARED, Delay, Limit, ON_LINK, OTHERS, PLAIN, REMEMBERING, Scenario, named,
 };
 use simulator::score::Score;
 use simulator::tun::TunNetwork;
@@ -92,6 +92,7 @@ fn the_table_is_as_it_was() {
     );
     REMEMBERING
         .iter()
+        .chain(&ON_LINK)
         .for_each(|scenario| remembering_line(&mut table, scenario, 3));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/towns.txt");
     if std::env::var_os("PORTREEVE_BLESS").is_some() {

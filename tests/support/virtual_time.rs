@@ -6,7 +6,8 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
 use portreeve::plan::{Order, Plan, PortSet, Target};
-use portreeve::scan::{Outcome, Reason, Scan, Settings, Slot, State, Stats, Time};
+use portreeve::scan::{Links, Outcome, Reason, Scan, Settings, Slot, State, Stats, Time};
+use simulator::neighbours::{Neighbours, News, Sent};
 use simulator::network::{Answer, SimNetwork};
 use simulator::scenario::{Icmp, Scenario};
 use simulator::score::Score;
@@ -34,6 +35,8 @@ const OPENS_PER_TURN: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Answer(Answer),
+    /// The kernel found nobody on its link who has the address.
+    NoNeighbour,
     /// The kernel sends its SYN again.
     KernelSyn,
 }
@@ -91,6 +94,7 @@ pub fn play_until(
     let mut player = Player {
         scenario,
         network: SimNetwork::new(*scenario, seed),
+        neighbours: scenario.neighbours.map(Neighbours::new),
         scan: Scan::new(plan, settings, cap),
         now_ns: 0,
         attempts: 0,
@@ -100,6 +104,9 @@ pub fn play_until(
         tenths: Vec::new(),
         score: Score::default(),
     };
+    if let Some(links) = links(scenario) {
+        player.scan.set_links(links);
+    }
     player.run(stop_ms);
     let stats = player.scan.stats().clone();
     assert_eq!(
@@ -117,10 +124,25 @@ pub fn play_until(
     }
 }
 
+/// What the kernel says of its links, where the network is on one of them.
+fn links(scenario: &Scenario) -> Option<Links> {
+    let table = scenario.neighbours?;
+    let (address, bits) = scenario.targets.split_once('/').expect("one network");
+    Some(Links {
+        networks: vec![(
+            address.parse().expect("its address"),
+            bits.parse().expect("its size"),
+        )],
+        room: [table.room; 2],
+        ..Links::default()
+    })
+}
+
 /// A scan under way, with its network and its kernel.
 struct Player<'a> {
     scenario: &'a Scenario,
     network: SimNetwork,
+    neighbours: Option<Neighbours>,
     scan: Scan,
     now_ns: u64,
     attempts: u64,
@@ -157,6 +179,7 @@ impl Player<'_> {
             if !more_to_open {
                 self.wait(now);
             }
+            self.hear_of_neighbours(self.now());
             self.settle(self.now());
         }
     }
@@ -167,9 +190,7 @@ impl Player<'_> {
 
     fn expire(&mut self, now: Time) {
         while let Some(slot) = self.scan.poll_expired(now) {
-            self.held[slot as usize] = 0;
-            self.now_ns += SETTLE_NS;
-            self.scan.handle_outcome(slot, Outcome::Silence, now);
+            self.take(slot, Outcome::Silence, now);
         }
     }
 
@@ -191,9 +212,19 @@ impl Player<'_> {
         true
     }
 
-    /// An attempt's SYN goes into the network.
+    /// An attempt's SYN goes into the network, once it is known where on the link that is.
     fn send(&mut self, to: SocketAddr, attempt: u64, slot: Slot, at_us: u64) {
-        if let Some((at_us, answer)) = self.network.syn(to, attempt, at_us) {
+        let is_up = self.network.is_up(to.ip());
+        let neighbours = self.neighbours.as_mut();
+        let sent = neighbours.map_or(Sent::At(at_us), |table| table.send(to.ip(), is_up, at_us));
+        let leaves_us = match sent {
+            Sent::At(leaves_us) => leaves_us,
+            Sent::ToNobody(at_us) => {
+                return self.push(at_us, attempt, slot, Happening::NoNeighbour);
+            }
+            Sent::Dropped => return,
+        };
+        if let Some((at_us, answer)) = self.network.syn(to, attempt, leaves_us) {
             self.push(at_us, attempt, slot, Happening::Answer(answer));
         }
     }
@@ -244,10 +275,25 @@ impl Player<'_> {
         let next = [
             self.scan.poll_timeout().map(|at| at.us),
             self.due.peek().map(|Reverse((at_us, ..))| *at_us),
+            self.neighbours.as_ref().and_then(Neighbours::next_us),
         ];
         let next_us = next.into_iter().flatten().min();
         let next_us = next_us.expect("something to wait for");
         self.now_ns = self.now_ns.max(next_us * 1_000);
+    }
+
+    fn hear_of_neighbours(&mut self, now: Time) {
+        while let Some(news) = self
+            .neighbours
+            .as_mut()
+            .and_then(|table| table.take(now.us))
+        {
+            match news {
+                News::Present(address) => self.scan.handle_neighbour(address, true, now),
+                News::Absent(address) => self.scan.handle_neighbour(address, false, now),
+                News::Full => self.scan.handle_neighbours_full(now),
+            }
+        }
     }
 
     fn settle(&mut self, now: Time) {
@@ -264,14 +310,16 @@ impl Player<'_> {
                     self.push(at_us + KERNEL_SYN_US, attempt, slot, happening);
                     self.repeat(attempt, slot, at_us);
                 }
-                Happening::Answer(answer) => {
-                    self.held[slot as usize] = 0;
-                    self.now_ns += SETTLE_NS;
-                    let outcome = outcome(answer, self.scenario);
-                    self.scan.handle_outcome(slot, outcome, now);
-                }
+                Happening::Answer(answer) => self.take(slot, outcome(answer, self.scenario), now),
+                Happening::NoNeighbour => self.take(slot, Outcome::NoNeighbour, now),
             }
         }
+    }
+
+    fn take(&mut self, slot: Slot, outcome: Outcome, now: Time) {
+        self.held[slot as usize] = 0;
+        self.now_ns += SETTLE_NS;
+        self.scan.handle_outcome(slot, outcome, now);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod drawn;
 pub mod lan;
 pub mod memory;
 pub mod namespace;
+pub mod neighbours;
 pub mod network;
 pub mod peer;
 pub mod scenario;

@@ -141,9 +141,10 @@ impl SimNetwork {
             state_table,
             ban,
             accept_queue,
+            neighbours,
             ..
         } = self.scenario;
-        state_table.is_some() || ban.is_some() || accept_queue.is_some()
+        state_table.is_some() || ban.is_some() || accept_queue.is_some() || neighbours.is_some()
     }
 
     fn delay_us(&mut self, ip: IpAddr) -> u64 {

@@ -82,6 +82,15 @@ pub enum Shut {
     Accepted,
 }
 
+/// The scanner's own table of neighbours, where the network is on one of its links.
+#[derive(Clone, Copy, Debug)]
+pub struct NeighbourTable {
+    /// What others leave of it.
+    pub places: usize,
+    /// What they seemed to leave when the scan began.
+    pub room: u32,
+}
+
 /// A kind of network.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -117,6 +126,7 @@ pub struct Scenario {
     /// What each open port takes: its server accepts so many connections per second, and `burst`
     /// more wait in its queue, one more than its backlog. Beyond them it is silent.
     pub accept_queue: Option<Limit>,
+    pub neighbours: Option<NeighbourTable>,
     /// What it would take, in seconds, to ask everything as often as needed without ever waiting in
     /// vain.
     pub ideal_s: f64,
@@ -144,6 +154,7 @@ pub const PLAIN: Scenario = Scenario {
     state_table: None,
     ban: None,
     accept_queue: None,
+    neighbours: None,
     ideal_s: 0.1,
 };
 
@@ -655,6 +666,53 @@ pub const REMEMBERING: [Scenario; 13] = [
         }),
         ideal_s: 0.5,
         ..BUSY
+    },
+];
+
+/// A few hosts on a link of our own, and a table that nobody else uses. Asking whether somebody has
+/// an address takes a place for 3 s.
+const NEIGHBOURS: Scenario = Scenario {
+    name: "on-link /20",
+    targets: "10.9.0.0/20",
+    ports: 2,
+    up: 0.001,
+    open: 0.0,
+    closed: 0.0,
+    services: 2,
+    delay: Delay::Between(300, 900),
+    neighbours: Some(NeighbourTable {
+        places: 1_024,
+        room: 896,
+    }),
+    ideal_s: 12.0,
+    ..PLAIN
+};
+
+/// Networks on a link of our own: no router, but a table of neighbours. For virtual time only.
+pub const ON_LINK: [Scenario; 4] = [
+    NEIGHBOURS,
+    Scenario {
+        name: "on-link /20, shared",
+        neighbours: Some(NeighbourTable {
+            places: 400,
+            room: 896,
+        }),
+        ideal_s: 30.7,
+        ..NEIGHBOURS
+    },
+    Scenario {
+        name: "on-link /21, half up",
+        targets: "10.9.0.0/21",
+        up: 0.5,
+        // Who is there has a place for 5 s.
+        ideal_s: 8.0,
+        ..NEIGHBOURS
+    },
+    Scenario {
+        name: "on-link /16",
+        targets: "10.9.0.0/16",
+        ideal_s: 192.0,
+        ..NEIGHBOURS
     },
 ];
 
