@@ -3,16 +3,18 @@
 //! `tests/drawn.txt` is what came of them, kind by kind. A change of pacing shows as a difference
 //! there, to be looked at:
 //! `PORTREEVE_EACH=1 cargo test --test drawn -- --ignored --nocapture` tells of each network, and
-//! `PORTREEVE_BLESS=1` accepts it.
+//! `PORTREEVE_BLESS=1` accepts it. The same holds for `tests/remembering.txt`, for networks that
+//! are others after a fast scan than before; its test needs no `--ignored`.
 
 mod support;
 
+use std::fmt::Write;
 use std::thread;
 
 use portreeve::scan::Settings;
-use simulator::drawn::{KINDS, Kind, drawn};
+use simulator::drawn::{KINDS, Kind, REMEMBERING, drawn};
 use simulator::scenario::CAP;
-use support::virtual_time::play;
+use support::virtual_time::{GIVEN_UP_MS, play, play_until};
 
 const NETWORKS: u64 = 100;
 /// The bound on what was missed is to hold in so many of a hundred.
@@ -67,6 +69,18 @@ fn scans(kind: &Kind) -> Sum {
     sum
 }
 
+fn is_as_it_was(file: &str, table: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("PORTREEVE_BLESS").is_some() {
+        std::fs::write(&path, table).expect("a writable checkout");
+    }
+    let before = std::fs::read_to_string(&path).expect("the table");
+    assert!(
+        table == before,
+        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
+    );
+}
+
 #[test]
 #[ignore = "it takes three minutes: `cargo test --test drawn -- --ignored`, as .ci/run does"]
 fn the_table_is_as_it_was() {
@@ -92,15 +106,7 @@ fn the_table_is_as_it_was() {
             sum.worst
         );
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drawn.txt");
-    if std::env::var_os("PORTREEVE_BLESS").is_some() {
-        std::fs::write(path, &table).expect("a writable checkout");
-    }
-    let before = std::fs::read_to_string(path).expect("the table");
-    assert!(
-        table == before,
-        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
-    );
+    is_as_it_was("tests/drawn.txt", &table);
     let unbounded = KINDS
         .iter()
         .zip(&sums)
@@ -109,6 +115,89 @@ fn the_table_is_as_it_was() {
         unbounded.is_none(),
         "more was missed than the reports say:\n{table}"
     );
+}
+
+/// So many of each kind that remembers.
+const FEW: u64 = 50;
+
+/// What the scans of one kind's networks that remember came to.
+struct Remembering {
+    /// Open ports that were called open, closed, filtered, unscanned.
+    said: [u64; 4],
+    /// Networks where no more ports were called something else than the report says.
+    bounded: usize,
+    /// Times over ideal.
+    ratios: Vec<f64>,
+}
+
+fn remembering(kind: &Kind) -> Remembering {
+    let mut sum = Remembering {
+        said: [0; 4],
+        bounded: 0,
+        ratios: Vec::new(),
+    };
+    let settings = Settings {
+        tell_unscanned: true,
+        ..Settings::default()
+    };
+    for seed in 0..FEW {
+        let scenario = drawn(kind, seed);
+        let run = play_until(&scenario, seed, settings, CAP, GIVEN_UP_MS);
+        assert_eq!(run.score.invented(), 0, "{scenario:?}: nobody said that");
+        let [said, ..] = run.score.said;
+        let at_most = run.stats.missed_at_most();
+        let ratio = run.elapsed_s / scenario.ideal_s;
+        if std::env::var_os("PORTREEVE_EACH").is_some() {
+            eprintln!(
+                "{} {seed}: {said:?}, at most {at_most:?}, x {ratio:.2}; {scenario:?}",
+                kind.0
+            );
+        }
+        sum.said = std::array::from_fn(|state| sum.said[state] + said[state]);
+        sum.bounded += usize::from(at_most.is_none_or(|most| said[1] + said[2] <= most));
+        sum.ratios.push(ratio);
+    }
+    sum
+}
+
+/// Those whose whole trouble is room, on our own link or in a service's queue, hide no port.
+#[test]
+fn networks_that_remember_are_as_they_were() {
+    let sums = thread::scope(|scope| {
+        REMEMBERING
+            .each_ref()
+            .map(|kind| scope.spawn(|| remembering(kind)))
+            .map(|one| one.join().expect("its sum"))
+    });
+    let mut table = format!(
+        "{:22} {:>9} {:>9} {:>12} {:>8} {:>8} {:>8}\n",
+        "50 drawn of each kind",
+        "found %",
+        "missed %",
+        "unscanned %",
+        "bounded",
+        "x ideal",
+        "worst"
+    );
+    for ((name, _), sum) in REMEMBERING.iter().zip(&sums) {
+        let [found, closed, filtered, unscanned] = sum.said;
+        let all = sum.said.iter().sum::<u64>() as f64;
+        let [found, missed, unscanned] =
+            [found, closed + filtered, unscanned].map(|ports| 100.0 * ports as f64 / all);
+        let ln_ratios: f64 = sum.ratios.iter().map(|ratio: &f64| ratio.ln()).sum();
+        let _ = writeln!(
+            table,
+            "{name:22} {found:9.3} {missed:9.3} {unscanned:12.3} {:8} {:8.2} {:8.2}",
+            sum.bounded,
+            (ln_ratios / FEW as f64).exp(),
+            sum.ratios.iter().copied().fold(0.0, f64::max),
+        );
+        assert!(
+            !["accept queue", "on-link"].contains(name) || found == 100.0,
+            "{name}: something was missed:\n{table}"
+        );
+    }
+    is_as_it_was("tests/remembering.txt", &table);
 }
 
 /// Where the first attempts all get lost in a flood hosts must not be called silent for it.

@@ -87,7 +87,11 @@ fn the_index_has_every_page() {
 #[test]
 fn the_tables_of_simulated_networks_are_those_of_the_tests() {
     let page = read(&root().join("docs/MEASURED.md"));
-    for table in ["tests/towns.txt", "tests/drawn.txt"] {
+    for table in [
+        "tests/towns.txt",
+        "tests/drawn.txt",
+        "tests/remembering.txt",
+    ] {
         let now = read(&root().join(table));
         assert!(
             page.contains(now.trim_end()),

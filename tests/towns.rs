@@ -18,7 +18,7 @@ use simulator::scenario::{
 };
 use simulator::score::Score;
 use simulator::tun::TunNetwork;
-use support::virtual_time::{Played, plan, play, play_until, position};
+use support::virtual_time::{GIVEN_UP_MS, Played, plan, play, play_until, position};
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
     play(scenario, seed, Settings::default(), CAP)
@@ -104,9 +104,6 @@ fn the_table_is_as_it_was() {
         "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
     );
 }
-
-/// A scan that takes longer in virtual time is given up.
-const GIVEN_UP_MS: u64 = 3_500_000;
 
 /// Recall in % and time over the ideal with a controller; a dash if it does not end in time.
 fn cell(scenario: &Scenario, controller: Controller) -> String {

@@ -76,6 +76,9 @@ pub fn play(scenario: &Scenario, seed: u64, settings: Settings, cap: u32) -> Pla
     play_until(scenario, seed, settings, cap, u64::MAX)
 }
 
+/// A scan that takes longer in virtual time is given up.
+pub const GIVEN_UP_MS: u64 = 3_500_000;
+
 /// The same, stopped after so many virtual milliseconds.
 pub fn play_until(
     scenario: &Scenario,

@@ -5,7 +5,9 @@ use std::f64::consts::SQRT_2;
 
 use fastrand::Rng;
 
-use crate::scenario::{Away, CAP, Delay, Limit, PLAIN, Scenario};
+use crate::scenario::{
+    Away, Ban, CAP, Delay, Limit, NeighbourTable, PLAIN, Scenario, Shut, StateTable,
+};
 
 /// A kind of network, and how one of it is drawn.
 pub type Kind = (&'static str, fn(&mut Rng) -> Scenario);
@@ -24,6 +26,14 @@ pub const KINDS: [Kind; 13] = [
     ("small and limited", small_and_limited),
     ("silent", silent),
     ("stalling", stalling),
+];
+
+/// Those that are others after a fast scan than before.
+pub const REMEMBERING: [Kind; 4] = [
+    ("state table", state_table),
+    ("ban", ban),
+    ("accept queue", accept_queue),
+    ("on-link", on_link),
 ];
 
 /// One answer in 2,000 comes later than so many standard deviations after most.
@@ -216,6 +226,89 @@ fn stalling(random: &mut Rng) -> Scenario {
     }
 }
 
+/// A few services of hosts whose other ports are silent, or refuse on half of these networks.
+fn of_services(random: &mut Rng, most: f64) -> Scenario {
+    let services = spread(random, 1.0, most) as u16;
+    Scenario {
+        services,
+        open: 0.0,
+        closed: if random.bool() { 1.0 } else { 0.0 },
+        ..answering(random, 1.0)
+    }
+}
+
+/// Home routers and larger ones, and hosts behind them that drop what they do not serve.
+fn state_table(random: &mut Rng) -> Scenario {
+    let state_table = StateTable {
+        places: spread(random, 512.0, 16_384.0) as usize,
+        unanswered_s: spread(random, 20.0, 120.0),
+        answered_s: spread(random, 1.0, 20.0),
+    };
+    Scenario {
+        targets: targets(random, 29..=32),
+        ports: ports(random, 500.0, 10_000.0),
+        state_table: Some(state_table),
+        closed: 0.0,
+        ..of_services(random, 20.0)
+    }
+}
+
+/// Only those that drop: others lie, and no scan can tell.
+fn ban(random: &mut Rng) -> Scenario {
+    let ban = Ban {
+        over: limit(random, (5.0, 200.0), (1.0, 10.0)),
+        for_s: spread(random, 5.0, 120.0),
+        is_renewed: random.bool(),
+        spares_open: random.bool(),
+        with: Shut::Dropped,
+        every: if random.bool() { 1 } else { 4 },
+    };
+    Scenario {
+        targets: targets(random, 29..=32),
+        ports: ports(random, 100.0, 2_000.0),
+        ban: Some(ban),
+        ..of_services(random, 10.0)
+    }
+}
+
+/// Servers that do not accept just then on half of these networks, and slow ones.
+fn accept_queue(random: &mut Rng) -> Scenario {
+    let accept_queue = Limit {
+        per_s: if random.bool() {
+            0.0
+        } else {
+            spread(random, 0.05, 10.0)
+        },
+        burst: spread(random, 2.0, 129.0).floor(),
+    };
+    Scenario {
+        targets: targets(random, 29..=32),
+        ports: ports(random, 100.0, 10_000.0),
+        accept_queue: Some(accept_queue),
+        ..of_services(random, 10.0)
+    }
+}
+
+/// A table as Linux has it; on half of these networks others took some of it after the scan began.
+fn on_link(random: &mut Rng) -> Scenario {
+    let others = if random.bool() {
+        0.0
+    } else {
+        spread(random, 100.0, 800.0)
+    };
+    let neighbours = NeighbourTable {
+        places: 1_024 - others as usize,
+        room: 896,
+    };
+    Scenario {
+        targets: targets(random, 20..=24),
+        ports: ports(random, 5.0, 50.0),
+        up: spread(random, 0.001, 0.8),
+        neighbours: Some(neighbours),
+        ..of_services(random, 5.0)
+    }
+}
+
 /// Hosts at distances of their own, from this many microseconds on, and packets with luck of their
 /// own.
 fn spread_out(random: &mut Rng, least_us: f64) -> Delay {
@@ -235,7 +328,9 @@ fn ports(random: &mut Rng, least: f64, most: f64) -> u16 {
 }
 
 fn targets(random: &mut Rng, prefixes: std::ops::RangeInclusive<usize>) -> &'static str {
-    const FROM_22: [&str; 11] = [
+    const FROM_20: [&str; 13] = [
+        "10.9.0.0/20",
+        "10.9.0.0/21",
         "10.9.0.0/22",
         "10.9.0.0/23",
         "10.9.1.0/24",
@@ -248,7 +343,7 @@ fn targets(random: &mut Rng, prefixes: std::ops::RangeInclusive<usize>) -> &'sta
         "10.9.1.0/31",
         "10.9.1.0/32",
     ];
-    FROM_22[random.usize(prefixes) - 22]
+    FROM_20[random.usize(prefixes) - 20]
 }
 
 /// A rate, and a burst of so much of a second's.
@@ -281,7 +376,8 @@ fn answering(random: &mut Rng, least: f64) -> Scenario {
 }
 
 /// What it takes to ask everything as often as needed at the rate that gets through, with as many
-/// sockets as there are, and to wait for the last answers of those farthest away.
+/// sockets and places in tables as there are, and to wait for the last answers of those farthest
+/// away.
 fn ideal_s(scenario: &Scenario) -> f64 {
     let prefix: i32 = scenario
         .targets
@@ -293,10 +389,13 @@ fn ideal_s(scenario: &Scenario) -> f64 {
     let addresses = 2f64.powi(32 - prefix);
     let ports = f64::from(scenario.ports);
     let loss = 1.0 - (1.0 - scenario.loss).powi(2);
-    let share = scenario.open + scenario.closed;
+    let services = f64::from(scenario.services) / ports;
+    let share = (scenario.open + scenario.closed + services).min(1.0);
     let at_silent = (0.0005f64.ln() / loss.max(1e-9).ln()).ceil().max(2.0);
     let at_host = ports * (share / (1.0 - loss) + (1.0 - share) * at_silent);
-    let at_nobody = if addresses > 16.0 {
+    let at_nobody = if scenario.neighbours.is_some() {
+        1.0
+    } else if addresses > 16.0 {
         ports.min(64.0)
     } else {
         ports * at_silent
@@ -305,9 +404,20 @@ fn ideal_s(scenario: &Scenario) -> f64 {
     let hosts = addresses * scenario.up;
     let nobodies = addresses * (1.0 - scenario.up);
     let of_path_s = (hosts * at_host + nobodies * at_nobody) / per_s;
+    let ban = scenario.ban.map(|ban| ban.over);
     let of_host_s = scenario
         .host_limit
+        .or(ban)
         .map_or(0.0, |limit| (at_host - limit.burst) / limit.per_s);
+    let unanswered = hosts * ports * (1.0 - share) * at_silent;
+    let of_table_s = scenario.state_table.map_or(0.0, |table| {
+        let (waits_s, places) = (table.unanswered_s, table.places as f64);
+        let answered_s = hosts * ports * share * table.answered_s;
+        ((unanswered * waits_s + answered_s) / places - waits_s).max(0.0)
+    });
+    let of_link_s = scenario.neighbours.map_or(0.0, |table| {
+        ((3.0 * nobodies + 5.0 * hosts) / table.places as f64).max(3.0)
+    });
     // How long silence has to be waited for where nearly all answers have come by then: at most
     // hosts, and at the farthest.
     let (wait_us, longest_us) = match scenario.delay {
@@ -321,10 +431,11 @@ fn ideal_s(scenario: &Scenario) -> f64 {
             )
         }
     };
-    let silent = hosts * ports * (1.0 - share) * at_silent + nobodies * at_nobody;
+    let silent = unanswered + nobodies * at_nobody;
     let of_sockets_s = silent * (wait_us / 1e6).max(0.1) / f64::from(CAP);
     let away = scenario.away.map_or(0.0, |away| away.for_s / away.every_s);
-    of_path_s.max(of_host_s).max(of_sockets_s) / (1.0 - away)
+    let of_memory_s = of_table_s.max(of_link_s);
+    of_path_s.max(of_host_s).max(of_sockets_s).max(of_memory_s) / (1.0 - away)
         + 0.3
         + at_silent * (longest_us / 1e6).max(0.1)
 }
