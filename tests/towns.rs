@@ -522,3 +522,8 @@ fn silent_for_real() {
 fn no_such_hosts_for_real() {
     for_real("no_such_hosts_for_real", "no such hosts");
 }
+
+#[test]
+fn accept_queues_for_real() {
+    for_real("accept_queues_for_real", "accept queue");
+}

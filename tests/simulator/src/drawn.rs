@@ -242,7 +242,8 @@ fn state_table(random: &mut Rng) -> Scenario {
     let state_table = StateTable {
         places: spread(random, 512.0, 16_384.0) as usize,
         unanswered_s: spread(random, 20.0, 120.0),
-        answered_s: spread(random, 1.0, 20.0),
+        is_renewed: random.bool(),
+        reset_s: spread(random, 1.0, 20.0),
     };
     Scenario {
         targets: targets(random, 29..=32),
@@ -412,8 +413,8 @@ fn ideal_s(scenario: &Scenario) -> f64 {
     let unanswered = hosts * ports * (1.0 - share) * at_silent;
     let of_table_s = scenario.state_table.map_or(0.0, |table| {
         let (waits_s, places) = (table.unanswered_s, table.places as f64);
-        let answered_s = hosts * ports * share * table.answered_s;
-        ((unanswered * waits_s + answered_s) / places - waits_s).max(0.0)
+        let of_services_s = hosts * f64::from(scenario.services) * table.reset_s;
+        ((unanswered * waits_s + of_services_s) / places - waits_s).max(0.0)
     });
     let of_link_s = scenario.neighbours.map_or(0.0, |table| {
         ((3.0 * nobodies + 5.0 * hosts) / table.places as f64).max(3.0)

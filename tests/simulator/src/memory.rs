@@ -56,16 +56,16 @@ impl Connections {
     pub fn keep(&mut self, table: StateTable, connection: Connection, now_us: u64) -> bool {
         self.forget(now_us);
         let is_known = self.until_us.contains_key(&connection);
-        let passes = is_known || self.until_us.len() < table.places;
-        if passes {
+        let begins = !is_known && self.until_us.len() < table.places;
+        if begins || (is_known && table.is_renewed) {
             self.set(connection, now_us, table.unanswered_s);
         }
-        passes
+        is_known || begins
     }
 
-    /// The connection was answered.
-    pub fn answered(&mut self, table: StateTable, connection: Connection, at_us: u64) {
-        self.set(connection, at_us, table.answered_s);
+    /// The connection was answered: it is remembered for so long from then on.
+    pub fn answered(&mut self, connection: Connection, at_us: u64, lasts_s: f64) {
+        self.set(connection, at_us, lasts_s);
     }
 
     fn set(&mut self, connection: Connection, from_us: u64, for_s: f64) {
@@ -125,8 +125,15 @@ mod tests {
     const TABLE: StateTable = StateTable {
         places: 2,
         unanswered_s: 30.0,
-        answered_s: 10.0,
+        is_renewed: false,
+        reset_s: 10.0,
     };
+
+    /// Whether SYNs of these connections pass, each in its second.
+    fn pass<const N: usize>(table: StateTable, syns: [(u64, u64); N]) -> [bool; N] {
+        let mut connections = Connections::default();
+        syns.map(|(number, s)| connections.keep(table, connection(number), s * 1_000_000))
+    }
 
     fn connection(number: u64) -> Connection {
         (SocketAddr::from(([10, 9, 1, 2], 80)), number)
@@ -134,15 +141,24 @@ mod tests {
 
     #[test]
     fn a_full_table_takes_nothing_new_until_an_entry_ends() {
-        let mut connections = Connections::default();
-        let mut keep = |number, s: u64| connections.keep(TABLE, connection(number), s * 1_000_000);
-        assert!(keep(1, 0) && keep(2, 10));
-        assert!(!keep(3, 29), "there are two places");
-        assert!(keep(1, 29), "it has an entry, which is renewed");
-        assert!(!keep(3, 39));
-        assert!(keep(3, 40), "the second one's is over");
-        assert!(!keep(2, 58));
-        assert!(keep(2, 59));
+        assert_eq!(
+            pass(
+                TABLE,
+                [(1, 0), (2, 10), (3, 29), (1, 29), (3, 30), (4, 39), (4, 40)]
+            ),
+            [true, true, false, true, true, false, true]
+        );
+        let renewed = StateTable {
+            is_renewed: true,
+            ..TABLE
+        };
+        assert_eq!(
+            pass(
+                renewed,
+                [(1, 0), (2, 10), (1, 29), (3, 39), (3, 40), (4, 58), (4, 59)]
+            ),
+            [true, true, true, false, true, false, true]
+        );
     }
 
     #[test]
@@ -150,7 +166,7 @@ mod tests {
         let mut connections = Connections::default();
         assert!(connections.keep(TABLE, connection(1), 0));
         assert!(connections.keep(TABLE, connection(2), 0));
-        connections.answered(TABLE, connection(1), 1_000_000);
+        connections.answered(connection(1), 1_000_000, 10.0);
         assert!(!connections.keep(TABLE, connection(3), 10_999_999));
         assert!(connections.keep(TABLE, connection(3), 11_000_000));
     }

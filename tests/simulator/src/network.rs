@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 
 use crate::memory::{Bans, Buckets, Connections};
-use crate::scenario::{Away, Delay, Limit, Scenario, Shut};
+use crate::scenario::{Away, Delay, Limit, Scenario, Shut, StateTable};
 
 /// What an endpoint really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,10 +218,10 @@ impl SimNetwork {
             self.accepted.take(endpoint, queue, arrives_us);
         }
         if let Some(table) = self.scenario.state_table
-            && matches!(answer, Answer::SynAck | Answer::Rst)
+            && let Some(lasts_s) = remembered_s(table, answer)
         {
-            self.connections
-                .answered(table, (endpoint, connection), at_us);
+            let connection = (endpoint, connection);
+            self.connections.answered(connection, at_us, lasts_s);
         }
         Some((at_us, answer))
     }
@@ -262,10 +262,19 @@ impl SimNetwork {
     }
 }
 
+/// How long a connection with this answer is remembered. An ICMP error changes nothing.
+fn remembered_s(table: StateTable, answer: Answer) -> Option<f64> {
+    match answer {
+        Answer::SynAck => Some(table.reset_s),
+        Answer::Rst => Some(0.0),
+        Answer::Rejected | Answer::Nobody => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Ban, PLAIN, REMEMBERING, StateTable};
+    use crate::scenario::{Ban, PLAIN, REMEMBERING};
 
     fn endpoint(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 9, 1, 2], port))
@@ -273,35 +282,49 @@ mod tests {
 
     #[test]
     fn each_host_has_as_many_services_as_are_said() {
-        let ports = REMEMBERING[0].ports;
-        for seed in 0..100 {
-            let network = SimNetwork::new(REMEMBERING[0], seed);
-            let is_open = |&port: &u16| network.truth(endpoint(port)) == Truth::Open;
-            assert_eq!((1..=ports).filter(is_open).count(), 5, "seed {seed}");
+        for ports in [5, 14, 10_000] {
+            let scenario = Scenario {
+                ports,
+                ..REMEMBERING[0]
+            };
+            for seed in 0..100 {
+                let network = SimNetwork::new(scenario, seed);
+                let is_open = |&port: &u16| network.truth(endpoint(port)) == Truth::Open;
+                let open = (1..=ports).filter(is_open).count();
+                assert_eq!(open, 5, "of {ports}, seed {seed}");
+            }
         }
     }
 
     #[test]
     fn a_full_table_drops_what_is_new_on_the_way_to_open_ports_too() {
-        let scenario = Scenario {
-            open: 1.0,
-            closed: 0.0,
-            state_table: Some(StateTable {
-                places: 2,
-                unanswered_s: 30.0,
-                answered_s: 10.0,
-            }),
-            ..PLAIN
-        };
-        let mut network = SimNetwork::new(scenario, 1);
-        let mut is_answered = |connection, s: u64| {
-            let answer = network.syn(endpoint(80), connection, s * 1_000_000);
+        let mut network = SimNetwork::new(
+            Scenario {
+                open: 0.0,
+                closed: 1.0,
+                services: 2,
+                ports: 4,
+                state_table: Some(StateTable {
+                    places: 2,
+                    unanswered_s: 30.0,
+                    is_renewed: false,
+                    reset_s: 10.0,
+                }),
+                ..PLAIN
+            },
+            1,
+        );
+        let is_open = |&port: &u16| network.truth(endpoint(port)) == Truth::Open;
+        let (open, closed): (Vec<u16>, Vec<u16>) = (1..=4).partition(is_open);
+        let mut is_answered = |port, connection, s: u64| {
+            let answer = network.syn(endpoint(port), connection, s * 1_000_000);
             answer.is_some()
         };
-        assert!(is_answered(1, 0) && is_answered(2, 0));
-        assert!(!is_answered(3, 9), "those that were answered are kept");
-        assert!(is_answered(1, 9), "it is known");
-        assert!(is_answered(3, 11) && !is_answered(4, 11));
+        assert!(is_answered(closed[0], 0, 0), "it is forgotten at once");
+        assert!(is_answered(open[0], 1, 1) && is_answered(open[0], 2, 1));
+        assert!(!is_answered(open[1], 3, 11), "those are remembered");
+        assert!(is_answered(open[0], 1, 11), "it is known");
+        assert!(is_answered(open[1], 4, 12) && !is_answered(closed[0], 5, 12));
     }
 
     #[test]

@@ -52,10 +52,12 @@ impl Away {
 #[derive(Clone, Copy, Debug)]
 pub struct StateTable {
     pub places: usize,
-    /// For how long it remembers a connection that got no answer, counted from its last SYN.
+    /// For how long it remembers a connection that got no answer.
     pub unanswered_s: f64,
-    /// And one that was answered.
-    pub answered_s: f64,
+    /// Whether a SYN that is sent again begins that time anew, as with older kernels.
+    pub is_renewed: bool,
+    /// For how long it remembers one that was made and reset. A refused one is forgotten at once.
+    pub reset_s: f64,
 }
 
 /// A host that shuts us out for a while when it gets SYNs faster than it likes.
@@ -521,7 +523,15 @@ pub const OTHERS: [Scenario; 30] = [
     },
 ];
 
-/// Ten thousand ports of a host behind a home router: five are open and the others silent.
+/// A home router's.
+const STATE_TABLE: StateTable = StateTable {
+    places: 4_096,
+    unanswered_s: 30.0,
+    is_renewed: false,
+    reset_s: 10.0,
+};
+
+/// Ten thousand ports of a host behind it: five are open and the others silent.
 const BEHIND_A_TABLE: Scenario = Scenario {
     name: "state table",
     ports: 10_000,
@@ -529,18 +539,13 @@ const BEHIND_A_TABLE: Scenario = Scenario {
     closed: 0.0,
     services: 5,
     delay: Delay::Between(5_000, 10_000),
-    state_table: Some(StateTable {
-        places: 4_096,
-        unanswered_s: 30.0,
-        answered_s: 10.0,
-    }),
+    state_table: Some(STATE_TABLE),
     // Two attempts at each silent port fill it five times, and four times it is waited for.
     ideal_s: 120.0,
     ..PLAIN
 };
 
-/// A thousand ports of a host that bans for half a minute whoever sends more than 20 SYNs a second.
-/// Three are open, and the others refuse.
+/// Half a minute for whoever sends more than 20 SYNs a second.
 const BAN: Ban = Ban {
     over: Limit {
         per_s: 20.0,
@@ -552,6 +557,8 @@ const BAN: Ban = Ban {
     with: Shut::Dropped,
     every: 1,
 };
+
+/// A thousand ports of a host that bans: three are open, and the others refuse.
 const BANNING: Scenario = Scenario {
     name: "ban",
     open: 0.0,
@@ -585,9 +592,8 @@ pub const REMEMBERING: [Scenario; 13] = [
     Scenario {
         name: "state table, 120 s",
         state_table: Some(StateTable {
-            places: 4_096,
             unanswered_s: 120.0,
-            answered_s: 10.0,
+            ..STATE_TABLE
         }),
         ideal_s: 480.0,
         ..BEHIND_A_TABLE
