@@ -254,7 +254,7 @@ fn state_table(random: &mut Rng) -> Scenario {
     }
 }
 
-/// Only those that drop: others lie, and no scan can tell.
+/// Only those that drop: what the others say is a lie, which would count as invented.
 fn ban(random: &mut Rng) -> Scenario {
     let ban = Ban {
         over: limit(random, (5.0, 200.0), (1.0, 10.0)),

@@ -42,11 +42,12 @@ const LOOK_US: u64 = 100_000;
 #[derive(Debug)]
 pub struct Neighbours {
     table: NeighbourTable,
-    /// Since when or from when on it is known of an address whether somebody has it, and whether.
+    /// From when on it is known of an address whether somebody has it, and whether somebody has.
     entries: HashMap<IpAddr, (u64, bool)>,
     /// When each entry may be replaced.
     replaceable: BTreeSet<(u64, IpAddr)>,
     news: BinaryHeap<Reverse<(u64, News)>>,
+    /// The last look that shows a full table.
     looks_us: u64,
 }
 
@@ -63,30 +64,33 @@ impl Neighbours {
 
     /// A packet is sent to an address that somebody has or nobody.
     pub fn send(&mut self, to: IpAddr, is_up: bool, now_us: u64) -> Sent {
-        match self.entries.get(&to) {
-            Some(&(known_us, true)) => return Sent::At(now_us.max(known_us)),
-            Some(&(known_us, false)) if now_us < known_us => return Sent::ToNobody(known_us),
-            Some(&(known_us, false)) => self.remove((known_us, to)),
-            None => {}
+        if let Some(&(known_us, false)) = self.entries.get(&to)
+            && known_us <= now_us
+        {
+            self.remove((known_us, to));
         }
-        if !self.make_room(now_us) {
-            self.was_full(now_us);
-            return Sent::Dropped;
+        if !self.entries.contains_key(&to) {
+            if !self.make_room(now_us) {
+                self.was_full(now_us);
+                return Sent::Dropped;
+            }
+            self.ask(to, is_up, now_us);
         }
-        self.ask(to, is_up, now_us)
+        match self.entries[&to] {
+            (known_us, true) => Sent::At(now_us.max(known_us)),
+            (known_us, false) => Sent::ToNobody(known_us),
+        }
     }
 
-    fn ask(&mut self, to: IpAddr, is_up: bool, now_us: u64) -> Sent {
-        let (asks_us, stays_us, news, sent): (u64, u64, News, fn(u64) -> Sent) = if is_up {
-            (ANSWERED_US, FRESH_US, News::Present(to), Sent::At)
+    fn ask(&mut self, to: IpAddr, is_up: bool, now_us: u64) {
+        let (known_us, stays_us, news) = if is_up {
+            (now_us + ANSWERED_US, FRESH_US, News::Present(to))
         } else {
-            (NOBODY_US, 0, News::Absent(to), Sent::ToNobody)
+            (now_us + NOBODY_US, 0, News::Absent(to))
         };
-        let known_us = now_us + asks_us;
         self.entries.insert(to, (known_us, is_up));
         self.replaceable.insert((known_us + stays_us, to));
         self.news.push(Reverse((known_us, news)));
-        sent(known_us)
     }
 
     fn make_room(&mut self, now_us: u64) -> bool {
