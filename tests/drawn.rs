@@ -193,7 +193,7 @@ fn networks_that_remember_are_as_they_were() {
             sum.ratios.iter().copied().fold(0.0, f64::max),
         );
         assert!(
-            !["accept queue", "on-link"].contains(name) || found == 100.0,
+            !["accept queue", "on-link"].contains(name) || (missed == 0.0 && found > 99.0),
             "{name}: something was missed:\n{table}"
         );
     }

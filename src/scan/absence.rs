@@ -65,15 +65,15 @@ impl Scan {
     /// What shut us out for so long was a full table on the way; or, where few attempts were
     /// unanswered and nobody else has answered, this host.
     pub(super) fn learn_from_outage(&mut self, id: HostId, now: Time) {
-        let away_us = self.outages.last_us();
-        if away_us < SHUT_OUT_US {
+        if self.outages.last_us() < SHUT_OUT_US {
             return;
         }
-        if self.unanswered.may_fill_a_table() || !self.hosts.is_only_one(id) {
-            return self.unanswered.learn(away_us);
+        if self.unanswered.may_fill_a_table() {
+            self.unanswered.learn(self.outages.last_began(), now);
+        } else if self.hosts.is_only_one(id) {
+            self.hosts.get_mut(id).contact.slow_down(now);
+            self.count_held_off(id);
         }
-        self.hosts.get_mut(id).contact.slow_down(now);
-        self.count_held_off(id);
     }
 
     /// A host has shut us out: what was lost until now was not lost on the way.

@@ -200,6 +200,9 @@ impl Scan {
         if is_late && self.hosts.get(id).is_absent() {
             self.outages.is_only_late();
         }
+        if !self.outages.lasts() {
+            self.unanswered.heard(self.stats.in_flight);
+        }
         if let Some(ended) = self.outages.answered(is_late, now) {
             self.end_outage(ended, now);
             // One that was only slowness has not ended.

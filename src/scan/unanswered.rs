@@ -12,6 +12,11 @@ pub(super) struct Unanswered {
     /// By the second in which they were sent, the oldest first.
     by_second: VecDeque<(u64, u32)>,
     total: u32,
+    /// So many were remembered, at most, when an answer came: all of them had a place.
+    had_places: u32,
+    /// When a table was last found to be full, and when that was told.
+    full_at: Time,
+    told_at: Time,
     ceiling: Option<Ceiling>,
 }
 
@@ -26,8 +31,6 @@ struct Ceiling {
 /// routers take 30 s to this.
 const REMEMBERED_S: u64 = 120;
 const TABLE_LEAST: u32 = 512;
-/// An outage that lasts this long may have been a full table.
-const TABLE_LEAST_US: u64 = 5_000_000;
 /// No fewer than this at once, whatever was learned.
 const LEAST: u32 = 64;
 /// Where only attempts in flight stand in the way, one of them ends soon.
@@ -54,6 +57,11 @@ impl Unanswered {
             _ => self.by_second.push_back((second, 1)),
         }
         self.total += 1;
+    }
+
+    /// An answer came while so many attempts were in flight.
+    pub fn heard(&mut self, in_flight: u32) {
+        self.had_places = self.had_places.max(self.total + in_flight);
     }
 
     fn forget_before(&mut self, second: u64) {
@@ -83,27 +91,33 @@ impl Unanswered {
         }
     }
 
-    /// Whether there were enough lately to fill a router's table: those of the smallest ones have
-    /// about a thousand places.
+    /// Whether there were enough to fill a router's table, while answers still came: those of the
+    /// smallest ones have about a thousand places.
     pub fn may_fill_a_table(&self) -> bool {
-        self.total >= TABLE_LEAST
+        self.had_places >= TABLE_LEAST
     }
 
-    /// The network was away for so long, and is back. If it was a full table, it holds no more than
-    /// what was unanswered, for as long as that took; half of that leaves the rest to others.
-    pub fn learn(&mut self, away_us: u64) {
-        if away_us < TABLE_LEAST_US {
-            return;
+    /// The network was away since `began`, and is back. If it was a full table, that has places for
+    /// what was remembered when an answer last came, and remembers for as long as it took to come
+    /// back. Half of what filled it is for others.
+    pub fn learn(&mut self, began: Time, now: Time) {
+        // If nothing was heard between two outages, only a few places had become free.
+        let is_still_full = began <= self.told_at;
+        if !is_still_full {
+            self.full_at = began;
         }
-        let before = self.ceiling.unwrap_or(Ceiling {
-            most: self.total,
+        let known = self.ceiling.unwrap_or(Ceiling {
+            most: self.had_places,
             lasts_s: 0,
         });
-        let lasts_s = away_us.div_ceil(1_000_000).min(REMEMBERED_S);
-        self.ceiling = Some(Ceiling {
-            most: (before.most / 2).max(LEAST),
-            lasts_s: before.lasts_s.max(lasts_s),
-        });
+        let most = match is_still_full {
+            true => known.most,
+            false => (known.most / 2).max(LEAST),
+        };
+        let lasted_s = now.us_since(self.full_at).div_ceil(1_000_000);
+        let lasts_s = known.lasts_s.max(lasted_s.min(REMEMBERED_S));
+        self.ceiling = Some(Ceiling { most, lasts_s });
+        self.told_at = now;
     }
 }
 
@@ -128,21 +142,22 @@ mod tests {
     #[test]
     fn half_of_what_filled_a_table_is_left_to_others() {
         let mut unanswered = Unanswered::new(None);
+        unanswered.heard(511);
+        assert!(!unanswered.may_fill_a_table());
         (0..4_000).for_each(|_| unanswered.count(at(100)));
+        unanswered.heard(96);
+        (0..4_000).for_each(|_| unanswered.count(at(200)));
+        assert!(unanswered.may_fill_a_table());
         assert_eq!(unanswered.wait_until(9_999, at(200)), None, "nobody knows");
-        unanswered.learn(4_999_999);
-        assert_eq!(unanswered.wait_until(9_999, at(200)), None, "a moment");
-        unanswered.learn(30_000_000);
-        assert_eq!(
-            unanswered.ceiling,
-            Some(Ceiling {
-                most: 2_000,
-                lasts_s: 30
-            })
-        );
-        assert_eq!(unanswered.wait_until(0, at(30_200)), Some(at(31_000)));
-        assert_eq!(unanswered.wait_until(1_999, at(31_000)), None);
-        unanswered.learn(40_000_000);
-        assert_eq!(unanswered.wait_until(1_000, at(32_000)), Some(at(32_010)));
+        let mut learn = |began_ms, ended_ms, most, lasts_s| {
+            unanswered.learn(at(began_ms), at(ended_ms));
+            assert_eq!(unanswered.ceiling, Some(Ceiling { most, lasts_s }));
+        };
+        learn(100, 12_100, 2_048, 12);
+        // Something that answered was forgotten sooner.
+        learn(12_100, 30_050, 2_048, 30);
+        learn(50_000, 90_000, 1_024, 40);
+        assert_eq!(unanswered.wait_until(0, at(39_900)), Some(at(41_000)));
+        assert_eq!(unanswered.wait_until(1_023, at(41_000)), None);
     }
 }

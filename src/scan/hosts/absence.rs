@@ -16,7 +16,9 @@ impl Hosts {
         if host.contact.asks_at().is_some_and(|at| at > now) {
             return None;
         }
-        let unheard = || host.canaries.any().filter(|_| is_out);
+        // Where nothing gets through, no service hears that it is asked once more.
+        let is_away = is_out || host.contact.is_doubted();
+        let unheard = || host.canaries.any().filter(|_| is_away);
         let canary = host.canaries.last(self.most_connections, now);
         if let Some(rank) = canary.or_else(unheard) {
             return Some(Turn::Canary(rank));
@@ -65,7 +67,7 @@ impl Hosts {
     pub fn forgive(&mut self, began: Time, was_long: bool) -> Vec<HostId> {
         let mut held = Vec::new();
         for (id, host) in &mut self.slab {
-            host.contact.forgive();
+            host.contact.forgive(was_long);
             if was_long && !host.contact.has_answered_since(began) {
                 host.loss = host.loss_when_heard;
             }

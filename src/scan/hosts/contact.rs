@@ -320,9 +320,14 @@ impl Contact {
         }
     }
 
-    /// What was missing was not its fault.
-    pub fn forgive(&mut self) {
+    /// What was missing was not its fault; `was_long`: nor was it the rate's, but what was sent
+    /// before filled something up.
+    pub fn forgive(&mut self, was_long: bool) {
         self.doubt = 0.0;
+        if let Some(asking) = self.asking.as_mut().filter(|_| was_long) {
+            asking.lost = -1.0;
+            self.window = Window::default();
+        }
     }
 
     /// Whether it may be asked too fast, or was.
