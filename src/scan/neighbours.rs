@@ -64,7 +64,10 @@ pub(super) struct Neighbours {
 
 #[derive(Debug, Default)]
 struct Table {
+    /// How many may be taken, now and at most, and when that last changed.
     room: u32,
+    most: u32,
+    changed: Time,
     taken: u32,
     /// When places that nobody needs any more can be used again, the next one first.
     lingering: VecDeque<Time>,
@@ -72,6 +75,10 @@ struct Table {
 
 /// An entry that was resolved cannot be replaced for this long (`neigh_forced_gc`).
 const LINGER_US: u64 = 5_000_000;
+/// What was taken may be in the way for so long, before less room can show, or more be tried: by
+/// one in so many.
+const ROUND_US: u64 = 4_000_000;
+const GROWS_BY: u32 = 8;
 /// Room for no fewer than this, however full the table seems.
 const LEAST_ROOM: u32 = 16;
 
@@ -79,6 +86,7 @@ impl Neighbours {
     pub fn new(links: Links) -> Self {
         let table = |room: u32| Table {
             room: room.max(LEAST_ROOM),
+            most: room.max(LEAST_ROOM),
             ..Table::default()
         };
         Neighbours {
@@ -118,6 +126,9 @@ impl Neighbours {
             table.lingering.pop_front();
             table.taken -= 1;
         }
+        if table.taken >= table.room && now.us_since(table.changed) >= ROUND_US {
+            table.set_room(table.room + table.room / GROWS_BY, now);
+        }
         table.taken < table.room
     }
 
@@ -142,11 +153,22 @@ impl Neighbours {
         }
     }
 
-    /// A table was full all the same: others use it, too.
-    pub fn was_full(&mut self) {
-        for table in &mut self.tables {
-            table.room = (table.room / 2).max(LEAST_ROOM);
+    /// A table was full all the same: others use it, too. It stays so for as long as what was taken
+    /// until then is asked for, however much less is taken now.
+    pub fn was_full(&mut self, now: Time) {
+        let may_shrink = |table: &&mut Table| {
+            table.room == table.most || now.us_since(table.changed) >= ROUND_US
+        };
+        for table in self.tables.iter_mut().filter(may_shrink) {
+            table.set_room(table.room / 2, now);
         }
+    }
+}
+
+impl Table {
+    fn set_room(&mut self, room: u32, now: Time) {
+        self.room = room.clamp(LEAST_ROOM, self.most);
+        self.changed = now;
     }
 }
 
@@ -227,11 +249,27 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_full_is_used_less() {
-        let mut table = neighbours(100);
-        table.was_full();
-        assert_eq!(table.tables[0].room, 50);
-        (0..10).for_each(|_| table.was_full());
-        assert_eq!(table.tables[0].room, LEAST_ROOM);
+    fn a_table_that_was_full_is_used_less_for_a_while() {
+        let at = |ms: u64| Time::from_us(ms * 1_000);
+        let (mut table, one) = (neighbours(100), ip("192.0.2.130"));
+        (0..100).for_each(|_| table.take(one));
+        let check = |table: &mut Neighbours, ms, was_full: bool, expect| {
+            if was_full {
+                table.was_full(at(ms));
+            }
+            table.has_place(one, at(ms));
+            assert_eq!(table.tables[0].room, expect, "{ms}");
+        };
+        check(&mut table, 100, true, 50);
+        check(&mut table, 1_000, true, 50);
+        check(&mut table, 4_100, true, 25);
+        check(&mut table, 8_000, false, 25);
+        check(&mut table, 8_100, false, 28);
+        check(&mut table, 8_200, false, 28);
+        check(&mut table, 12_100, false, 31);
+        check(&mut table, 20_000, true, LEAST_ROOM);
+        check(&mut table, 24_000, true, LEAST_ROOM);
+        (0..100).for_each(|_| table.leave(one, false, at(25_000)));
+        (7..100).for_each(|round| check(&mut table, 4_000 * round, false, LEAST_ROOM));
     }
 }

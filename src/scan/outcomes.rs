@@ -600,7 +600,7 @@ impl Scan {
     /// links may not have been sent, and nothing on their sockets tells.
     pub fn handle_neighbours_full(&mut self, now: Time) {
         if self.hosts.neighbours().are_known() {
-            self.hosts.neighbours().was_full();
+            self.hosts.neighbours().was_full(now);
             self.handle_gap(now);
         }
     }
