@@ -596,11 +596,21 @@ fn a_checkpoint_that_others_may_have_written_is_refused() {
     );
 }
 
-/// More findings than a checkpoint holds, of hosts that are under way together.
-const LARGE: &str = "127.0.0.1-2 -p 1-30000 --show all -oX a.xml --checkpoint c";
+/// More findings than a checkpoint holds, of hosts that are under way together; slow enough to be
+/// killed at a certain place on a busy machine.
+const LARGE: &str = "127.0.0.1-2 -p 1-30000 --max-rate 20000 --show all -oX a.xml --checkpoint c";
 
-/// Kills a scan of many findings when so many bytes of them are in their file.
-fn killed_at(folder: &Path, arguments: &str, bytes: u64) {
+/// How many bytes of findings the checkpoint needs.
+fn findings_needed(folder: &Path) -> u64 {
+    let checkpoint = fs::read_to_string(folder.join("c")).unwrap_or_default();
+    let bytes = checkpoint.split_once("\"findings\":{\"bytes\":");
+    let digits = bytes.and_then(|(_, rest)| rest.split_once(','));
+    digits.map_or(0, |(bytes, _)| bytes.parse().expect("a number"))
+}
+
+/// Kills a scan of many findings when so many bytes of them are in their file, and so many are
+/// needed by the checkpoint.
+fn killed_at(folder: &Path, arguments: &str, bytes: u64, needed: u64) {
     let mut child = portreeve(arguments)
         .current_dir(folder)
         .stdout(Stdio::null())
@@ -612,7 +622,7 @@ fn killed_at(folder: &Path, arguments: &str, bytes: u64) {
             .metadata()
             .map_or(0, |file| file.len())
     };
-    while length() < bytes {
+    while length() < bytes || findings_needed(folder) < needed {
         let ended = child.try_wait().expect("a child");
         assert_eq!(ended, None, "it has ended with {} bytes", length());
         std::thread::yield_now();
@@ -652,7 +662,7 @@ fn a_host_is_told_in_one_piece_whenever_its_scan_is_killed() {
                     _ if folder.path().join("c").exists() => "resume c",
                     _ => LARGE,
                 };
-                killed_at(folder.path(), arguments, bytes);
+                killed_at(folder.path(), arguments, bytes, 0);
             }
             let ran = run_in(folder.path(), "resume c");
             assert_eq!(ran.code, Some(0), "{kills:?}: {}", ran.stderr);
@@ -667,7 +677,7 @@ fn findings_that_a_checkpoint_needs_are_there_or_asked_for() {
     in_namespace(test, || {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = |name: &str| folder.path().join(name);
-        killed_at(folder.path(), LARGE, 500_000);
+        killed_at(folder.path(), LARGE, 500_000, 200_000);
         let [kept, findings, xml] =
             ["c", "c.findings", "a.xml"].map(|name| fs::read(path(name)).expect("a file"));
         let refused = |part: &str| {
