@@ -482,9 +482,13 @@ impl Scan {
         }
         // The kernel has not told whether it was sent at all.
         if self.hosts.link(id) == Link::Asked {
-            let ended = match self.probes[slot as usize].discards {
-                ..MOST_ASKS => Link::Unasked,
-                _ => Link::Beyond,
+            let most = match self.says_nothing(id, started) {
+                true => MOST_DISCARDS,
+                false => MOST_ASKS,
+            };
+            let ended = match self.probes[slot as usize].discards < most {
+                true => Link::Unasked,
+                false => Link::Beyond,
             };
             self.hosts.ask_ended(id, ended);
             return self.discard(slot);
