@@ -332,6 +332,29 @@ fn hosts_that_ban(hosts: &[&str], silent: u32) {
     );
 }
 
+/// A host that sends 200 resets a second and withholds the others: who asks only what is open does
+/// not wait for them, and finds all of it.
+#[test]
+fn withheld_resets_are_not_waited_for() {
+    in_namespace("withheld_resets_are_not_waited_for", || {
+        let peer = peer(&["10.77.0.1/24"], &["10.77.0.7/24"]);
+        let open = &[22, 80, 443, 8080, 15_000];
+        serve(&peer, open);
+        or_skip(firewall(
+            &peer,
+            vec![
+                "add table ip o",
+                "add chain ip o o { type filter hook output priority 0; }",
+                "add rule ip o o tcp flags & rst == rst limit rate over 200/second burst 200 packets drop",
+            ],
+        ));
+        let (found, end) = scanned("10.77.0.7 -p 1-20000 --open-only");
+        assert_eq!(found, endpoints(&["10.77.0.7"], open), "{end}");
+        assert_eq!(end["filtered"], 0, "{end}");
+        assert!(end["not_open"].as_u64() > end["closed"].as_u64(), "{end}");
+    });
+}
+
 #[test]
 fn a_host_that_bans_is_asked_more_slowly() {
     in_namespace("a_host_that_bans_is_asked_more_slowly", || {

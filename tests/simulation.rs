@@ -193,6 +193,7 @@ fn simulate(seed: u64) {
         max_retries: world.random.u8(0..4),
         scan_silent: world.random.bool(),
         alive: world.random.u32(0..8) == 0,
+        open_only: world.random.u32(0..4) == 0,
         rate: std::num::NonZeroU32::new(world.random.u32(0..5_000)).map(|per_s| Rate {
             per_s,
             routed_only: false,
@@ -378,12 +379,17 @@ fn simulate(seed: u64) {
             "{untold} ports of {host:?} were not told of"
         );
     }
+    let silence = if settings.open_only {
+        Reason::NoSynAck
+    } else {
+        Reason::NoResponse
+    };
     for (endpoint, finding) in &told.findings {
         let truth = world.truths.get(endpoint).copied();
         let right = match finding.state() {
             State::Open => truth == Some(Truth::Open),
             State::Closed => truth == Some(Truth::Closed),
-            State::Filtered if finding.reason == Reason::NoResponse => {
+            State::Filtered | State::NotOpen if finding.reason == silence => {
                 // Where everything is slower than attempts may take, or much is lost, any port may
                 // seem silent.
                 let slow = world.slowest_us
@@ -397,6 +403,7 @@ fn simulate(seed: u64) {
                     && (truth == Some(Truth::Silent) || world.loss > 0.0 || slow)
             }
             State::Filtered => truth == Some(Truth::Rejected(finding.reason)),
+            State::NotOpen => false,
             State::Unscanned => true,
         };
         assert!(right, "{finding:?} is really {truth:?}");

@@ -147,6 +147,85 @@ fn the_compared_towns_are_complete_for_many_seeds() {
     }
 }
 
+/// A host that sends 200 resets a second, and some networks with it.
+const RESETS_LIMITED: Scenario = Scenario {
+    name: "resets limited",
+    ports: 65_535,
+    open: 5.0 / 65_535.0,
+    closed: 1.0,
+    delay: Delay::Between(300, 900),
+    reset_limit: Some(Limit {
+        per_s: 200.0,
+        burst: 200.0,
+    }),
+    ideal_s: 1.5,
+    ..PLAIN
+};
+
+/// Only asks what is open, and finds all of it. What is silent is not called filtered.
+fn open_only(scenario: &Scenario, seeds: std::ops::Range<u64>) -> Vec<Played> {
+    let settings = Settings {
+        open_only: true,
+        ..Settings::default()
+    };
+    let runs: Vec<Played> = seeds
+        .map(|seed| play(scenario, seed, settings, CAP))
+        .collect();
+    for (seed, run) in runs.iter().enumerate() {
+        assert_eq!(run.score.missed(), 0, "{} {seed}", scenario.name);
+        assert_eq!(run.score.invented(), 0, "{} {seed}", scenario.name);
+        assert_eq!(run.stats.in_state(State::Filtered), 0, "{seed}");
+    }
+    runs
+}
+
+#[test]
+fn withheld_resets_do_not_slow_down_who_asks_only_what_is_open() {
+    let usual = play(&RESETS_LIMITED, 0, Settings::default(), CAP);
+    assert!(usual.elapsed_s > 300.0, "{}", usual.elapsed_s);
+    assert_eq!(usual.stats.in_state(State::NotOpen), 0);
+    let lossy = Scenario {
+        loss: 0.02,
+        ..RESETS_LIMITED
+    };
+    // The services of a host that has few of them are left alone for half a minute.
+    for scenario in [RESETS_LIMITED, lossy] {
+        for run in open_only(&scenario, 0..4) {
+            let stats = &run.stats;
+            assert!(run.elapsed_s < 40.0, "{} s", run.elapsed_s);
+            assert!(stats.in_state(State::NotOpen) > stats.in_state(State::Closed));
+        }
+    }
+}
+
+/// Nothing shows how many of a host's SYNs get through until an open port is known, and then its
+/// answers do.
+#[test]
+fn withheld_resets_and_limited_syns_are_told_apart() {
+    let limited = Scenario {
+        name: "resets and SYNs limited",
+        ports: 5_000,
+        open: 0.004,
+        host_limit: Some(Limit {
+            per_s: 200.0,
+            burst: 50.0,
+        }),
+        ideal_s: 25.0,
+        ..RESETS_LIMITED
+    };
+    for run in open_only(&limited, 0..8) {
+        assert!(run.elapsed_s < 2.0 * limited.ideal_s, "{} s", run.elapsed_s);
+    }
+    let nothing = Scenario {
+        ports: 2_000,
+        open: 0.0,
+        ..RESETS_LIMITED
+    };
+    for run in open_only(&nothing, 0..2) {
+        assert_eq!(run.stats.in_state(State::Closed), 2_000, "waited for");
+    }
+}
+
 /// Larger than any machine here could hold as sockets.
 #[test]
 #[ignore = "it takes half a minute: `cargo test --test towns -- --ignored`, as .ci/run does"]

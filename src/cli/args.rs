@@ -221,6 +221,11 @@ pub struct ScanArgs {
     /// 445, 3389 and 8080 are asked, or those of -p [nmap: -sn]
     #[arg(long, conflicts_with = "scan_silent", help_heading = "Order and pace")]
     pub alive: bool,
+    /// Only ask what is open. Many systems send some 200 resets a second, which slows a scan down;
+    /// with this option resets that stay away slow nothing down, and ports without an answer are
+    /// called closed|filtered [nmap: --defeat-rst-ratelimit]
+    #[arg(long, conflicts_with = "alive", help_heading = "Order and pace")]
+    pub open_only: bool,
     /// Also scan all ports of hosts that answer nothing. Otherwise they are left out if there are
     /// more than 16 hosts. For hosts that may have one open port among thousands of silent ones
     /// [nmap: -Pn]
@@ -442,6 +447,9 @@ pub enum Shown {
     Closed,
     /// Silent, or something in between says no.
     Filtered,
+    /// Closed or filtered, and not asked which (--open-only).
+    #[value(name = "closed|filtered")]
+    NotOpen,
     /// Not scanned.
     Unscanned,
     /// All of these.
@@ -454,6 +462,7 @@ impl Shown {
             Shown::Open => &[State::Open],
             Shown::Closed => &[State::Closed],
             Shown::Filtered => &[State::Filtered],
+            Shown::NotOpen => &[State::NotOpen],
             Shown::Unscanned => &[State::Unscanned],
             Shown::All => &State::ALL,
         }

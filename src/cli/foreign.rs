@@ -82,6 +82,7 @@ const TABLE: &[(&[&str], Answer)] = &[
         &["--adapter", "--interface", "-interface", "-i"],
         Same("--device"),
     ),
+    (&["--defeat-rst-ratelimit"], Same("--open-only")),
     (&["--banners"], Same("--banner")),
     (&["-json"], Same("--json")),
     (&["-silent"], Same("--quiet")),

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use portreeve::report::Progress;
-use portreeve::scan::{Reason, State, Stats};
+use portreeve::scan::{State, Stats};
 
 /// The rate is that of the last seconds: so many moments, this far apart.
 const MOMENTS: usize = 10;
@@ -54,10 +54,11 @@ impl Lately {
 
 /// Attempts that the rest of the plan takes if it is like what was tried so far.
 fn attempts_left(stats: &Stats) -> Option<f64> {
-    let silent = stats.with_reason(Reason::NoResponse);
+    let silent = stats.silent();
     let answered = stats.in_state(State::Open)
         + stats.in_state(State::Closed)
         + stats.in_state(State::Filtered)
+        + stats.in_state(State::NotOpen)
         - silent;
     let under_way = stats.begun.saturating_sub(stats.settled());
     let spent = stats.attempts.saturating_sub(answered + 2 * silent);

@@ -150,7 +150,8 @@ impl HostReport {
 
     /// Whether nothing was closed, and others were asked than those that are open.
     pub(super) fn is_mostly_silent(&self) -> bool {
-        self.in_state(State::Closed) == 0 && self.in_state(State::Filtered) > 0
+        let silent = self.in_state(State::Filtered) + self.in_state(State::NotOpen);
+        self.in_state(State::Closed) == 0 && silent > 0
     }
 
     /// How many of its findings are held or in the file.

@@ -192,9 +192,13 @@ fn quantile(times: &Histogram, quantile: f64) -> Option<f64> {
 /// All columns of a run: [`MEASURES`], the states and the local errors.
 fn columns(run: &Run) -> impl Iterator<Item = (&'static str, Option<f64>)> + '_ {
     let stats = &run.summary.stats;
-    let states = State::ALL
-        .into_iter()
-        .map(|state| (state.as_str(), Some(stats.in_state(state) as f64)));
+    let states = State::ALL.into_iter().map(|state| {
+        let name = match state {
+            State::NotOpen => "not_open",
+            other => other.as_str(),
+        };
+        (name, Some(stats.in_state(state) as f64))
+    });
     let errors = OwnError::ALL.into_iter().map(|error| {
         let count = stats
             .own_errors()
@@ -407,8 +411,8 @@ pub fn named(settings: &[Setting]) -> String {
 
 fn found(run: &Run) -> String {
     let stats = &run.summary.stats;
-    let counts =
-        State::ALL.map(|state| format!("{} {}", grouped(stats.in_state(state)), state.as_str()));
+    let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
+    let counts: Vec<String> = stats.told_states().map(count).collect();
     counts.join(", ")
 }
 

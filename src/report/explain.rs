@@ -116,7 +116,12 @@ fn attempts(Ahead { begin, .. }: &Ahead) -> String {
             f64::from(settings.miss_rate_ppm) / 1e4
         ),
     };
-    format!("Attempts: ordinary TCP connections. Each {wait}; {again}.")
+    let resets = if settings.open_only {
+        " Resets are not waited for where an open port shows that nothing else is missing."
+    } else {
+        ""
+    };
+    format!("Attempts: ordinary TCP connections. Each {wait}; {again}.{resets}")
 }
 
 fn pace(Ahead { begin, .. }: &Ahead) -> String {

@@ -218,6 +218,7 @@ pub(super) fn start(record: Fields) -> Result<Started> {
             }),
             scan_silent: record.flag("scan_silent"),
             alive: record.flag("alive"),
+            open_only: record.flag("open_only"),
             tell_unscanned: false,
             banner_wait_us: record.maybe("banner_wait_us")?,
             sends_datagrams: record.flag("sends_datagrams"),

@@ -31,6 +31,11 @@ pub(super) enum Record<'a> {
     End(Box<End<'a>>),
 }
 
+/// For counts that only some scans have.
+pub(super) fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
+}
+
 /// Counts by name.
 pub(super) type Counts = BTreeMap<&'static str, u64>;
 
@@ -58,6 +63,7 @@ pub(super) struct Start<'a> {
     max_retries: u8,
     scan_silent: bool,
     alive: bool,
+    open_only: bool,
     max_rate_per_s: Option<u32>,
     max_rate_routed_only: Option<bool>,
     banner_wait_us: Option<u64>,
@@ -134,6 +140,8 @@ pub(super) struct Host<'a> {
     open: u32,
     closed: u32,
     filtered: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    not_open: u32,
     unscanned: u32,
     reasons: BTreeMap<&'static str, u32>,
     first_timestamp: String,
@@ -147,6 +155,8 @@ pub(super) struct End<'a> {
     open: u64,
     closed: u64,
     filtered: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    not_open: u64,
     unscanned: u64,
     reasons: Counts,
     attempts: u64,
@@ -345,6 +355,7 @@ impl<'a> Start<'a> {
             max_retries: settings.max_retries,
             scan_silent: settings.scan_silent,
             alive: settings.alive,
+            open_only: settings.open_only,
             max_rate_per_s: settings.rate.map(|rate| rate.per_s.get()),
             max_rate_routed_only: settings.rate.map(|rate| rate.routed_only),
             banner_wait_us: settings.banner_wait_us,
@@ -409,6 +420,7 @@ impl<'a> Host<'a> {
             open: host.in_state(State::Open),
             closed: host.in_state(State::Closed),
             filtered: host.in_state(State::Filtered),
+            not_open: host.in_state(State::NotOpen),
             unscanned: host.in_state(State::Unscanned),
             reasons: host
                 .counts
@@ -434,6 +446,7 @@ impl End<'_> {
             open: stats.in_state(State::Open),
             closed: stats.in_state(State::Closed),
             filtered: stats.in_state(State::Filtered),
+            not_open: stats.in_state(State::NotOpen),
             unscanned: stats.in_state(State::Unscanned),
             reasons: reasons
                 .map(|(reason, count)| (reason.as_str(), count))

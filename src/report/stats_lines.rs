@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::record::{Counts, Quantiles, own_errors, rounded};
+use super::record::{Counts, Quantiles, is_zero, own_errors, rounded};
 use super::{Progress, Sink, Summary};
 use crate::scan::{Pace, State, Stats, Time};
 
@@ -39,6 +39,8 @@ struct Line {
     open: u64,
     closed: u64,
     filtered: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    not_open: u64,
     unscanned: u64,
     attempts: u64,
     attempts_per_s: u64,
@@ -88,6 +90,7 @@ impl<W: Write> StatsLines<W> {
             open: stats.in_state(State::Open),
             closed: stats.in_state(State::Closed),
             filtered: stats.in_state(State::Filtered),
+            not_open: stats.in_state(State::NotOpen),
             unscanned: stats.in_state(State::Unscanned),
             attempts: stats.attempts,
             attempts_per_s: per_s(counted.attempts, before.attempts),

@@ -16,7 +16,7 @@ impl Scan {
             return;
         }
         let host = self.hosts.get_mut(id);
-        if host.answered == 0 || host.contact.has_answered_since(started) {
+        if !host.has_answered() || host.contact.has_answered_since(started) {
             return;
         }
         host.contact.missed(chance.max(LEAST_CHANCE));

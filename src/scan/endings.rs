@@ -129,7 +129,7 @@ impl Scan {
         match purpose {
             Purpose::SecondLook => self.handle_second_look(id, reason == Reason::SynAck),
             Purpose::Canary => {}
-            Purpose::Verdict if reason == Reason::NoResponse && !self.is_final(id) => {
+            Purpose::Verdict if reason.is_silence() && !self.is_final(id) => {
                 self.hosts.get_mut(id).hold(rank, attempts, started);
                 self.stats.held += 1;
             }
@@ -170,6 +170,10 @@ impl Scan {
             } else {
                 self.reopen_held(id, false)
             };
+        }
+        if self.stopped.is_none() && self.lacks_witness(id) {
+            self.count_resets(id, now);
+            return self.reopen_held(id, true);
         }
         if self.stopped.is_none() && self.asks_sample(id) {
             return self.ask_sample(id, now);
@@ -308,7 +312,7 @@ impl Scan {
 fn count_host(host: &Host, shared: &SharedLoss, silent_after: Option<u32>, stats: &mut Stats) {
     let (open, answered) = (f64::from(host.open), f64::from(host.answered));
     let is_up = host.ended == Some(Reason::HostUp);
-    stats.hosts_answering += u64::from(is_up || host.answered > 0);
+    stats.hosts_answering += u64::from(is_up || host.has_answered());
     if is_up || host.answered == 0 {
         return;
     }

@@ -82,6 +82,24 @@ impl Scan {
         may_ask && !is_proven
     }
 
+    /// Whether nothing shows that a host's silent ports were not lost to the rate: then resets have
+    /// to be waited for after all.
+    pub(super) fn lacks_witness(&self, id: HostId) -> bool {
+        let host = self.hosts.get(id);
+        !host.held.is_empty() && host.lacks_witness(self.hosts.most_connections())
+    }
+
+    /// From now on a host's resets tell of rates and loss after all: the rate is learned anew.
+    pub(super) fn count_resets(&mut self, id: HostId, now: Time) {
+        let is_alone = self.plan.addresses() == 1;
+        let host = self.hosts.get_mut(id);
+        host.count_resets();
+        let path = is_alone.then_some(&mut self.path);
+        if let Some(controller) = host.controller.as_mut().or(path) {
+            controller.on_outage(Ended::Outage, now);
+        }
+    }
+
     /// Whether a few of a host's silent ports are to be asked once more, slowly, before they are
     /// told: canaries cannot tell whether answers were lost to the rate.
     pub(super) fn asks_sample(&self, id: HostId) -> bool {
@@ -125,13 +143,12 @@ impl Scan {
         self.reopen_held(id, true);
     }
 
-    /// The host still answers. That proves the silence of what was sent before; unless so much was
+    /// The host still answers. If that `shows` that others would have been answered as well it
+    /// proves the silence of what was sent before; unless so much was
     /// missing meanwhile that it was the host, or the way to it, that was silent.
-    pub(super) fn observe_contact(&mut self, id: HostId, sent: Time, is_canary: bool, now: Time) {
-        self.proven_until = self.proven_until.max(sent);
+    pub(super) fn observe_contact(&mut self, id: HostId, sent: Time, shows: bool, now: Time) {
         let host = self.hosts.get(id);
         let was_absent = host.contact.is_absent();
-        let shows = host.is_proof(is_canary, self.hosts.most_connections());
         let (is_waiting, is_proof) = (!host.held.is_empty(), shows && sent >= host.held_sent);
         let (was_asked, was_doubted) = (host.contact.is_asking(), host.contact.is_doubted());
         let lapse = self.hosts.answered(id, sent, shows, now);
@@ -141,6 +158,11 @@ impl Scan {
             if let Some(own) = &mut self.hosts.get_mut(id).controller {
                 own.on_outage(Ended::Outage, now);
             }
+        }
+        let host = self.hosts.get(id);
+        if host.ignores_resets && host.contact.was_rushed() {
+            // It is not only resets that stay away.
+            self.count_resets(id, now);
         }
         let host = self.hosts.get_mut(id);
         host.loss_when_heard = host.loss;
@@ -153,7 +175,7 @@ impl Scan {
         if is_doubted || (is_proof && !self.was_asked_enough(id)) {
             self.reopen_held(id, anew);
         } else if is_proof {
-            self.tell_held(id, Reason::NoResponse, now);
+            self.tell_held(id, self.silence(), now);
         }
     }
 
@@ -195,7 +217,7 @@ impl Scan {
         match self.stopped {
             Some((reason, _)) if self.asked_too_little(id) || !self.is_final(id) => reason,
             None if host.is_present() && host.contact.is_doubted() => Reason::HostAway,
-            _ => Reason::NoResponse,
+            _ => self.silence(),
         }
     }
 

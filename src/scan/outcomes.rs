@@ -29,6 +29,8 @@ const QUIET_US: u64 = 500_000;
 const MOST_DISCARDS: u8 = 10;
 /// The kernel is asked so often for the neighbour that an attempt is for.
 const MOST_ASKS: u8 = 3;
+/// A silent port is asked at least this often where resets stay away and are ignored.
+const ATTEMPTS_IN_DOUBT: u16 = 3;
 /// What the silence of a port that has answered counts for, in answers that stayed away.
 const SILENT_CANARY: f32 = 3.0;
 /// So many silent endpoints are remembered for [`Scan::may_have_met`]: more than are given up in
@@ -85,7 +87,7 @@ impl Scan {
             self.pacer.withdraw(self.hosts.get(id).is_routed);
         }
         self.stats.in_flight -= 1;
-        let ending = outcome.ending();
+        let ending = self.ending(slot, outcome);
         if ending != Ending::Answered && self.is_needless(self.probes[slot as usize].host) {
             self.observe_end(slot, Ending::Discarded, now);
             self.count_attempt(slot);
@@ -116,7 +118,7 @@ impl Scan {
             return self.handle_no_neighbour(slot, now);
         }
         if outcome == Outcome::Silence
-            || (outcome.is_own_silence() && self.hosts.get(id).answered > 0)
+            || (outcome.is_own_silence() && self.hosts.get(id).has_answered())
         {
             return self.handle_silence(slot, now);
         }
@@ -155,7 +157,12 @@ impl Scan {
             Outcome::Refused => {
                 // From a second on it may belong to the kernel's own second SYN.
                 let rtt_us = Some(own_us).filter(|&us| us < KERNEL_SYN_US);
-                self.observe(slot, &Observation { rtt_us, ..seen }, now);
+                let seen = Observation {
+                    rtt_us,
+                    ending,
+                    ..seen
+                };
+                self.observe(slot, &seen, now);
                 self.conclude(slot, Reason::ConnRefused, None, Some(own_us), now);
             }
             Outcome::Unreachable { reason, by } => {
@@ -167,6 +174,21 @@ impl Scan {
             | Outcome::SelfConnected
             | Outcome::PermanentLocal(_)
             | Outcome::TransientLocal(_) => {}
+        }
+    }
+
+    /// What an outcome is for the rate controllers. Many systems send only so many resets a second:
+    /// where they are ignored, they tell as little of the rate as ICMP errors do. One from a port
+    /// that was open before is an answer all the same.
+    fn ending(&self, slot: Slot, outcome: Outcome) -> Ending {
+        let probe = &self.probes[slot as usize];
+        let is_ignored = outcome == Outcome::Refused
+            && probe.purpose == Purpose::Verdict
+            && self.hosts.get(probe.host).ignores_resets;
+        if is_ignored {
+            Ending::Discarded
+        } else {
+            outcome.ending()
         }
     }
 
@@ -182,7 +204,8 @@ impl Scan {
     }
 
     /// The endpoint itself answered: estimators first, then the rate controllers, the path's before
-    /// the host's, then what follows for the host.
+    /// the host's, then what follows for the host. An answer that tells nothing of the rate shows
+    /// only that the host is there, and how far away.
     fn observe(&mut self, slot: Slot, seen: &Observation, now: Time) {
         let &Probe {
             host: id,
@@ -210,20 +233,35 @@ impl Scan {
                 self.learn_from_outage(id, now);
             }
         }
-        if purpose == Purpose::Verdict {
+        let tells = seen.ending == Ending::Answered;
+        if purpose == Purpose::Verdict && tells {
             self.observe_sample(id, now);
         }
-        self.observe_contact(id, seen.sent, purpose == Purpose::Canary, now);
+        if tells {
+            self.proven_until = self.proven_until.max(seen.sent);
+        }
+        let is_canary = purpose == Purpose::Canary;
+        let is_proof = tells && self.hosts.is_proof(id, is_canary);
+        self.observe_contact(id, seen.sent, is_proof, now);
         // Before this answer changes what is known of the rate.
         let was_flooded = seen.lost_at.is_some_and(|at| self.says_nothing(id, at));
         let (is_first_of_all, is_first_of_host) = self.observe_round_trip(id, seen);
-        self.observe_rates(id, intervals, seen, now);
+        if tells {
+            self.observe_rates(id, intervals, seen, now);
+        }
         match purpose {
             Purpose::Canary => return self.count_canary(id, seen.sent, false),
             Purpose::SecondLook => return,
             Purpose::Verdict => {}
         }
-        self.observe_loss(id, rank.into(), seen, was_flooded, now);
+        if tells {
+            self.observe_loss(id, rank.into(), seen, was_flooded, now);
+        } else {
+            self.hosts.get_mut(id).reset(seen.silent);
+        }
+        if seen.is_open && self.stopped.is_none() && self.hosts.get(id).has_first_witness() {
+            self.reopen_held(id, true);
+        }
         if is_first_of_all {
             self.shorten_waits(self.rtts.stranger_us(), |_| true, now);
         }
@@ -521,7 +559,16 @@ impl Scan {
         if self.probes[slot as usize].purpose == Purpose::Verdict {
             self.hosts.get_mut(id).ended_silent(before + 1, given_us);
         }
-        self.settle(slot, Reason::NoResponse, now);
+        self.settle(slot, self.silence(), now);
+    }
+
+    /// What a port is called that stayed silent.
+    pub(super) fn silence(&self) -> Reason {
+        if self.settings.open_only {
+            Reason::NoSynAck
+        } else {
+            Reason::NoResponse
+        }
     }
 
     /// A port's first attempt was silent. Where only services answer no answer may come for long;
@@ -552,7 +599,7 @@ impl Scan {
     fn handle_no_route(&mut self, slot: Slot, now: Time) {
         let address = self.endpoint_of(slot);
         let host = self.probes[slot as usize].host;
-        let has_worked = self.hosts.get(host).answered > 0 || self.rtts.has_heard(address);
+        let has_worked = self.hosts.get(host).has_answered() || self.rtts.has_heard(address);
         let outage = self.outages.barred(has_worked, now);
         self.note_outages();
         match outage {
@@ -612,7 +659,7 @@ impl Scan {
     /// This machine found nobody on its link to send the attempt to.
     fn handle_no_neighbour(&mut self, slot: Slot, now: Time) {
         let id = self.probes[slot as usize].host;
-        if self.hosts.get(id).answered > 0 || self.hosts.link(id) == Link::Resolved {
+        if self.hosts.get(id).has_answered() || self.hosts.link(id) == Link::Resolved {
             return self.handle_silence(slot, now);
         }
         let is_on_link = matches!(self.hosts.link(id), Link::Asked | Link::Vacant);
@@ -659,7 +706,15 @@ impl Scan {
             host.odds(),
             f64::from(self.settings.miss_rate_ppm) / 1e6,
         );
-        needed.min(u16::from(self.settings.max_retries) + 1)
+        // Where resets stay away only few answers show how much is lost.
+        let least = if host.withholds_resets() {
+            ATTEMPTS_IN_DOUBT
+        } else {
+            1
+        };
+        needed
+            .max(least)
+            .min(u16::from(self.settings.max_retries) + 1)
     }
 
     /// The attempt says nothing about its endpoint: it is made again and does not count.

@@ -21,6 +21,10 @@ pub struct Settings {
     pub scan_silent: bool,
     /// Whether the question is only who is there: a host is done with at its first answer.
     pub alive: bool,
+    /// Whether it only matters which ports are open: where an open port shows that it is only
+    /// resets that stay away, that slows nothing down. A silent port is [closed or
+    /// filtered](super::State::NotOpen).
+    pub open_only: bool,
     /// Whether endpoints that were never taken up are told one by one, or only counted.
     pub tell_unscanned: bool,
     /// How long to listen at most for what an open port says first, in microseconds; `None` for not
@@ -68,6 +72,7 @@ impl Default for Settings {
             }),
             scan_silent: false,
             alive: false,
+            open_only: false,
             tell_unscanned: false,
             banner_wait_us: None,
             sends_datagrams: false,

@@ -41,6 +41,8 @@ pub struct HostSnapshot {
     pub open: u32,
     /// See `answered`.
     pub silent: u32,
+    /// Ports that refused, where that tells nothing of rates and loss.
+    pub resets: u32,
     /// The ranks of some ports that answered, which can tell whether it still does, and whether
     /// they refuse.
     pub known: Vec<u16>,
@@ -63,6 +65,10 @@ impl HostSnapshot {
                 .iter()
                 .all(|&rank| u32::from(rank) < self.taken_up)
             && self.open <= self.answered
-            && u64::from(self.answered) + u64::from(self.silent) <= u64::from(ports)
+            && [self.answered, self.silent, self.resets]
+                .into_iter()
+                .map(u64::from)
+                .sum::<u64>()
+                <= u64::from(ports)
     }
 }

@@ -97,7 +97,12 @@ impl Stats {
 
     /// Endpoints that nothing came from, asked or left out: only those can have been missed.
     pub(crate) fn unheard(&self) -> u64 {
-        self.with_reason(Reason::NoResponse) + self.with_reason(Reason::SilentHost) + self.held
+        self.silent() + self.with_reason(Reason::SilentHost) + self.held
+    }
+
+    /// Endpoints that stayed silent to their end.
+    pub fn silent(&self) -> u64 {
+        self.with_reason(Reason::NoResponse) + self.with_reason(Reason::NoSynAck)
     }
 
     /// The share of attempts at answering endpoints that was lost.
@@ -157,6 +162,13 @@ impl Stats {
     /// Endpoints that ended in this state.
     pub fn in_state(&self, state: State) -> u64 {
         self.reasons(state).map(|(_, count)| count).sum()
+    }
+
+    /// The states that every scan has, and the one that only those have that ask what is open.
+    pub(crate) fn told_states(&self) -> impl Iterator<Item = State> {
+        let has_not_open = self.in_state(State::NotOpen) > 0;
+        let is_told = move |&state: &State| state != State::NotOpen || has_not_open;
+        State::ALL.into_iter().filter(is_told)
     }
 
     /// The reasons for a state that occurred, and how often.

@@ -15,16 +15,19 @@ pub enum State {
     Closed,
     /// Nothing came back, or something in between said no.
     Filtered,
+    /// Closed or filtered, and not asked which (`--open-only`).
+    NotOpen,
     /// It was not probed to an end, for a reason on our own side.
     Unscanned,
 }
 
 impl State {
-    /// All four, in the order in which reports name them.
-    pub const ALL: [State; 4] = [
+    /// All five, in the order in which reports name them.
+    pub const ALL: [State; 5] = [
         State::Open,
         State::Closed,
         State::Filtered,
+        State::NotOpen,
         State::Unscanned,
     ];
 
@@ -34,6 +37,7 @@ impl State {
             State::Open => "open",
             State::Closed => "closed",
             State::Filtered => "filtered",
+            State::NotOpen => "closed|filtered",
             State::Unscanned => "unscanned",
         }
     }
@@ -76,13 +80,18 @@ impl Reason {
         self.is_nobody() || self == Reason::HostUp
     }
 
+    /// Whether nothing came, however often it was tried.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Reason::NoResponse | Reason::NoSynAck)
+    }
+
     /// Whether it shows that a host is there. "No such host", in whatever words, shows the
     /// contrary.
     pub fn speaks_for_presence(self) -> bool {
         use Reason::*;
         !matches!(
             self,
-            NoResponse | HostUnreach | NetUnreach | NoRoute | TimeExceeded
+            NoResponse | NoSynAck | HostUnreach | NetUnreach | NoRoute | TimeExceeded
         ) && self.state() != State::Unscanned
     }
 }
@@ -120,6 +129,8 @@ reasons! {
     BeyondScope = Filtered "beyond-scope",
     /// ICMPv6 1/6.
     RejectRoute = Filtered "reject-route",
+    /// Nothing came, and resets were not waited for: they may have been withheld.
+    NoSynAck = NotOpen "no-syn-ack",
     /// No descriptor was to be had (EMFILE, ENFILE), however long it was tried.
     OutOfDescriptors = Unscanned "out-of-descriptors",
     /// The kernel had no memory (ENOBUFS, ENOMEM, EAGAIN), however long it was tried.

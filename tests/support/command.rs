@@ -127,7 +127,8 @@ pub fn end_record(text: &str) -> Value {
     let sum: u64 = ["open", "closed", "filtered", "unscanned"]
         .into_iter()
         .map(count)
-        .sum();
+        .sum::<u64>()
+        + last["not_open"].as_u64().unwrap_or(0);
     assert_eq!(count("planned"), sum, "{last}");
     last.clone()
 }

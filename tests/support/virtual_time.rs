@@ -64,7 +64,7 @@ pub fn position(state: State) -> usize {
     State::ALL
         .iter()
         .position(|&one| one == state)
-        .expect("one of four")
+        .expect("one of them")
 }
 
 /// Scans the network to the end.

@@ -38,6 +38,7 @@ fn settings(args: &ScanArgs) -> Settings {
         max_unanswered: args.max_unanswered,
         scan_silent: args.scan_silent,
         alive: args.alive,
+        open_only: args.open_only,
         rate: match args.max_rate {
             None => Settings::default().rate,
             Some(MaxRate::Unlimited) => None,

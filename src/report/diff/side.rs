@@ -145,7 +145,7 @@ impl Host {
                 || verdict.reason.is_some_and(Reason::speaks_for_presence)
         };
         let is_nobody = |verdict: Verdict| match (verdict.state, verdict.reason) {
-            (State::Filtered, reason) => reason.is_some(),
+            (State::Filtered | State::NotOpen, reason) => reason.is_some(),
             (_, reason) => reason.is_some_and(Reason::is_nobody),
         };
         let has_all = self.planned().is_some_and(|ports| ports > 0);
@@ -167,13 +167,13 @@ impl Host {
         };
         let has = |state: State| rest.iter().any(|(verdict, _)| verdict.state == state);
         match State::ALL.map(has) {
-            [false, false, false, _] => Said::NotKnown(Gap::Unscanned(only)),
-            [_, _, _, true] => Said::NotKnown(Gap::NotListed),
-            [false, true, true, _] => Said::NotOpen,
-            [true, false, false, _] => Said::of(State::Open, only),
-            [false, true, false, _] => Said::of(State::Closed, only),
-            [false, false, true, _] => Said::of(State::Filtered, only),
+            [false, false, false, false, _] => Said::NotKnown(Gap::Unscanned(only)),
+            [.., true] => Said::NotKnown(Gap::NotListed),
+            [true, false, false, false, _] => Said::of(State::Open, only),
             [true, ..] => Said::NotKnown(Gap::NotListed),
+            [_, true, false, false, _] => Said::of(State::Closed, only),
+            [_, false, true, false, _] => Said::of(State::Filtered, only),
+            _ => Said::NotOpen,
         }
     }
 }
@@ -182,6 +182,7 @@ impl Said {
     fn of(state: State, reason: Option<Reason>) -> Self {
         match state {
             State::Unscanned => Said::NotKnown(Gap::Unscanned(reason)),
+            State::NotOpen => Said::NotOpen,
             state => Said::Is(Verdict { state, reason }),
         }
     }

@@ -10,7 +10,7 @@ use crate::scan::{Reason, State, Stats};
 /// The sentences; empty where everything was answered. All silent ports that were asked are `on`
 /// these hosts, if it is known.
 pub(super) fn missed(stats: &Stats, on: &[SocketAddr]) -> String {
-    let asked = stats.with_reason(Reason::NoResponse);
+    let asked = stats.silent();
     let left_out = stats.with_reason(Reason::SilentHost);
     let Some(at_most) = stats.missed_at_most() else {
         return nobody(stats, on) + &silent_hosts(stats, None);

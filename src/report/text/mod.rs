@@ -72,7 +72,7 @@ impl Style {
         let code = match state {
             State::Open => "32",
             State::Closed => "2",
-            State::Filtered => "33",
+            State::Filtered | State::NotOpen => "33",
             State::Unscanned => "31",
         };
         self.paint(text, code)

@@ -67,13 +67,13 @@ impl<W: Write> Text<'_, W> {
 
     /// The hosts that all silent ports are on, if they are few and known.
     fn silent_on(&self, stats: &Stats) -> Vec<SocketAddr> {
-        let is_silent = |reason: &Reason| *reason == Reason::NoResponse;
+        let is_silent = |reason: &Reason| reason.is_silence();
         let hosts = self.kept.hosts().filter_map(|host| {
             let silent = host.counts.iter().find(|(reason, _)| is_silent(reason))?;
             Some((host.address, u64::from(silent.1)))
         });
         let (hosts, counts): (Vec<_>, Vec<_>) = hosts.unzip();
-        let is_all = counts.iter().sum::<u64>() == stats.with_reason(Reason::NoResponse);
+        let is_all = counts.iter().sum::<u64>() == stats.silent();
         if is_all && hosts.len() <= MOST_SILENT_NAMED {
             hosts
         } else {
@@ -219,9 +219,10 @@ fn listener(style: Style, port: &LocalPort) -> String {
 /// The endpoints by state, and the states by reason.
 fn counts(text: &mut String, style: Style, stats: &Stats) {
     let count = |state| format!("{} {}", grouped(stats.in_state(state)), state.as_str());
-    let sum = State::ALL.map(count).join(" + ");
+    let sum: Vec<String> = stats.told_states().map(count).collect();
+    let sum = sum.join(" + ");
     let _ = writeln!(text, "\n{} planned = {sum}", grouped(stats.planned));
-    for state in [State::Closed, State::Filtered, State::Unscanned] {
+    for state in State::ALL.into_iter().skip(1) {
         let reasons: Vec<String> = stats
             .reasons(state)
             .map(|(reason, count)| format!("{} {}", grouped(count), reason.as_str()))

@@ -43,6 +43,8 @@ pub(in crate::scan) struct Shares {
 pub(in crate::scan) struct Question {
     /// It is the first attempt there, which samples look at.
     pub is_fresh: bool,
+    /// Only open ports count as answers there, and nobody knows how many those are.
+    pub ignores_resets: bool,
     /// The port was chosen to be asked first, and is no fair sample of the others.
     pub is_chosen: bool,
     /// The host's ports that answered, and those that were silent at least once and have not
@@ -82,6 +84,10 @@ impl Expectations {
             is_chosen,
             ..
         } = question;
+        if question.ignores_resets {
+            let (of_many, of_host) = (None, None);
+            return (Expected::default(), Shares { of_many, of_host });
+        }
         let is_present = question.answered > 0;
         let which = usize::from(is_present) * 2 + usize::from(is_chosen);
         let of_many = self.share_of(which, wait_all.answer_us, now);
@@ -298,6 +304,7 @@ mod tests {
         ] {
             let question = Question {
                 is_fresh: false,
+                ignores_resets: false,
                 is_chosen: false,
                 answered,
                 unheard,

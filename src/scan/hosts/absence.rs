@@ -82,7 +82,7 @@ impl Hosts {
     pub fn is_only_one(&self, id: HostId) -> bool {
         self.slab
             .iter()
-            .all(|(other, host)| other as HostId == id || host.answered == 0)
+            .all(|(other, host)| other as HostId == id || !host.has_answered())
     }
 
     /// A host is asked nothing more, for this `reason`. Its probes that waited.

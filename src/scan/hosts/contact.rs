@@ -33,18 +33,31 @@ pub(in crate::scan) struct Contact {
 /// So many attempts may be made until it has to prove that it still answers: a detector that was
 /// set off meanwhile has made all of them worthless.
 #[derive(Clone, Copy, Debug)]
-struct Window(u32);
+struct Window {
+    attempts: u32,
+    grows: u32,
+}
 
 impl Default for Window {
     fn default() -> Self {
-        Window(WINDOW_LEAST)
+        Window {
+            attempts: WINDOW_LEAST,
+            grows: WINDOW_GROWS,
+        }
     }
 }
 
 impl Window {
     /// The one that follows a proof.
     fn next(self) -> Self {
-        Window(self.0.saturating_mul(WINDOW_GROWS))
+        let attempts = self.attempts.saturating_mul(self.grows);
+        Window { attempts, ..self }
+    }
+
+    /// The first one, as after a loss.
+    fn first(self) -> Self {
+        let attempts = WINDOW_LEAST;
+        Window { attempts, ..self }
     }
 }
 
@@ -116,6 +129,7 @@ struct Limit {
 /// before.
 const WINDOW_LEAST: u32 = 64;
 const WINDOW_GROWS: u32 = 4;
+const LONG_WINDOW_GROWS: u32 = 8;
 /// Odds from which on what was silent since its last answer says nothing: it is asked again.
 const DOUBTED: f32 = 6.0;
 /// Odds from which on it has stopped answering.
@@ -150,6 +164,14 @@ const SLOWER: u64 = 4;
 const TOLERATED: f64 = 0.75;
 
 impl Contact {
+    /// Of a host whose resets are ignored: a single service must do for the proofs of all its
+    /// ports.
+    pub fn with_long_windows() -> Self {
+        let mut contact = Contact::default();
+        contact.window.grows = LONG_WINDOW_GROWS;
+        contact
+    }
+
     /// An attempt begins.
     pub fn begin(&mut self, now: Time) {
         if self.sent == 0 {
@@ -172,14 +194,14 @@ impl Contact {
 
     /// Whether it has to prove that it still answers before it is asked anything else.
     pub fn is_unproven(&self) -> bool {
-        self.unproven >= self.window.0
+        self.unproven >= self.window.attempts
     }
 
     /// So many times it will have to in so many further attempts.
     pub fn proofs_to_come(&self, attempts: u32) -> u32 {
         let windows = std::iter::successors(Some(self.window), |window| Some(window.next()));
         let ends = windows.scan(0_u32, |end, window| {
-            *end = end.saturating_add(window.0);
+            *end = end.saturating_add(window.attempts);
             Some(*end)
         });
         ends.take_while(|&end| end <= attempts && end < u32::MAX)
@@ -223,7 +245,7 @@ impl Contact {
             self.too_fast = 0.0;
             self.ask_at_next_gap(asking.since, now);
         }
-        self.window = Window::default();
+        self.window = self.window.first();
         (self.unproven, self.since_proof) = (0, 0);
         Lapse::Rate
     }
@@ -231,7 +253,7 @@ impl Contact {
     /// It has proven that it still answers. What was lost to the rate may have been chance, if that
     /// was once, or if more attempts than then are not lost now.
     fn pass_window(&mut self, now: Time) {
-        let is_long = self.window.0 > WINDOW_LEAST;
+        let is_long = self.window.attempts > WINDOW_LEAST;
         self.window = self.window.next();
         if let Some(limit) = &mut self.limit {
             if limit.losses > 0 && limit.absences == 0 && (limit.losses == 1 || is_long) {
@@ -241,7 +263,7 @@ impl Contact {
                 limit.gcra = Gcra::from_now(now);
             }
             if limit.absences > 0 {
-                self.window = Window::default();
+                self.window = self.window.first();
             }
         }
     }
@@ -332,7 +354,17 @@ impl Contact {
 
     /// Whether it may be asked too fast, or was.
     pub fn may_be_rushed(&self) -> bool {
-        self.too_fast > 0.0 || self.limit.as_ref().is_some_and(|limit| limit.losses > 0)
+        self.too_fast > 0.0 || self.was_rushed()
+    }
+
+    /// Whether answers were lost to the rate, and not by chance as far as can be told.
+    pub fn was_rushed(&self) -> bool {
+        self.limit.as_ref().is_some_and(|limit| limit.losses > 0)
+    }
+
+    /// Others can tell better from now on how fast it may be asked.
+    pub fn forget_rate(&mut self) {
+        self.limit.take_if(|limit| limit.absences == 0);
     }
 
     /// Whether silence since its last answer says nothing.

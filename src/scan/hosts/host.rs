@@ -23,6 +23,8 @@ const MANY_OPEN: u32 = 64;
 /// So many canaries are left for each proof to come that it still answers, and one more: some may
 /// be lost.
 const PROOF_CANARIES: u32 = 2;
+/// From one in so many on, resets that come only when asked again show that others stay away.
+const LATE_RESETS: u32 = 20;
 /// Nobody's slot.
 pub(super) const NOBODY: Slot = Slot::MAX;
 
@@ -98,7 +100,13 @@ pub(in crate::scan) struct Host {
     pub answered: u32,
     pub open: u32,
     pub silent: u32,
-    /// Ports that have been silent at least once and have not answered since.
+    /// Whether resets that come or stay away tell nothing of rates and loss. How many ports refused
+    /// all the same, and how many of them only when asked again.
+    pub ignores_resets: bool,
+    resets: u32,
+    late_resets: u32,
+    /// Ports that have been silent at least once and have not answered since, and those that
+    /// refused.
     pub(super) unheard: u32,
     /// The fewest attempts after which a port ended silent.
     pub silent_attempts: u16,
@@ -185,6 +193,9 @@ impl Host {
             answered: 0,
             open: 0,
             silent: 0,
+            ignores_resets: false,
+            resets: 0,
+            late_resets: 0,
             unheard: 0,
             silent_attempts: u16::MAX,
             shortest_us: u32::MAX,
@@ -269,7 +280,8 @@ impl Host {
             answered: snapshot.answered,
             open: snapshot.open,
             silent: snapshot.silent,
-            unheard: snapshot.silent,
+            resets: snapshot.resets,
+            unheard: snapshot.silent + snapshot.resets,
             canaries: Canaries::known_before(&snapshot.known, snapshot.known_refuse),
             ..self
         })
@@ -284,6 +296,7 @@ impl Host {
     pub fn question(&self, rank: u32, is_fresh: bool) -> Question {
         Question {
             is_fresh,
+            ignores_resets: self.ignores_resets,
             is_chosen: self.is_chosen(rank),
             answered: self.answered,
             unheard: self.unheard,
@@ -302,7 +315,8 @@ impl Host {
 
     /// The share of ports that answer, of those that came to an end.
     pub fn answering_share(&self) -> f64 {
-        (f64::from(self.answered) + 0.5) / (f64::from(self.answered + self.silent) + 1.0)
+        let answered = self.answered + self.resets;
+        (f64::from(answered) + 0.5) / (f64::from(answered + self.silent) + 1.0)
     }
 
     /// A port stayed silent to its end, after so many attempts, the last of which was given this
@@ -329,7 +343,7 @@ impl Host {
         } else {
             rank < PATIENT_PORTS
         };
-        is_patient && self.answered == 0 && !self.rtt.is_known()
+        is_patient && !self.has_answered() && !self.rtt.is_known()
     }
 
     /// So many ports that had ended silent are asked again; `anew`: as if they had not been asked.
@@ -410,10 +424,11 @@ impl Host {
     /// Whether an answer shows that others would have been answered as well. Where only services
     /// answer, one of them may get through where hardly anything does: a canary has to show it.
     pub fn is_proof(&self, is_canary: bool, most_connections: u8) -> bool {
+        let is_known = self.open > 0 || !self.ignores_resets;
         is_canary
             || self.contact.is_asking()
-            || !self.canaries.leave_doubts()
-            || !self.canaries.are_left(most_connections)
+            || (is_known && !self.canaries.leave_doubts())
+            || (is_known && !self.canaries.are_left(most_connections))
     }
 
     /// Whether it has to prove that it still answers before it is asked anything else. Where its
@@ -424,6 +439,7 @@ impl Host {
             && (self.contact.is_doubted()
                 || (self.contact.may_be_rushed() && self.canaries.are_left(most_connections))
                 || self.contact.awaits_canary()
+                || (self.withholds_resets() && self.canaries.last(most_connections, now).is_some())
                 || self.canaries.is_ready(most_connections, now))
     }
 
@@ -477,6 +493,7 @@ impl Host {
             answered: self.answered - open,
             open: self.open - open,
             silent,
+            resets: self.resets,
             known,
             known_refuse,
         }
@@ -485,6 +502,49 @@ impl Host {
     /// Ports that were taken up so far.
     pub fn taken_up(&self) -> u32 {
         self.next
+    }
+
+    /// Whether any of its ports has answered.
+    pub fn has_answered(&self) -> bool {
+        self.answered + self.resets > 0
+    }
+
+    /// A port refused, after so many attempts that were silent, and that tells nothing of rates and
+    /// loss.
+    pub fn reset(&mut self, silent: u16) {
+        self.resets += 1;
+        self.late_resets += u32::from(silent > 0);
+        self.unheard += u32::from(silent == 0);
+    }
+
+    /// Whether resets stay away, and no open port that may be asked again shows that it is only
+    /// them.
+    pub fn lacks_witness(&self, most_connections: u8) -> bool {
+        self.withholds_resets()
+            && (self.open == 0 || most_connections < 2 || self.contact.is_unproven())
+    }
+
+    /// Whether resets stay away, and are ignored.
+    pub fn withholds_resets(&self) -> bool {
+        self.ignores_resets && LATE_RESETS * self.late_resets > self.resets
+    }
+
+    /// Whether its first open port has just answered: until then nothing showed whether others got
+    /// through.
+    pub fn has_first_witness(&self) -> bool {
+        self.ignores_resets && self.open == 1 && !self.held.is_empty()
+    }
+
+    /// Only open ports are to tell of rates and loss.
+    pub(super) fn ignore_resets(&mut self) {
+        self.ignores_resets = true;
+        self.contact = Contact::with_long_windows();
+    }
+
+    /// From now on resets tell of rates and loss after all.
+    pub fn count_resets(&mut self) {
+        self.ignores_resets = false;
+        self.contact.forget_rate();
     }
 
     /// A port's first attempt was not answered by the port.
@@ -524,9 +584,10 @@ impl Host {
 
     /// Whether nearly everything it answered was open, for the first time.
     pub fn becomes_suspicious(&self) -> bool {
+        let answered = self.answered + self.resets;
         self.suspicion == Suspicion::None
             && self.open >= MANY_OPEN
-            && self.open >= self.answered - self.answered / 16
+            && self.open >= answered - answered / 16
     }
 }
 

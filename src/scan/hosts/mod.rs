@@ -65,6 +65,7 @@ pub(super) struct Hosts {
     active: usize,
     at_once: usize,
     skips_silent: bool,
+    open_only: bool,
     controller: Controller,
     /// How often a service is connected to at most.
     most_connections: u8,
@@ -107,6 +108,7 @@ impl Hosts {
             // In order means one after the other.
             at_once: if is_random { HOSTS_AT_ONCE } else { 1 },
             skips_silent: settings.skips_silent(plan.order(), plan.addresses()),
+            open_only: settings.open_only,
             controller: settings.controller,
             most_connections: settings.canaries,
             neighbours: Neighbours::default(),
@@ -232,6 +234,11 @@ impl Hosts {
         self.queue.pop_front();
         self.slab[id as usize].place = Place::Wheel;
         self.wheel.insert(id, until.us.div_ceil(TICK_US));
+    }
+
+    /// Whether an answer of this host shows that others would have been answered as well.
+    pub fn is_proof(&self, id: HostId, is_canary: bool) -> bool {
+        self.get(id).is_proof(is_canary, self.most_connections)
     }
 
     /// How often a service is connected to at most.
@@ -411,6 +418,9 @@ impl Hosts {
         let controller = can_be_overrun.then(|| self.controller.of_host());
         let is_wanted_anyway = !self.skips_silent;
         let mut host = Host::new(host, plan.chosen_ports(&host), is_wanted_anyway, controller);
+        if self.open_only {
+            host.ignore_resets();
+        }
         see_link(&self.neighbours, &mut host);
         host
     }

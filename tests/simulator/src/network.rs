@@ -41,6 +41,8 @@ pub struct SimNetwork {
     random: Rng,
     /// What limited hosts take.
     taken: Buckets<IpAddr>,
+    /// The resets that hosts send.
+    resets: Buckets<IpAddr>,
     connections: Connections,
     bans: Bans,
     accepted: Buckets<SocketAddr>,
@@ -75,6 +77,7 @@ impl SimNetwork {
             seed,
             random: Rng::with_seed(seed ^ 0x70),
             taken: Buckets::default(),
+            resets: Buckets::default(),
             connections: Connections::default(),
             bans: Bans::default(),
             accepted: Buckets::default(),
@@ -205,6 +208,10 @@ impl SimNetwork {
             Some(Shut::Accepted) => Answer::SynAck,
             None => self.honest(truth, is_up)?,
         };
+        let limit = self.scenario.reset_limit.filter(|_| answer == Answer::Rst);
+        if limit.is_some_and(|limit| !self.resets.take(ip, limit, arrives_us)) {
+            return None;
+        }
         let queue = self.scenario.accept_queue;
         let queue = queue.filter(|_| is_open && shut.is_none());
         if queue.is_some_and(|queue| !self.accepted.has(endpoint, queue, arrives_us)) {

@@ -120,6 +120,8 @@ pub struct Scenario {
     /// dropped.
     pub host_limit: Option<Limit>,
     pub limited_tenth: bool,
+    /// How many resets each host sends per second; it withholds the others.
+    pub reset_limit: Option<Limit>,
     /// A link that all SYNs go through, with a queue of `burst` packets.
     pub bottleneck: Option<Limit>,
     pub away: Option<Away>,
@@ -151,6 +153,7 @@ pub const PLAIN: Scenario = Scenario {
     lossy_tenth: false,
     host_limit: None,
     limited_tenth: false,
+    reset_limit: None,
     bottleneck: None,
     away: None,
     state_table: None,

@@ -6,13 +6,13 @@ use crate::network::Truth;
 /// How well a scan did, verdict by verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Score {
-    /// What was said (open, closed, filtered, unscanned) of endpoints that are open, closed,
-    /// rejected, silent.
-    pub said: [[u64; 4]; 4],
+    /// What was said (open, closed, filtered, not open, unscanned) of endpoints that are open,
+    /// closed, rejected, silent.
+    pub said: [[u64; 5]; 4],
 }
 
 impl Score {
-    /// `state` is the position in [`said`](Self::said): open, closed, filtered, unscanned.
+    /// `state` is the position in [`said`](Self::said).
     pub fn count(&mut self, truth: Truth, state: usize) {
         self.said[truth as usize][state] += 1;
     }
