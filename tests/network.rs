@@ -1056,6 +1056,56 @@ fn an_outage_of_this_machines_own_interface_loses_nothing() {
     );
 }
 
+/// A VPN that reconnects under another name, and one that comes back under its own: the device that
+/// was named is waited for, and nothing of that is a word about a target.
+#[test]
+fn a_device_that_is_renamed_is_waited_for() {
+    in_namespace("a_device_that_is_renamed_is_waited_for", || {
+        let network = TunNetwork::start(|_, _| Reply::Refuse);
+        let rename = |from: &str, to: &str| {
+            ip(&format!("link set {from} down"));
+            ip(&format!("link set {from} name {to}"));
+            ip(&format!("link set {to} up"));
+        };
+        for (patience, comes_back) in [("1s", false), ("60s", true)] {
+            let before = network.syns();
+            let mut command = portreeve(&format!(
+                "10.9.1.0/26 -p 1-200 -e town0 --json --max-rate 8000 --patience {patience}"
+            ));
+            let child = command
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("it runs");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while network.syns() < before + 3_000 {
+                assert!(Instant::now() < deadline, "it never comes to that");
+                std::thread::yield_now();
+            }
+            rename("town0", "other0");
+            if comes_back {
+                // How long does not matter.
+                std::thread::sleep(Duration::from_millis(1_000));
+                rename("other0", "town0");
+            }
+            let output = child.wait_with_output().expect("it ends");
+            let end = end_record(&String::from_utf8(output.stdout).expect("UTF-8"));
+            let exit = if comes_back { "complete" } else { "incomplete" };
+            assert_eq!(end["exit"], exit, "{end}");
+            assert_eq!(
+                (&end["filtered"], &end["unscanned"]),
+                (
+                    &0.into(),
+                    end["reasons"].get("network-away").unwrap_or(&0.into())
+                ),
+                "{end}"
+            );
+            if !comes_back {
+                rename("other0", "town0");
+            }
+        }
+    });
+}
+
 fn ip(arguments: &str) {
     let done = std::process::Command::new("ip")
         .args(arguments.split_whitespace())
