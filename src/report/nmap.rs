@@ -10,7 +10,7 @@ use super::escape::printable;
 use super::format::{counted, wall_clock};
 use super::whole_lines::WholeLines;
 use super::{Begin, Exit, HostReport, Listing, Origin, Progress, Sink, Summary};
-use crate::plan::{Names, Outline, Services};
+use crate::plan::{Names, Outline, PortSet, Services};
 use crate::scan::{State, Time};
 
 /// One of nmap's formats.
@@ -23,7 +23,8 @@ pub trait Format {
     fn host(run: &Run, host: &HostReport) -> String;
     /// What it ends with, likewise.
     fn tail(run: &Run, summary: &Summary) -> String {
-        format!("# {}\n", run.done(summary))
+        let doubt = doubt(summary).map_or(String::new(), |doubt| format!("# {doubt}\n"));
+        format!("{doubt}# {}\n", run.done(summary))
     }
 }
 
@@ -186,6 +187,19 @@ impl<'a> Run<'a> {
             summary.elapsed.us as f64 / 1e6,
         )
     }
+}
+
+/// What is known at the end only of hosts that were written as up.
+pub(super) fn doubt(summary: &Summary) -> Option<String> {
+    let hosts = counted(summary.hosts_in_doubt, "host", "hosts");
+    let ports = summary.open_everywhere.iter().map(|it| it.port);
+    (summary.hosts_in_doubt > 0).then(|| {
+        format!(
+            "At least {hosts} above that answered may not be there: no other ports answered than {}, \
+             and something on the way may answer these in everybody's place",
+            PortSet::from_iter(ports)
+        )
+    })
 }
 
 /// nmap's word for a state.

@@ -8,7 +8,7 @@ use std::io::Write;
 use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
-use super::nmap::{Format, NmapReport, Run, state_word};
+use super::nmap::{Format, NmapReport, Run, doubt, state_word};
 use super::{Exit, Hardware, HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};
 use crate::scan::{State, Time};
@@ -125,8 +125,9 @@ impl Format for Elements {
         let up = run.hosts_up(summary);
         let total = run.addresses;
         let down = total.saturating_sub(up);
+        let doubt = doubt(summary).map_or(String::new(), |doubt| format!("<!-- {doubt} -->\n"));
         format!(
-            "<runstats><finished time=\"{end}\" timestr=\"{time}\" summary=\"{done}\" elapsed=\"{elapsed:.2}\" {exit}/>\
+            "{doubt}<runstats><finished time=\"{end}\" timestr=\"{time}\" summary=\"{done}\" elapsed=\"{elapsed:.2}\" {exit}/>\
              <hosts up=\"{up}\" down=\"{down}\" total=\"{total}\"/>\n</runstats>\n</nmaprun>\n",
         )
     }
