@@ -122,8 +122,8 @@ const FEW: u64 = 50;
 
 /// What the scans of one kind's networks that remember came to.
 struct Remembering {
-    /// Open ports that were called open, closed, filtered, unscanned.
-    said: [u64; 4],
+    /// Open ports that were called open, closed, filtered, not open, unscanned.
+    said: [u64; 5],
     /// Networks where no more ports were called something else than the report says.
     bounded: usize,
     /// Times over ideal.
@@ -132,7 +132,7 @@ struct Remembering {
 
 fn remembering(kind: &Kind) -> Remembering {
     let mut sum = Remembering {
-        said: [0; 4],
+        said: [0; 5],
         bounded: 0,
         ratios: Vec::new(),
     };
@@ -180,7 +180,7 @@ fn networks_that_remember_are_as_they_were() {
         "worst"
     );
     for ((name, _), sum) in REMEMBERING.iter().zip(&sums) {
-        let [found, closed, filtered, unscanned] = sum.said;
+        let [found, closed, filtered, _, unscanned] = sum.said;
         let all = sum.said.iter().sum::<u64>() as f64;
         let [found, missed, unscanned] =
             [found, closed + filtered, unscanned].map(|ports| 100.0 * ports as f64 / all);
