@@ -42,6 +42,7 @@ mod spill;
 mod stdout;
 mod terminal;
 mod throttle;
+mod values;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

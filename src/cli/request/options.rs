@@ -3,8 +3,9 @@
 use portreeve::engine::Options;
 use portreeve::scan::{Rate, Settings, Timeouts};
 
-use crate::cli::args::{MaxRate, ScanArgs};
+use crate::cli::args::ScanArgs;
 use crate::cli::exit::Failure;
+use crate::cli::values::MaxRate;
 
 pub fn options(args: &ScanArgs) -> Result<Options, Failure> {
     if args.min_timeout > args.max_timeout {
