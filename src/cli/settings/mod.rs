@@ -1,23 +1,21 @@
 //! Options that are not typed: from the environment, a file and presets. All of them become words
 //! of the command line, so that every value is checked, explained and kept in the same way. Typed
 //! options win over the environment, and that wins over the file; within each, an option wins over
-//! the preset (`-T`) that implies it.
+//! the preset (`-T`) that implies it. Where they are read is in `sources`.
+
+mod sources;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, Id, Parser};
-use portreeve::lines;
-use toml::Value;
 
 use super::args::Args;
 use super::exit::Failure;
 use super::foreign;
-use super::tell;
+use sources::{file_settings, variables};
 
 /// The presets `-T0` to `-T5`. Those below 3 are gentle, those above are impatient.
 pub const PRESETS: [&[(&str, &str)]; 6] = [
@@ -35,8 +33,6 @@ pub const PRESETS: [&[(&str, &str)]; 6] = [
 
 /// Options that can only be typed.
 const TYPED_ONLY: [&str; 6] = ["config", "dry-run", "explain", "help", "version", "reason"];
-
-const LONGEST_FILE_BYTES: u64 = 1 << 20;
 
 /// The only command, beside a scan, that settings apply to.
 const SUBCOMMAND: &str = "experiment";
@@ -307,119 +303,6 @@ fn spelled(arg: &Arg, setting: &Setting) -> Result<Vec<OsString>, String> {
             Ok(vec![format!("--{key}").into(); times.into()])
         }
         _ => Err(format!("{key:?} cannot be {value:?}; write true or false")),
-    }
-}
-
-/// The settings from environment variables: `PORTREEVE_MAX_RATE` for `--max-rate`. Others with this
-/// prefix are ignored: Kubernetes sets some for every service.
-fn variables(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) -> Vec<Setting> {
-    let keys = command
-        .get_arguments()
-        .filter_map(Arg::get_long)
-        .filter(|key| !TYPED_ONLY.contains(key));
-    let setting = |key: &str| {
-        let place = format!("PORTREEVE_{}", key.replace('-', "_").to_uppercase());
-        let value = environment(&place).filter(|value| !value.is_empty())?;
-        Some(Setting {
-            key: key.into(),
-            values: vec![value.to_string_lossy().into_owned()],
-            place: format!("the variable {place}"),
-        })
-    };
-    keys.filter_map(setting).collect()
-}
-
-/// The settings from a file: the one that is named, or the one at its usual place if it exists. If
-/// nobody named it and it cannot be opened, as in another user's home, it is left out.
-fn file_settings(
-    named: Option<PathBuf>,
-    environment: &dyn Fn(&str) -> Option<OsString>,
-) -> Result<Vec<Setting>, Failure> {
-    let is_named = named.is_some();
-    let Some(path) = named
-        .or_else(|| usual_file(environment))
-        .filter(|path| path.as_os_str() != "none")
-    else {
-        return Ok(Vec::new());
-    };
-    let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
-    let unread = |error: io::Error| {
-        wrong(format!(
-            "the settings cannot be read: {error}; --config none does without them"
-        ))
-    };
-    let file = match open_settings(&path, is_named) {
-        Err(error) if !is_named => {
-            let is_missing = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
-            if !is_missing {
-                let path = path.display();
-                tell(&format!(
-                    "warning: the settings in {path} are left out: {error}"
-                ));
-            }
-            return Ok(Vec::new());
-        }
-        opened => opened.map_err(unread)?,
-    };
-    let text = settings_text(file).map_err(unread)?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().into()))?;
-    let setting = |(key, value): (String, Value)| {
-        let place = path.display().to_string();
-        let values = match value {
-            Value::Array(values) => values
-                .into_iter()
-                .map(plain)
-                .collect::<Option<Vec<String>>>(),
-            value => plain(value).map(|value| vec![value]),
-        };
-        let values = values.ok_or_else(|| {
-            wrong(format!(
-                "{key:?} cannot be that; write text in quotes, a number, true, or a list of these"
-            ))
-        })?;
-        Ok(Setting { key, values, place })
-    };
-    table.into_iter().map(setting).collect()
-}
-
-/// The usual place (XDG Base Directory Specification).
-fn usual_file(environment: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name: &str| {
-        environment(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let settings = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
-    Some(settings.join("portreeve/config.toml"))
-}
-
-/// A file that is named may be a pipe. One that is not must be a file: a pipe might never end.
-fn open_settings(path: &Path, is_named: bool) -> io::Result<File> {
-    if is_named || path.metadata()?.is_file() {
-        File::open(path)
-    } else {
-        Err(io::Error::other("it is no regular file"))
-    }
-}
-
-fn settings_text(file: File) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    // A longer file is no settings file, and may be endless.
-    match file.take(LONGEST_FILE_BYTES).read_to_end(&mut bytes)? as u64 {
-        LONGEST_FILE_BYTES => Err(io::Error::other("there is more than 1 MiB of them")),
-        _ => lines::text(&bytes).map_err(io::Error::other),
-    }
-}
-
-fn plain(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        Value::Boolean(is_so) => Some(is_so.to_string()),
-        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     }
 }
 
