@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::by_host::Row;
+use super::host::Row;
 use super::{HostReport, StateSet};
 
 /// The most rows that are kept (about 6 MB); a banner counts as several. All rows are written to

@@ -3,8 +3,8 @@
 //! no clock.
 //!
 //! - What a sink is told: `messages`, with the values that the engine measures in `measured` and
-//!   `hardware`, and `by_host` for findings grouped by host, with `spill` for those that are too
-//!   many.
+//!   `hardware`, and `host` for what was found on one host. `by_host` groups findings so, with
+//!   `spill` for those that are too many.
 //! - Formats, one a file: `text`, `json`, `csv`, `xml`, `normal` and `grepable` (which share
 //!   `nmap`), `lists`; while a scan runs: `stats_lines`, `metrics`.
 //! - Reports read back: `merge` joins shards, `diff` compares scans, `checkpoint` continues one.
@@ -14,7 +14,7 @@
 //! - What formats share: [`Listing`] and [`StateSet`], the hosts [`Kept`] for an end, whole lines,
 //!   escaping, how numbers are written, and how lines are broken.
 //!
-//! Without the feature `cli` there are only the messages, `by_host`, `spill` and `metrics`.
+//! Without the feature `cli` there are only the messages, `host`, `by_host`, `spill` and `metrics`.
 
 pub mod by_host;
 #[cfg(feature = "cli")]
@@ -36,6 +36,7 @@ mod format;
 #[cfg(feature = "cli")]
 pub mod grepable;
 mod hardware;
+mod host;
 #[cfg(feature = "cli")]
 pub mod json;
 mod kept;
@@ -76,12 +77,13 @@ mod wrap;
 #[cfg(feature = "cli")]
 pub mod xml;
 
-pub use by_host::{Held, HostReport};
+pub use by_host::Held;
 #[cfg(feature = "cli")]
 pub use escape::printable;
 #[cfg(feature = "cli")]
 pub use format::{counted, grouped};
 pub use hardware::{Hardware, MacAddress};
+pub use host::{HostReport, Row};
 pub use kept::Kept;
 pub use listing::{FEW_PORTS, Listing};
 pub use measured::{

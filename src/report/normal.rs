@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::{column_width, ip_text};
+use super::host::Row;
 use super::nmap::{Format, NmapReport, Run, state_word};
 use super::{Hardware, HostReport, Listing};
 use crate::plan::Services;

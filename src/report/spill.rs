@@ -6,7 +6,7 @@
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
 
-use super::by_host::Row;
+use super::host::Row;
 use crate::scan::Reason;
 
 /// A file for reading and writing.

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::by_host::Row;
 use super::escape::{banner_text, printable};
 use super::format::ip_text;
+use super::host::Row;
 use super::nmap::{Format, NmapReport, Run, doubt, state_word};
 use super::{Exit, Hardware, HostReport, Listing, Summary};
 use crate::plan::{Outline, Services};

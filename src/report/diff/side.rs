@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::plan::PortSet;
-use crate::report::by_host::without_port;
+use crate::report::host::without_port;
 use crate::scan::{Reason, State};
 
 /// A state, and why, if this version knows the word for it.

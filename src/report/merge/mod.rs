@@ -8,8 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::by_host::{Row, without_port};
 use super::format::counted;
+use super::host::{Row, without_port};
 use super::records::ReadError;
 use super::{
     Begin, Exit, HostReport, Listing, Notices, OpenPorts, Origin, Sink, StateSet, Summary,

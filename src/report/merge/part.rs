@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use crate::plan::{FoundName, PortSet};
-use crate::report::by_host::without_port;
 use crate::report::escape::printable;
 use crate::report::format::counted;
+use crate::report::host::without_port;
 use crate::report::read::{self, Fields, Started};
 use crate::report::records::{ReadError, read_scan};
 use crate::report::{Exit, HostReport, Summary};

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use super::{Text, hardware, shortened};
-use crate::report::by_host::{HostReport, Row};
 use crate::report::format::{column_width, duration, grouped};
+use crate::report::host::{HostReport, Row};
 use crate::scan::Reason;
 
 /// A column: its title, and its text in a row.
