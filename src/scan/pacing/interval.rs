@@ -1,5 +1,5 @@
 //! Informative samples: attempts whose answer was nearly certain, and what their answers and their
-//! silence say about a rate. It counts; `adaptive.rs` decides what follows.
+//! silence say about a rate. It counts; the controller decides what follows.
 
 use super::thresholds::sample::CERTAIN;
 use crate::scan::time::Time;

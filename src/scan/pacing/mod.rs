@@ -5,6 +5,7 @@ mod adaptive;
 mod aimd;
 mod ceiling;
 mod controller;
+mod detector;
 mod fixed;
 mod gcra;
 mod interval;

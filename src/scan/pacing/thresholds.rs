@@ -1,5 +1,5 @@
 //! The numbers by which the adaptive controller decides, grouped by what they decide. It holds
-//! values only; how they are used is in `adaptive.rs` and `interval.rs`.
+//! values only; how they are used is in `adaptive/`, `detector.rs` and `interval.rs`.
 //!
 //! Each entry gives its unit and where its value comes from:
 //! - a paper, a formula, or the kernel;

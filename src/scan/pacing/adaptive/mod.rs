@@ -17,6 +17,7 @@
 mod trial;
 
 use super::controller::{IntervalId, Pace, PaceReason, PathView, Prior, RateController};
+use super::detector::{Detector, Judgement};
 use super::gcra::Gcra;
 use super::interval::{Evidence, Interval};
 use super::thresholds::{baseline, evidence, growth, intervals, limit, rate, sample, trouble};
@@ -45,13 +46,7 @@ pub(super) struct Adaptive {
     /// The evidence since the last judgement from ports that answered, at once or only when asked
     /// again.
     asked_again: Evidence,
-    /// The odds against the rate (a logarithm, at least 0), since when they are above 0, and the
-    /// evidence since then.
-    against: f32,
-    against_since: Time,
-    against_heard: Evidence,
-    /// The odds for the rate since it was last found to be fine.
-    in_favour: f32,
+    detector: Detector,
     intervals: [Interval; intervals::KEPT],
     /// The number of the interval being sent, counted from 0.
     sending: u32,
@@ -70,10 +65,8 @@ pub(super) struct Adaptive {
     /// How many limits were met so far.
     met: u8,
     calm: Calm,
-    /// How long the next trouble gets to pass by itself, because earlier ones did; and the odds
-    /// that the present one has passed.
+    /// How long the next trouble gets to pass by itself, because earlier ones did.
     hold_off_us: u64,
-    relief: f32,
     /// The share of certain answers that comes at any rate: as far as is known; and as proven by a
     /// trial, or by a rate that held attempts back and was fine. Other loss may be due to the rates
     /// at which hosts are asked.
@@ -137,10 +130,7 @@ impl Default for Adaptive {
             heard: Evidence::default(),
             heard_certain: Evidence::default(),
             asked_again: Evidence::default(),
-            against: 0.0,
-            against_since: Time::default(),
-            against_heard: Evidence::default(),
-            in_favour: 0.0,
+            detector: Detector::default(),
             intervals: [Interval::default(); intervals::KEPT],
             sending: 0,
             judged: 0,
@@ -152,7 +142,6 @@ impl Default for Adaptive {
             met: 0,
             calm: Calm::default(),
             hold_off_us: 0,
-            relief: 0.0,
             baseline: baseline::FIRST,
             proven: baseline::FIRST,
         }
@@ -288,7 +277,7 @@ impl RateController for Adaptive {
         let may_find_out =
             self.was_limiting || now.us_since(self.changed_at) < growth::UNCERTAIN_US;
         let is_suspect = self.is_in_trial()
-            || self.against > evidence::FINE
+            || self.detector.is_suspicious()
             || (self.is_probing() && may_find_out);
         PathView {
             baseline: self.proven,
@@ -410,8 +399,7 @@ impl Adaptive {
         certain.add(&std::mem::take(&mut self.asked_again));
         if let Some(path) = path {
             if path.is_suspect || interval.began <= path.too_fast_until {
-                (self.against, self.in_favour) = (0.0, 0.0);
-                return;
+                return self.detector.clear();
             }
             certain.expected *= (path.baseline / self.baseline).min(1.0);
         }
@@ -433,31 +421,21 @@ impl Adaptive {
             return self.grow_unwatched(now);
         }
         self.calm.through += interval.sent as f32 * said.delivered().min(1.0);
-        let odds = said.odds(evidence::OVERLOADED, 1.0);
-        self.in_favour -= odds;
-        if self.against == 0.0 {
-            (self.against_since, self.against_heard) = (interval.began, Evidence::default());
-        }
-        self.against = (self.against + odds).max(0.0);
-        self.against_heard.add(&said);
         let enough = match (path, interval.was_rate_limited) {
             (None, _) => evidence::TOO_FAST,
             (Some(_), true) => evidence::TOO_FAST_FOR_HOST,
             (Some(_), false) => evidence::TOO_FAST_UNHELD,
         };
-        if self.against > enough {
-            self.relief = if odds < 0.0 { self.relief - odds } else { 0.0 };
-            if self.relief > evidence::HELPED {
-                // The trouble has passed.
-                self.too_fast = (self.against_since, interval.began);
-                (self.against, self.in_favour) = (0.0, 0.0);
-            } else if now.us_since(self.against_since) >= self.hold_off_us
-                && !path.is_some_and(|path| self.is_explained_by(path))
-            {
-                self.slow_down(interval, &certain, now);
+        match self.detector.judge(&said, interval.began, enough) {
+            Judgement::Passed { since } => self.too_fast = (since, interval.began),
+            Judgement::TooFast => {
+                let is_long = now.us_since(self.detector.since) >= self.hold_off_us;
+                if is_long && !path.is_some_and(|path| self.is_explained_by(path)) {
+                    self.slow_down(interval, &certain, now);
+                }
             }
-        } else if self.in_favour > evidence::FINE {
-            self.is_fine(interval, wait, now);
+            Judgement::Fine => self.is_fine(interval, wait, now),
+            Judgement::Open => {}
         }
     }
 
@@ -465,8 +443,8 @@ impl Adaptive {
     /// show it, but may end after the host's.
     fn is_explained_by(&self, path: &PathView) -> bool {
         let heard = Evidence {
-            expected: self.against_heard.expected * path.comes,
-            ..self.against_heard
+            expected: self.detector.heard.expected * path.comes,
+            ..self.detector.heard
         };
         heard.odds(evidence::OVERLOADED, 1.0) < evidence::TOO_FAST
     }
@@ -485,7 +463,6 @@ impl Adaptive {
 
     /// The rate is fine, as far as the evidence goes.
     fn is_fine(&mut self, interval: &Interval, wait: Wait, now: Time) {
-        self.in_favour = 0.0;
         self.fine_per_s = self.fine_per_s.max(interval.sent_per_s());
         let below_per_s = limit::BELOW * self.limit_per_s;
         if self.per_s <= 1.01 * below_per_s {
@@ -526,7 +503,7 @@ impl Adaptive {
 
     /// Raises the rate, if the rate is what holds attempts back.
     fn grow(&mut self, factor: f32, now: Time) {
-        if self.was_limiting && self.against <= evidence::TOO_FAST {
+        if self.was_limiting && !self.detector.is_alarmed() {
             self.change(self.per_s * factor, PaceReason::Faster, now);
         }
     }
@@ -536,7 +513,7 @@ impl Adaptive {
         self.gcra.hasten(self.gap_ns() as u64, now);
         self.was_limiting = false;
         (self.heard, self.heard_certain, self.asked_again) = Default::default();
-        (self.against, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
+        self.detector.clear();
         // What was sent until now says nothing about the new rate.
         (self.changed, self.changed_at) = (self.sending + 1, now);
         self.next_interval(now);
@@ -547,9 +524,9 @@ impl Adaptive {
         if !interval.was_rate_limited && interval.sent_per_s() < self.fine_per_s / 2.0 {
             // A rate twice as high was fine, so the rate is not the reason.
             self.learn_baseline(certain, baseline::AFTER_TRIAL);
-            (self.against, self.in_favour) = (0.0, 0.0);
+            self.detector.clear();
         } else if self.is_probing() {
-            let through_per_s = interval.sent_per_s() * self.against_heard.delivered();
+            let through_per_s = interval.sent_per_s() * self.detector.heard.delivered();
             // A limit that was confirmed more than once does not fall far at once.
             let least_per_s = if self.confirmed > 1 {
                 limit::BELOW * self.limit_per_s
@@ -558,10 +535,10 @@ impl Adaptive {
             };
             self.limit_per_s = (self.limit_per_s * through_per_s).sqrt().max(least_per_s);
             self.confirmed = (self.confirmed + 1).min(limit::MOST_CONFIRMED);
-            self.too_fast = (self.against_since, now);
+            self.too_fast = (self.detector.since, now);
             self.change(limit::BELOW * self.limit_per_s, PaceReason::Limit, now);
         } else {
-            self.cut(interval, self.against_heard, now);
+            self.cut(interval, self.detector.heard, now);
         }
     }
 

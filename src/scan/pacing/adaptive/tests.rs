@@ -260,10 +260,8 @@ fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
         expected: 20.0,
         answered: 4,
     };
-    let host = Adaptive {
-        against_heard: heard,
-        ..Adaptive::default()
-    };
+    let mut host = Adaptive::default();
+    host.detector.heard = heard;
     // A hundred attempts in 10 ms, at a moment when half of them must have been answered.
     for (answered, explains) in [(49, false), (40, false), (20, true), (0, true)] {
         let mut path = Adaptive::default();

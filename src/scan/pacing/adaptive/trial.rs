@@ -91,10 +91,10 @@ impl Adaptive {
             confirmed,
             fine_per_s,
             came: delivered,
-            noticed_us: now.us_since(self.against_since),
+            noticed_us: now.us_since(self.detector.since),
             held: limit_per_s < rate::MOST_PER_S
                 && self.heard.expected - heard.expected >= trouble::HELD
-                && self.against_since.us_since(self.changed_at) >= trouble::HELD_US,
+                && self.detector.since.us_since(self.changed_at) >= trouble::HELD_US,
         };
         // If an earlier cut was not enough, the state before the first cut counts.
         let (before, limit_at_most_per_s) =
@@ -112,7 +112,7 @@ impl Adaptive {
             afterthought: 0.0,
             asked: heard.asked,
         });
-        self.too_fast = (self.against_since, now);
+        self.too_fast = (self.detector.since, now);
         (self.confirmed, self.limit_per_s, self.fine_per_s) = (0, through_per_s, 0.0);
         self.change((sent_per_s * share).min(self.per_s), PaceReason::Trial, now);
     }
@@ -191,7 +191,7 @@ impl Adaptive {
             );
         } else if hardly_comes || (!is_same && trial.predicted < trial::RELIEVED) {
             // It has helped as far as it could, but the rate was too high all this time.
-            self.against_since = self.too_fast.0;
+            self.detector.since = self.too_fast.0;
             self.cut(interval, self.heard, now);
         } else if is_same && !trial.is_second && comes < trial::BAD {
             self.mode = Mode::Trial(Trial {
