@@ -42,6 +42,7 @@ use crate::plan::Plan;
 use crate::report::by_host::ByHost;
 use crate::report::metrics::metrics;
 use crate::report::{Checkpoint, OnLink, Phase, Sink, Summary};
+use crate::scan::control::RateController;
 use crate::scan::{Finding, Limits, Links, Reason, Scan, Time};
 use crate::trace;
 
@@ -195,6 +196,13 @@ impl Scanner {
             rate: RateHandle::default(),
             resumed,
         })
+    }
+
+    /// Replaces what finds the rate that the path takes, as
+    /// [`Scan::set_path_controller`](crate::scan::Scan::set_path_controller) does. Call it before
+    /// the scan runs.
+    pub fn set_path_controller(&mut self, controller: Box<dyn RateController>) {
+        self.scan.set_path_controller(controller);
     }
 
     /// What is scanned.

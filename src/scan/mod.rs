@@ -35,7 +35,7 @@ use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use held::News;
 use hosts::{Hosts, Link, Turn};
-use pacing::{Pacer, RateController};
+use pacing::{IntervalId, Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 use unanswered::Unanswered;
 
@@ -50,6 +50,13 @@ pub use stats::{Histogram, Stats};
 pub use time::{TICK_US, Time};
 pub use verdict::{Event, Finding, HostDone, Outcome, OwnError, Reason, State};
 pub use wheel::Wheel;
+
+/// What a rate controller of one's own is made of: [`RateController`] and what it is told.
+pub mod control {
+    pub use super::estimate::{Ended, Wait};
+    pub use super::observation::{Ending, Observation};
+    pub use super::pacing::{IntervalId, PathView, Prior, RateController};
+}
 
 /// The number of a probe's place: its entry in the wheel, its socket's place and its token in the
 /// poll.
@@ -220,6 +227,12 @@ impl Scan {
         let under_way =
             verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
         (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
+    }
+
+    /// Replaces what finds the rate that the path takes, before the first attempt. Hosts keep what
+    /// [`Settings::controller`] says; with [`Controller::Fixed`] they have none.
+    pub fn set_path_controller(&mut self, controller: Box<dyn RateController>) {
+        self.path = controller;
     }
 
     /// Tells what this machine knows of its own links, before anything else.
@@ -454,10 +467,13 @@ impl Scan {
         let path = self.path.view(wait_all, now);
         let prior = probe.prior();
         let of_all = self.path.on_sent(prior, now);
-        let of_host = host.controller.as_mut().map_or(0, |own| {
-            own.on_interval(shares.of_host, wait, Some(&path), now);
-            own.on_sent(prior, now)
-        });
+        let of_host = host
+            .controller
+            .as_mut()
+            .map_or(IntervalId::default(), |own| {
+                own.on_interval(shares.of_host, wait, Some(&path), now);
+                own.on_sent(prior, now)
+            });
         probe.intervals = (of_all, of_host);
         // The only attempt gets as long as a last one.
         let which = if asks_once {

@@ -7,7 +7,7 @@ use super::time::Time;
 
 /// How an attempt ended, as far as rates and loss are concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Ending {
+pub enum Ending {
     /// Its endpoint answered.
     #[default]
     Answered,
@@ -20,20 +20,24 @@ pub(super) enum Ending {
 
 /// An attempt that has ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Observation {
+pub struct Observation {
     /// When it was sent.
     pub sent: Time,
+    /// How it ended.
     pub ending: Ending,
     /// When the endpoint's attempt before it was sent, if there was one: that was lost.
     pub lost_at: Option<Time>,
-    /// What it was to bring, for the controllers and for the samples that it belongs to.
+    /// What it was to bring.
     pub prior: Prior,
-    pub expected: Expected,
-    /// Attempts before it that stayed silent, and whether the kernel had to send this one again.
+    /// The same, for the samples that it belongs to.
+    pub(super) expected: Expected,
+    /// Attempts before it that stayed silent.
     pub silent: u16,
+    /// Whether the kernel had to send it again.
     pub syn_sent_again: bool,
     /// The round trip in microseconds, where the answer belongs to one SYN for certain (Karn's
     /// rule).
     pub rtt_us: Option<u64>,
+    /// Whether the port is open.
     pub is_open: bool,
 }

@@ -19,7 +19,7 @@ pub(super) struct Probe {
     pub host: HostId,
     pub rank: u16,
     pub port: u16,
-    /// Which intervals of the path's and the host's flow the attempt belongs to.
+    /// Which intervals of the path's and the host's controller the attempt belongs to.
     pub intervals: (IntervalId, IntervalId),
     pub expected: Expected,
     pub attempts: u16,
@@ -42,7 +42,7 @@ impl Probe {
             host,
             rank: rank as u16,
             port,
-            intervals: (0, 0),
+            intervals: Default::default(),
             expected: Expected::default(),
             attempts: 0,
             own_failures: 0,

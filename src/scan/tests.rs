@@ -1,8 +1,11 @@
 //! `Scan` by hand: one outcome after the other. Whole networks are in tests/simulation.rs and
 //! tests/towns.rs.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 
+use super::control::{Ending, Observation, PathView, Prior, Wait};
 use super::*;
 use crate::plan::{Order, PortSet, Target};
 
@@ -970,4 +973,62 @@ fn the_link_tells_who_is_there() {
     assert_eq!((stats.hosts_answering, stats.hosts_absent), (1, 3));
     assert_eq!(stats.with_reason(Reason::HostUp), 9);
     assert_eq!(stats.with_reason(Reason::NoNeighbor), 27);
+}
+
+/// Lets an attempt begin every 20 ms, numbers them, and notes how they ended.
+#[derive(Debug, Default)]
+struct EveryTwenty {
+    sent: u32,
+    next: Time,
+    ended: Rc<RefCell<Vec<(u32, Ending)>>>,
+}
+
+impl RateController for EveryTwenty {
+    fn next_send(&mut self, now: Time) -> Option<Time> {
+        (now < self.next).then_some(self.next)
+    }
+
+    fn on_sent(&mut self, _prior: Prior, now: Time) -> IntervalId {
+        self.sent += 1;
+        self.next = now.plus_us(20_000);
+        IntervalId(self.sent)
+    }
+
+    fn on_observation(
+        &mut self,
+        seen: &Observation,
+        id: IntervalId,
+        _wait: Wait,
+        path: Option<&PathView>,
+    ) {
+        assert!(path.is_none(), "it is the path's own");
+        self.ended.borrow_mut().push((id.0, seen.ending));
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            per_s: 50,
+            reason: PaceReason::Start,
+        }
+    }
+}
+
+#[test]
+fn a_controller_of_ones_own_decides_and_is_told() {
+    let controller = EveryTwenty::default();
+    let ended = Rc::clone(&controller.ended);
+    let mut scan = scan(1..=3, fixed(1_000, 0), 10);
+    scan.set_path_controller(Box::new(controller));
+    let first = connect(&mut scan, 0);
+    assert_eq!(scan.poll_connect(at(19)), None);
+    assert_eq!(scan.paced_until(), Some(at(20)));
+    let second = connect(&mut scan, 20);
+    scan.handle_outcome(second, Outcome::Refused, at(21));
+    assert_eq!(scan.poll_expired(at(1_000)), Some(first));
+    scan.handle_outcome(first, Outcome::Silence, at(1_000));
+    assert_eq!(
+        *ended.borrow(),
+        [(2, Ending::Answered), (1, Ending::Silent)]
+    );
+    assert_eq!(scan.pace().per_s, 50);
 }

@@ -40,7 +40,7 @@ pub(in crate::scan) enum Outage {
 
 /// What has ended, and what it means for what was learned before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::scan) enum Ended {
+pub enum Ended {
     /// A moment only: behind it is the same network.
     Moment,
     /// What was learned of speed and loss is worth nothing.

@@ -48,7 +48,7 @@ pub(in crate::scan) struct Rtt {
 
 /// How long things take, in microseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait {
+pub struct Wait {
     /// An answer comes within this time, or not at all.
     pub answer_us: u64,
     /// An attempt that gets none is given up after this time.

@@ -94,7 +94,7 @@ impl RateController for Aimd {
     fn on_sent(&mut self, _prior: Prior, now: Time) -> IntervalId {
         self.now = now;
         self.in_flight += 1;
-        0
+        IntervalId::default()
     }
 
     fn on_observation(
@@ -189,7 +189,7 @@ mod tests {
             let sent = Time::from_us(2 * n as u64 + 1);
             aimd.on_sent(Prior::Unknown, sent);
             let seen = seen(end, sent);
-            aimd.on_observation(&seen, 0, WAIT, (!is_path).then_some(&view));
+            aimd.on_observation(&seen, IntervalId(0), WAIT, (!is_path).then_some(&view));
         }
         assert!((aimd.window - window).abs() < 0.01, "{ends:?}: {aimd:?}");
     }
@@ -224,7 +224,7 @@ mod tests {
         let mut aimd = Aimd::default();
         (1..=9).for_each(|us| _ = aimd.on_sent(Prior::Certain, Time::from_us(us)));
         let lose = |aimd: &mut Aimd, us| {
-            aimd.on_observation(&seen(Canary, Time::from_us(us)), 0, WAIT, None);
+            aimd.on_observation(&seen(Canary, Time::from_us(us)), IntervalId(0), WAIT, None);
             aimd.window
         };
         assert_eq!(lose(&mut aimd, 1), 5.0);
@@ -251,7 +251,7 @@ mod tests {
             ending: Ending::Silent,
             ..Observation::default()
         };
-        aimd.on_observation(&silent, 0, WAIT, None);
+        aimd.on_observation(&silent, IntervalId(0), WAIT, None);
         assert_eq!(aimd.next_send(now), None);
     }
 }

@@ -1,27 +1,28 @@
-//! What every rate controller is asked and told. One controls the path to all hosts, and each host
-//! with many ports has one of its own; an attempt begins when both allow it. It knows rates and
-//! times, no endpoint and no socket.
+//! What every rate controller is asked and told. It knows rates and times, no endpoint and no
+//! socket.
 
 use super::{adaptive::Adaptive, aimd::Aimd, fixed::Fixed};
 use crate::scan::estimate::{Ended, Wait};
 use crate::scan::observation::Observation;
 use crate::scan::time::Time;
 
-/// Decides how fast attempts may begin, on the path to all hosts or at one host.
+/// Decides how fast attempts may begin. One controls the path to all hosts, and each host with many
+/// ports has one of its own; an attempt begins when both allow it.
 ///
 /// For each attempt, the scan asks [`next_send`](Self::next_send) until it says "now", and calls
 /// [`on_interval`](Self::on_interval) and [`on_sent`](Self::on_sent). When the attempt has ended,
-/// it calls [`on_observation`](Self::on_observation).
-pub(in crate::scan) trait RateController: std::fmt::Debug {
+/// it calls [`on_observation`](Self::on_observation). [`Controller`] names those that are built in;
+/// [`Scan::set_path_controller`](crate::scan::Scan::set_path_controller) takes any other.
+pub trait RateController: std::fmt::Debug {
     /// When the next attempt may begin: `None` for at once.
     fn next_send(&mut self, now: Time) -> Option<Time>;
 
-    /// An attempt begins, expected to bring `prior`. Returns the interval to name with its
-    /// observation.
+    /// An attempt begins, expected to bring `prior`. Returns what comes back with its observation:
+    /// the interval that the attempt belongs to, if the controller counts by intervals.
     fn on_sent(&mut self, prior: Prior, now: Time) -> IntervalId;
 
     /// An attempt of interval `id` has ended. `wait` is how long answers take. `path` is what the
-    /// controller of a host knows of the path, and `None` for the controller of the path.
+    /// path's controller [shows](Self::view) to those of hosts, and `None` for the path's own.
     fn on_observation(
         &mut self,
         seen: &Observation,
@@ -32,17 +33,19 @@ pub(in crate::scan) trait RateController: std::fmt::Debug {
 
     /// Draws conclusions from intervals whose answers must all have come. `share` is the share of
     /// answers to first attempts that began without an expectation. Returns whether the first limit
-    /// was met just now.
+    /// was met just now; the scan then starts over with what was silent.
     fn on_interval(
         &mut self,
-        share: Option<f32>,
-        wait: Wait,
-        path: Option<&PathView>,
-        now: Time,
-    ) -> bool;
+        _share: Option<f32>,
+        _wait: Wait,
+        _path: Option<&PathView>,
+        _now: Time,
+    ) -> bool {
+        false
+    }
 
     /// The network was away: what was sent until now says nothing about its rates.
-    fn on_outage(&mut self, ended: Ended, now: Time);
+    fn on_outage(&mut self, _ended: Ended, _now: Time) {}
 
     /// What the controllers of hosts need to know of the path that they share.
     fn view(&self, _wait: Wait, _now: Time) -> PathView {
@@ -109,7 +112,7 @@ impl Controller {
 
 /// What an attempt is expected to bring.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scan) enum Prior {
+pub enum Prior {
     /// Unknown.
     #[default]
     Unknown,
@@ -119,17 +122,19 @@ pub(in crate::scan) enum Prior {
     Certain,
 }
 
-/// The number of an interval, which an attempt carries.
-pub(in crate::scan) type IntervalId = u32;
+/// The number of an interval, which an attempt carries from its beginning to its observation. It
+/// means something only to the controller that gave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntervalId(pub u32);
 
 /// What the controller of a host needs to know of the path that the host shares with others.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::scan) struct PathView {
-    /// The share of certain answers that comes at any rate.
+pub struct PathView {
+    /// The share of certain answers that comes at any rate, 0 to 1.
     pub baseline: f32,
-    /// Whether the path may be losing, and until when its rate was found too high: such loss is not
-    /// held against its hosts.
+    /// Whether the path may be losing: such loss is not held against its hosts.
     pub is_suspect: bool,
+    /// Until when its rate was found too high. Nor is what was lost until then.
     pub too_fast_until: Time,
     /// The share of the expected answers that comes at present, as far as is known yet.
     pub comes: f32,

@@ -1,7 +1,7 @@
 //! No rate control: attempts begin as fast as everything else allows, whatever is lost.
 
 use super::controller::{IntervalId, Pace, PaceReason, PathView, Prior, RateController};
-use crate::scan::estimate::{Ended, Wait};
+use crate::scan::estimate::Wait;
 use crate::scan::observation::Observation;
 use crate::scan::time::Time;
 
@@ -15,16 +15,10 @@ impl RateController for Fixed {
     }
 
     fn on_sent(&mut self, _prior: Prior, _now: Time) -> IntervalId {
-        0
+        IntervalId::default()
     }
 
     fn on_observation(&mut self, _: &Observation, _: IntervalId, _: Wait, _: Option<&PathView>) {}
-
-    fn on_interval(&mut self, _: Option<f32>, _: Wait, _: Option<&PathView>, _: Time) -> bool {
-        false
-    }
-
-    fn on_outage(&mut self, _ended: Ended, _now: Time) {}
 
     fn pace(&self) -> Pace {
         Pace {
@@ -37,6 +31,7 @@ impl RateController for Fixed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::estimate::Ended;
     use crate::scan::observation::Ending;
     use crate::scan::pacing::Controller;
 

@@ -13,7 +13,6 @@ mod thresholds;
 
 pub use ceiling::Rate;
 pub(super) use ceiling::{Pacer, WINDOW_US};
-pub use controller::{Controller, Pace, PaceReason};
-pub(super) use controller::{IntervalId, Prior, RateController};
+pub use controller::{Controller, IntervalId, Pace, PaceReason, PathView, Prior, RateController};
 pub(super) use gcra::Gcra;
 pub(super) use thresholds::sample::TELLING;

@@ -179,7 +179,7 @@ impl RateController for Adaptive {
             Prior::Chance(_) => {}
             Prior::Certain => interval.certain.ask(sample::CERTAIN * baseline),
         }
-        self.sending
+        IntervalId(self.sending)
     }
 
     fn on_observation(
@@ -213,8 +213,8 @@ impl RateController for Adaptive {
             self.asked_again.ask(sample::CERTAIN * self.baseline);
             self.asked_again.answered += u32::from(lost_at.is_none() || was_lost_before);
         }
-        if self.sending - id < intervals::KEPT as u32 {
-            let interval = self.interval(id);
+        if self.sending - id.0 < intervals::KEPT as u32 {
+            let interval = self.interval(id.0);
             match prior {
                 Prior::Unknown => interval.unknown_answered += 1,
                 Prior::Chance(chance) => {
@@ -317,8 +317,8 @@ impl Adaptive {
         1e9 / self.per_s
     }
 
-    fn interval(&mut self, id: IntervalId) -> &mut Interval {
-        &mut self.intervals[id as usize % intervals::KEPT]
+    fn interval(&mut self, number: u32) -> &mut Interval {
+        &mut self.intervals[number as usize % intervals::KEPT]
     }
 
     fn forget(&mut self, now: Time) {

@@ -272,7 +272,8 @@ fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
             prior: Prior::Chance(1.0),
             ..Observation::default()
         };
-        (0..answered).for_each(|n| path.on_observation(&answer(1_000 + n * 100), 0, WAIT, None));
+        (0..answered)
+            .for_each(|n| path.on_observation(&answer(1_000 + n * 100), IntervalId(0), WAIT, None));
         let seen = path.view(WAIT, Time::from_us(6_000 + WAIT.answer_us));
         assert_eq!(
             host.is_explained_by(&seen),
