@@ -12,7 +12,7 @@ impl Hosts {
     /// What a host should do that is asked whether it still answers. Where no canary is left a port
     /// that has no verdict yet serves as well.
     pub(super) fn asking_turn(&mut self, id: HostId, is_out: bool, now: Time) -> Option<Turn> {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         if host.contact.asks_at().is_some_and(|at| at > now) {
             return None;
         }
@@ -51,13 +51,13 @@ impl Hosts {
 
     /// A host is to be asked whether it still answers, before anything else.
     pub fn ask_whether_there(&mut self, id: HostId, now: Time) {
-        self.slab[id as usize].contact.ask(now);
+        self.slab[id.key()].contact.ask(now);
         self.place(id);
     }
 
     /// Nothing is left to be proven by a host.
     pub fn end_asking(&mut self, id: HostId) {
-        self.slab[id as usize].contact.end_asking();
+        self.slab[id.key()].contact.end_asking();
         self.take_out(id);
         self.place(id);
     }
@@ -72,7 +72,7 @@ impl Hosts {
                 host.loss = host.loss_when_heard;
             }
             if host.is_present() && !host.held.is_empty() && host.held_sent > began {
-                held.push(id as HostId);
+                held.push(HostId::of(id));
             }
         }
         held
@@ -82,12 +82,12 @@ impl Hosts {
     pub fn is_only_one(&self, id: HostId) -> bool {
         self.slab
             .iter()
-            .all(|(other, host)| other as HostId == id || !host.has_answered())
+            .all(|(other, host)| HostId::of(other) == id || !host.has_answered())
     }
 
     /// A host is asked nothing more, for this `reason`. Its probes that waited.
     pub fn give_up(&mut self, id: HostId, reason: Reason) -> Vec<Slot> {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         self.active -= usize::from(host.presence != Presence::Silent && host.has_more());
         host.ended = Some(reason);
         host.contact.end_asking();
@@ -97,7 +97,7 @@ impl Hosts {
 
     /// A host did not answer whether it still does; `is_out`: nobody did.
     pub fn was_not_told(&mut self, id: HostId, is_out: bool, now: Time) {
-        self.slab[id as usize].contact.ask_ended(is_out, now);
+        self.slab[id.key()].contact.ask_ended(is_out, now);
         if self.get(id).contact.is_asking() {
             self.take_out(id);
             self.place(id);
@@ -110,7 +110,7 @@ impl Hosts {
         let was_asking = contact.is_asking();
         // That takes a look at all hosts.
         let is_alone = was_asking && contact.is_doubted() && self.is_only_one(id);
-        let contact = &mut self.slab[id as usize].contact;
+        let contact = &mut self.slab[id.key()].contact;
         let lapse = contact.answered(sent, is_proof, is_alone, now);
         if was_asking {
             self.take_out(id);

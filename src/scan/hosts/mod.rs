@@ -24,7 +24,19 @@ pub(super) use host::{ASKED_AGAIN, Host, Link, Sampling, Suspicion};
 use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
-pub(super) type HostId = u32;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HostId(u32);
+
+impl HostId {
+    fn of(key: usize) -> Self {
+        HostId(key as u32)
+    }
+
+    /// Its place in the slab.
+    fn key(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A host with no more ports than this cannot be overrun, and needs no pace of its own.
 const FEW_PORTS: u32 = 64;
@@ -119,11 +131,11 @@ impl Hosts {
     }
 
     pub fn get(&self, id: HostId) -> &Host {
-        &self.slab[id as usize]
+        &self.slab[id.key()]
     }
 
     pub fn get_mut(&mut self, id: HostId) -> &mut Host {
-        &mut self.slab[id as usize]
+        &mut self.slab[id.key()]
     }
 
     pub fn is_empty(&self) -> bool {
@@ -168,7 +180,7 @@ impl Hosts {
         now: Time,
     ) -> Option<(HostId, Turn)> {
         while let Some(id) = self.wheel.pop_expired(now.us / TICK_US) {
-            self.enqueue(id);
+            self.enqueue(HostId(id));
         }
         self.admit(plan, now);
         if takes_up
@@ -188,7 +200,7 @@ impl Hosts {
                 self.put_off(id, until);
                 continue;
             }
-            let host = &mut self.slab[id as usize];
+            let host = &mut self.slab[id.key()];
             // Where nobody has answered yet a new port is worth more than another attempt: an
             // answer tells how long to wait.
             let prefers_new = takes_up
@@ -232,8 +244,8 @@ impl Hosts {
     /// The first host in the queue has to wait until then.
     fn put_off(&mut self, id: HostId, until: Time) {
         self.queue.pop_front();
-        self.slab[id as usize].place = Place::Wheel;
-        self.wheel.insert(id, until.us.div_ceil(TICK_US));
+        self.slab[id.key()].place = Place::Wheel;
+        self.wheel.insert(id.0, until.us.div_ceil(TICK_US));
     }
 
     /// Whether an answer of this host shows that others would have been answered as well.
@@ -248,7 +260,7 @@ impl Hosts {
 
     /// Of the next host that has one, a port that answered before, whatever else would be its turn.
     pub fn any_canary(&mut self) -> Option<(HostId, Turn)> {
-        let known = |&id: &HostId| self.slab[id as usize].canaries.any();
+        let known = |&id: &HostId| self.slab[id.key()].canaries.any();
         let place = self.queue.iter().position(|id| known(id).is_some())?;
         let rank = known(&self.queue[place])?;
         // Whose turn it is stands first.
@@ -271,7 +283,7 @@ impl Hosts {
         if !self.queue.is_empty() && mix(self.turns.into()).is_multiple_of(LETS_PASS) {
             self.queue.rotate_left(1);
         }
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         host.place = Place::Away;
         if host.link == Link::Unasked {
             host.link = Link::Asked;
@@ -309,7 +321,7 @@ impl Hosts {
         }
         self.links[slot as usize] = slot;
         self.waiting += 1;
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         let last = std::mem::replace(&mut host.waiting_last, slot);
         if last == NOBODY {
             host.waiting_first = slot;
@@ -322,7 +334,7 @@ impl Hosts {
     /// The port of this rank was silent once. As long as nobody knows how long an answer takes
     /// there may be very many of them.
     pub fn defer(&mut self, id: HostId, rank: u16) {
-        self.slab[id as usize].defer([rank], 1);
+        self.slab[id.key()].defer([rank], 1);
         self.deferred += 1;
         self.place(id);
     }
@@ -330,9 +342,9 @@ impl Hosts {
     /// Ports that had ended silent are asked again after all, and count as if they had had so many
     /// attempts.
     pub fn ask_all_again(&mut self, id: HostId, ranks: Vec<u16>, attempts: u16) {
-        self.slab[id as usize].under_way += ranks.len() as u32;
+        self.slab[id.key()].under_way += ranks.len() as u32;
         self.deferred += ranks.len();
-        self.slab[id as usize].defer(ranks, attempts);
+        self.slab[id.key()].defer(ranks, attempts);
         self.place(id);
     }
 
@@ -344,7 +356,7 @@ impl Hosts {
     /// All of them, for a stop.
     pub fn drain_deferred(&mut self) -> Vec<(HostId, VecDeque<u16>)> {
         let have_some =
-            |(id, host): (usize, &Host)| (!host.deferred.is_empty()).then_some(id as HostId);
+            |(id, host): (usize, &Host)| (!host.deferred.is_empty()).then_some(HostId::of(id));
         let ids: Vec<HostId> = self.slab.iter().filter_map(have_some).collect();
         ids.into_iter()
             .map(|id| (id, self.drain_deferred_of(id)))
@@ -353,19 +365,19 @@ impl Hosts {
 
     /// Those of one host.
     pub fn drain_deferred_of(&mut self, id: HostId) -> VecDeque<u16> {
-        let ranks = std::mem::take(&mut self.slab[id as usize].deferred);
+        let ranks = std::mem::take(&mut self.slab[id.key()].deferred);
         self.deferred -= ranks.len();
         ranks
     }
 
     /// A port of the host is to be asked once more, besides those that have no verdict yet.
     pub fn ask_again(&mut self, id: HostId) {
-        self.slab[id as usize].under_way += 1;
+        self.slab[id.key()].under_way += 1;
     }
 
     /// Puts a host where it belongs, if it is nowhere.
     fn place(&mut self, id: HostId) {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         let waits = host.waiting_first != NOBODY || !host.deferred.is_empty();
         if host.place == Place::SilentQueue && waits {
             self.silent.retain(|&other| other != id);
@@ -383,7 +395,7 @@ impl Hosts {
     }
 
     fn enqueue(&mut self, id: HostId) {
-        self.slab[id as usize].place = Place::Queue;
+        self.slab[id.key()].place = Place::Queue;
         self.queue.push_back(id);
     }
 
@@ -404,7 +416,7 @@ impl Hosts {
             }
             self.next += 1;
             self.active += 1;
-            let id = self.slab.insert(host) as HostId;
+            let id = HostId::of(self.slab.insert(host));
             self.enqueue(id);
         }
     }
@@ -452,7 +464,7 @@ impl Hosts {
             && self.next <= self.addresses;
         for host in hosts {
             self.active += usize::from(host.presence != Presence::Silent && host.has_more());
-            let id = self.slab.insert(host) as HostId;
+            let id = HostId::of(self.slab.insert(host));
             self.place(id);
         }
         fits
@@ -469,7 +481,7 @@ impl Hosts {
         self.slab
             .iter()
             .filter(is_done)
-            .map(|(id, _)| id as HostId)
+            .map(|(id, _)| HostId::of(id))
             .collect()
     }
 
@@ -483,7 +495,7 @@ impl Hosts {
             *open += u32::from(is_open);
         }
         let host = |(id, host): (usize, &Host)| {
-            let (ranks, open) = of_host.remove(&(id as HostId)).unwrap_or_default();
+            let (ranks, open) = of_host.remove(&HostId::of(id)).unwrap_or_default();
             host.snapshot(ranks, open)
         };
         Snapshot {
@@ -497,7 +509,7 @@ impl Hosts {
     /// its link. Whether that is news: then what was silent before is silent on a host that is
     /// there.
     pub fn heard(&mut self, id: HostId, rank: Option<u32>) -> bool {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         let was = std::mem::replace(&mut host.presence, Presence::Present);
         if was == Presence::Present {
             return false;
@@ -518,7 +530,7 @@ impl Hosts {
     fn reconsider(&mut self) {
         let threshold = self.silent_after().unwrap_or(0);
         for id in std::mem::take(&mut self.silent) {
-            let host = &mut self.slab[id as usize];
+            let host = &mut self.slab[id.key()];
             if host.silent < threshold && host.presence == Presence::Silent {
                 (host.presence, host.place) = (Presence::Unknown, Place::Away);
                 self.active += 1;
@@ -533,12 +545,12 @@ impl Hosts {
     /// up anew. Returns how many.
     pub fn start_over(&mut self) -> u64 {
         let unheard = |(id, host): (usize, &Host)| {
-            (!host.is_present() && !host.held.is_empty()).then_some(id as HostId)
+            (!host.is_present() && !host.held.is_empty()).then_some(HostId::of(id))
         };
         let ids: Vec<HostId> = self.slab.iter().filter_map(unheard).collect();
         let mut ports = 0;
         for id in ids {
-            let host = &mut self.slab[id as usize];
+            let host = &mut self.slab[id.key()];
             let was_active = host.presence == Presence::Unknown && host.has_more();
             let (held, _) = host.take_held();
             ports += held.len() as u64;
@@ -590,7 +602,7 @@ impl Hosts {
     /// The link was asked for this host, if it was, and that came to this: `Unasked` where it is to
     /// be asked again, `Beyond` where the kernel will not tell.
     pub fn ask_ended(&mut self, id: HostId, link: Link) {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         if !matches!(host.link, Link::Asked | Link::Vacant) {
             return;
         }
@@ -620,7 +632,7 @@ impl Hosts {
     pub fn settled(&mut self, id: HostId) -> bool {
         self.ask_ended(id, Link::Unasked);
         let threshold = self.silent_after();
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         host.under_way -= 1;
         if host.presence == Presence::Unknown
             && threshold.is_some_and(|threshold| host.silent >= threshold)
@@ -631,14 +643,14 @@ impl Hosts {
             self.take_out(id);
         }
         self.place(id);
-        self.slab[id as usize].is_done()
+        self.slab[id.key()].is_done()
     }
 
     /// Takes a host from where it waits for its turn.
     fn take_out(&mut self, id: HostId) {
-        match std::mem::replace(&mut self.slab[id as usize].place, Place::Away) {
+        match std::mem::replace(&mut self.slab[id.key()].place, Place::Away) {
             Place::Queue => self.queue.retain(|&other| other != id),
-            Place::Wheel => self.wheel.cancel(id),
+            Place::Wheel => self.wheel.cancel(id.0),
             Place::SilentQueue => self.silent.retain(|&other| other != id),
             Place::Away => {}
         }
@@ -647,7 +659,7 @@ impl Hosts {
     /// Forgets a host, be it in the middle of its ports.
     pub fn remove(&mut self, id: HostId, now: Time) -> Host {
         self.take_out(id);
-        let host = self.slab.remove(id as usize);
+        let host = self.slab.remove(id.key());
         if host.link == Link::Asked {
             self.asked.remove(&host.plan.address.ip());
         }
@@ -662,7 +674,7 @@ impl Hosts {
     /// A silent host whose turns are over: others need its place, or nobody else is left.
     pub fn poll_silent(&self, is_end: bool) -> Option<HostId> {
         let is_full = self.silent.len() > HOSTS_AT_ONCE;
-        let is_idle = |id: &HostId| self.slab[*id as usize].under_way == 0;
+        let is_idle = |id: &HostId| self.slab[id.key()].under_way == 0;
         if is_full || is_end {
             self.silent.iter().copied().find(is_idle)
         } else {
@@ -674,12 +686,12 @@ impl Hosts {
     pub fn drain_waiting(&mut self) -> Vec<Slot> {
         let ids: Vec<usize> = self.slab.iter().map(|(id, _)| id).collect();
         ids.into_iter()
-            .flat_map(|id| self.drain_waiting_of(id as HostId))
+            .flat_map(|id| self.drain_waiting_of(HostId::of(id)))
             .collect()
     }
 
     fn drain_waiting_of(&mut self, id: HostId) -> Vec<Slot> {
-        let host = &mut self.slab[id as usize];
+        let host = &mut self.slab[id.key()];
         let mut at = std::mem::replace(&mut host.waiting_first, NOBODY);
         host.waiting_last = NOBODY;
         let mut slots = Vec::new();
@@ -695,7 +707,7 @@ impl Hosts {
     /// A host with silent ports whose verdict was held back, and whether it is a silent one.
     pub fn poll_held(&self) -> Option<(HostId, bool)> {
         let host = self.slab.iter().find(|(_, host)| !host.held.is_empty())?;
-        Some((host.0 as HostId, host.1.presence == Presence::Silent))
+        Some((HostId::of(host.0), host.1.presence == Presence::Silent))
     }
 
     /// A host with whatever it has left, one call after the other; with `all` also those that were
