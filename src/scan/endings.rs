@@ -150,7 +150,7 @@ impl Scan {
                 }));
             }
         }
-        if self.hosts.settled(id) {
+        if self.hosts.probe_ended(id) {
             self.finish_host(id, now);
         }
         // After a stop what they have left is counted already.

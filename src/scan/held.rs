@@ -63,8 +63,8 @@ impl Scan {
     /// Whether the silence of a host's port is its verdict, with nothing left that could prove it.
     pub(super) fn is_final(&self, id: HostId) -> bool {
         let host = self.hosts.get(id);
-        let has_no_witness = host.proves_nothing(self.hosts.most_connections());
-        (host.sampling == Sampling::Done && has_no_witness) || self.outages.is_blind()
+        let cannot_prove = host.proves_nothing(self.hosts.most_connections());
+        (host.sampling == Sampling::Done && cannot_prove) || self.outages.is_blind()
     }
 
     /// Whether a host is to be asked whether it still answers before its silent ports are told. It

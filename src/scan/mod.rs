@@ -34,7 +34,7 @@ use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
 use held::News;
-use hosts::{Hosts, Link, Turn};
+use hosts::{Allowed, Hosts, Link, Task};
 use pacing::{IntervalId, Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
 use unanswered::Unanswered;
@@ -355,53 +355,55 @@ impl Scan {
         let places = self.budget.cap() as usize + MORE_PROBES;
         let takes_up = self.stats.in_flight + self.backing_off < self.budget.cap()
             && self.probes.len() - self.unsent < places;
-        let canaries = (self.stats.begun >= CANARIES_FROM).then(|| self.path.is_uncertain());
         // What our own side held back is not spread.
         let asks_again = !self.rtts.is_deaf(now)
             || self.again_at <= now
             || self.stats.own_errors().next().is_some();
-        let is_out = self.outages.lasts();
+        let allowed = Allowed {
+            takes_up,
+            asks_again,
+            canaries: (self.stats.begun >= CANARIES_FROM).then(|| self.path.is_uncertain()),
+            is_out: self.outages.lasts(),
+        };
         let is_canary_due = self.outages.canary_due(now);
         let canary = is_canary_due.then(|| self.hosts.any_canary()).flatten();
-        let Some((id, turn)) = canary.or_else(|| {
-            self.hosts
-                .turn(&self.plan, takes_up, asks_again, canaries, is_out, now)
-        }) else {
+        let Some((id, task)) = canary.or_else(|| self.hosts.next_task(&self.plan, allowed, now))
+        else {
             self.paced_until = (!asks_again && self.hosts.want_turns()).then_some(self.again_at);
             return None;
         };
-        let endpoint = match turn {
-            Turn::Again(slot) => self.endpoint_of(slot),
-            Turn::Port(rank) | Turn::Deferred(rank) | Turn::Canary(rank) => {
+        let endpoint = match task {
+            Task::Again(slot) => self.endpoint_of(slot),
+            Task::Port(rank) | Task::Deferred(rank) | Task::Canary(rank) => {
                 self.plan.endpoint(&self.hosts.get(id).plan, rank)
             }
         };
         // A port's first attempt.
-        let datagram = self.settings.sends_datagrams && matches!(turn, Turn::Port(_));
+        let datagram = self.settings.sends_datagrams && matches!(task, Task::Port(_));
         let is_routed = self.hosts.get(id).is_routed;
         self.paced_until = self.pacer.wait_until(is_routed, datagram, now);
         if self.paced_until.is_some() {
             return None;
         }
-        if !matches!(turn, Turn::Port(_)) {
+        if !matches!(task, Task::Port(_)) {
             self.again_at = self
                 .rtts
                 .spread(self.hosts.waiting() + self.hosts.deferred(), now);
         }
-        self.hosts.take(id, turn);
-        let slot = match turn {
-            Turn::Again(slot) => slot,
-            Turn::Port(rank) => {
+        self.hosts.take(id, task);
+        let slot = match task {
+            Task::Again(slot) => slot,
+            Task::Port(rank) => {
                 self.stats.begun += 1;
                 self.probes
                     .insert(Probe::new(id, rank, endpoint.port(), Purpose::Verdict))
                     as Slot
             }
-            Turn::Deferred(rank) => {
+            Task::Deferred(rank) => {
                 let attempts = self.hosts.get(id).deferred_attempts();
                 self.reopen(id, rank, attempts)
             }
-            Turn::Canary(rank) => {
+            Task::Canary(rank) => {
                 self.without_verdict += 1;
                 self.probes
                     .insert(Probe::new(id, rank, endpoint.port(), Purpose::Canary))

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::estimate::{Ended, LATELY, Outage, network_of};
-use super::hosts::{ASKED_AGAIN, HostId, Link, SHUT_OUT_US, Suspicion};
+use super::hosts::{ASKED_AGAIN, Answer, HostId, Link, SHUT_OUT_US, Suspicion};
 use super::observation::{Ending, Observation};
 use super::pacing::IntervalId;
 use super::probe::{Phase, Probe, Purpose};
@@ -40,6 +40,8 @@ const LATELY_SILENT: usize = 512;
 /// attempts that wait for it.
 const MANY_WAITING: u32 = 256;
 const EARLY_US: u64 = 3_000_000;
+/// Where everything seems open, ports within so many first ones are asked again.
+const LOOKS_AGAIN_WITHIN: u32 = 256;
 
 impl Scan {
     /// The port at `slot`, which is listening, has said something; `is_all`: nothing more is to be
@@ -360,7 +362,12 @@ impl Scan {
         self.stats.lost += u64::from(seen.silent) + u64::from(seen.syn_sent_again);
         let is_late = (seen.silent > 0 && !was_flooded) || seen.syn_sent_again;
         let is_last = seen.silent >= u16::from(self.settings.max_retries);
-        host.answer(seen.silent, is_late, is_last, seen.is_open);
+        host.answer(Answer {
+            silent: seen.silent,
+            is_late,
+            is_last,
+            is_open: seen.is_open,
+        });
         host.canaries.answered(rank, seen.is_open, now);
         self.shared_loss.answered(&host.loss, is_late, is_last);
     }
@@ -750,14 +757,14 @@ impl Scan {
         self.hosts.defer(id, rank);
     }
 
-    /// Nearly all ports of a host are open: a few of the first ones are asked again, when it may
-    /// have been honest still.
+    /// Nearly all ports of a host are open: a few are asked again. They are early ones, when it may
+    /// have been honest still, but not the very first, which are often open in truth.
     fn look_again(&mut self, id: HostId) {
         let host = self.hosts.get_mut(id);
         host.suspicion = Suspicion::Asking { asked: 0, open: 0 };
         let (plan, first) = (
             host.plan,
-            host.taken_up().min(MANY_WAITING) - u32::from(ASKED_AGAIN),
+            host.taken_up().min(LOOKS_AGAIN_WITHIN) - u32::from(ASKED_AGAIN),
         );
         for rank in first..first + u32::from(ASKED_AGAIN) {
             let port = self.plan.endpoint(&plan, rank).port();

@@ -3,7 +3,7 @@
 
 use super::contact::Lapse;
 use super::host::{NOBODY, Presence};
-use super::{HostId, Hosts, Turn};
+use super::{HostId, Hosts, Task};
 use crate::scan::Slot;
 use crate::scan::time::Time;
 use crate::scan::verdict::Reason;
@@ -11,7 +11,7 @@ use crate::scan::verdict::Reason;
 impl Hosts {
     /// What a host should do that is asked whether it still answers. Where no canary is left a port
     /// that has no verdict yet serves as well.
-    pub(super) fn asking_turn(&mut self, id: HostId, is_out: bool, now: Time) -> Option<Turn> {
+    pub(super) fn asking_task(&mut self, id: HostId, is_out: bool, now: Time) -> Option<Task> {
         let host = &mut self.slab[id.key()];
         if host.contact.asks_at().is_some_and(|at| at > now) {
             return None;
@@ -21,16 +21,16 @@ impl Hosts {
         let unheard = || host.canaries.any().filter(|_| is_away);
         let canary = host.canaries.last(self.most_connections, now);
         if let Some(rank) = canary.or_else(unheard) {
-            return Some(Turn::Canary(rank));
+            return Some(Task::Canary(rank));
         }
         host.contact.ask_later(now);
         if host.canaries.are_left(self.most_connections) {
             return None;
         }
         match host.deferred.front() {
-            _ if host.waiting_first != NOBODY => Some(Turn::Again(host.waiting_first)),
-            Some(&rank) => Some(Turn::Deferred(rank.into())),
-            None => host.has_more().then(|| Turn::Port(host.next_rank())),
+            _ if host.waiting_first != NOBODY => Some(Task::Again(host.waiting_first)),
+            Some(&rank) => Some(Task::Deferred(rank.into())),
+            None => host.has_more().then(|| Task::Port(host.next_rank())),
         }
     }
 

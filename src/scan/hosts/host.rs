@@ -135,6 +135,18 @@ pub(in crate::scan) struct Host {
     pub suspicion: Suspicion,
 }
 
+/// A port's answer, as far as its host's counts are concerned.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::scan) struct Answer {
+    /// Attempts before it that were silent.
+    pub silent: u16,
+    /// Whether something was lost before it came.
+    pub is_late: bool,
+    /// Whether it came at the last attempt that the port would have had.
+    pub is_last: bool,
+    pub is_open: bool,
+}
+
 /// How far the question is whether a host calls everything open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::scan) enum Suspicion {
@@ -552,13 +564,12 @@ impl Host {
         self.unheard += 1;
     }
 
-    /// A port answered, after so many attempts that were silent. `is_late`: something was lost;
-    /// `is_last`: at the last attempt that it would have had.
-    pub fn answer(&mut self, silent: u16, is_late: bool, is_last: bool, is_open: bool) {
+    /// A port answered.
+    pub fn answer(&mut self, answer: Answer) {
         self.answered += 1;
-        self.open += u32::from(is_open);
-        self.unheard -= u32::from(silent > 0);
-        self.loss.answered(is_late, is_last, LATELY);
+        self.open += u32::from(answer.is_open);
+        self.unheard -= u32::from(answer.silent > 0);
+        self.loss.answered(answer.is_late, answer.is_last, LATELY);
     }
 
     /// An attempt begins that brings an answer with this chance, if that is known.
@@ -610,7 +621,10 @@ mod tests {
     /// The ports of these ranks answer their first attempt.
     fn answers(host: &mut Host, ranks: std::ops::Range<u32>, is_open: bool) {
         ranks.for_each(|rank| {
-            host.answer(0, false, false, is_open);
+            host.answer(Answer {
+                is_open,
+                ..Answer::default()
+            });
             host.canaries.answered(rank, is_open, Time::default());
         });
     }
@@ -662,7 +676,12 @@ mod tests {
             let mut host = host(1_000);
             answers(&mut host, 0..at_once, false);
             (0..late + silent + once).for_each(|_| host.first_is_silent());
-            (0..late).for_each(|_| host.answer(1, true, false, false));
+            let lost = Answer {
+                silent: 1,
+                is_late: true,
+                ..Answer::default()
+            };
+            (0..late).for_each(|_| host.answer(lost));
             (0..silent).for_each(|_| host.ended_silent(2, 100_000));
             let case = [at_once, late, silent, once];
             assert!(

@@ -20,7 +20,7 @@ use super::time::{TICK_US, Time};
 use super::wheel::Wheel;
 use crate::plan::{self, Plan, mix};
 pub(super) use contact::{Lapse, SHUT_OUT_US};
-pub(super) use host::{ASKED_AGAIN, Host, Link, Sampling, Suspicion};
+pub(super) use host::{ASKED_AGAIN, Answer, Host, Link, Sampling, Suspicion};
 use host::{NOBODY, Place, Presence};
 
 /// The number of a host's place.
@@ -49,7 +49,7 @@ pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
 /// A host is silent after no fewer silent ports than this …
 const SILENT_LEAST: u32 = 32;
 /// … and after this many times as many as the others needed for their first answer.
-const PATIENCE: u32 = 2;
+const SILENT_FACTOR: u32 = 2;
 /// … but no more than this: one host with one odd port must not make all others cost as if they
 /// were there.
 const SILENT_MOST: u32 = 512;
@@ -91,7 +91,7 @@ pub(super) struct Hosts {
 
 /// What a host whose turn it is should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Task {
     /// Try a probe again that waits.
     Again(Slot),
     /// Take up the port of this rank.
@@ -100,6 +100,19 @@ pub(super) enum Turn {
     Deferred(u32),
     /// Ask the port of this rank again, which answered before.
     Canary(u32),
+}
+
+/// What a task may be at this moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed {
+    /// Whether a new port may be taken up.
+    pub takes_up: bool,
+    /// Whether ports that were silent may be asked again.
+    pub asks_again: bool,
+    /// Whether ports that answered before may be asked again, and if so, whether often.
+    pub canaries: Option<bool>,
+    /// Whether the network is away: no service hears of a canary then.
+    pub is_out: bool,
 }
 
 impl Hosts {
@@ -166,19 +179,19 @@ impl Hosts {
     }
 
     /// The host whose turn it is and what it should do. Both stay the same until
-    /// [`take`](Self::take). With `takes_up` false no port is to be taken up; with `asks_again`
-    /// false there are only turns for new ports. `canaries`: whether ports that answered before are
-    /// to be asked again, and if so, whether often. `is_out`: the network is away, and no service
-    /// hears that.
-    pub fn turn(
+    /// [`take`](Self::take).
+    pub fn next_task(
         &mut self,
         plan: &Plan,
-        takes_up: bool,
-        asks_again: bool,
-        canaries: Option<bool>,
-        is_out: bool,
+        allowed: Allowed,
         now: Time,
-    ) -> Option<(HostId, Turn)> {
+    ) -> Option<(HostId, Task)> {
+        let Allowed {
+            takes_up,
+            asks_again,
+            canaries,
+            is_out,
+        } = allowed;
         while let Some(id) = self.wheel.pop_expired(now.us / TICK_US) {
             self.enqueue(HostId(id));
         }
@@ -188,13 +201,13 @@ impl Hosts {
             && !self.queue.is_empty()
             && let Some(&id) = self.silent.front()
         {
-            return Some((id, Turn::Port(self.get(id).next_rank())));
+            return Some((id, Task::Port(self.get(id).next_rank())));
         }
         for _ in 0..=self.queue.len() {
             let &id = self.queue.front()?;
             if self.get(id).contact.is_asking() {
-                if let Some(turn) = self.asking_turn(id, is_out, now) {
-                    return Some((id, turn));
+                if let Some(task) = self.asking_task(id, is_out, now) {
+                    return Some((id, task));
                 }
                 let until = self.get(id).contact.asks_at().unwrap_or(now);
                 self.put_off(id, until);
@@ -226,15 +239,15 @@ impl Hosts {
                 if let Some(rank) =
                     canaries.and_then(|often| host.canary_due(often, self.most_connections, now))
                 {
-                    return Some((id, Turn::Canary(rank)));
+                    return Some((id, Task::Canary(rank)));
                 }
-                let turn = match host.deferred.front() {
-                    _ if prefers_new => Turn::Port(host.next_rank()),
-                    _ if host.waiting_first != NOBODY => Turn::Again(host.waiting_first),
-                    Some(&rank) => Turn::Deferred(rank.into()),
-                    None => Turn::Port(host.next_rank()),
+                let task = match host.deferred.front() {
+                    _ if prefers_new => Task::Port(host.next_rank()),
+                    _ if host.waiting_first != NOBODY => Task::Again(host.waiting_first),
+                    Some(&rank) => Task::Deferred(rank.into()),
+                    None => Task::Port(host.next_rank()),
                 };
-                return Some((id, turn));
+                return Some((id, task));
             };
             self.put_off(id, until);
         }
@@ -259,17 +272,17 @@ impl Hosts {
     }
 
     /// Of the next host that has one, a port that answered before, whatever else would be its turn.
-    pub fn any_canary(&mut self) -> Option<(HostId, Turn)> {
+    pub fn any_canary(&mut self) -> Option<(HostId, Task)> {
         let known = |&id: &HostId| self.slab[id.key()].canaries.any();
         let place = self.queue.iter().position(|id| known(id).is_some())?;
         let rank = known(&self.queue[place])?;
         // Whose turn it is stands first.
         self.queue.rotate_left(place);
-        Some((self.queue[0], Turn::Canary(rank)))
+        Some((self.queue[0], Task::Canary(rank)))
     }
 
-    /// The turn that was told is taken.
-    pub fn take(&mut self, id: HostId, turn: Turn) {
+    /// The host does what it was told to.
+    pub fn take(&mut self, id: HostId, task: Task) {
         self.turns = self.turns.wrapping_add(1);
         let is_silent = self.get(id).place == Place::SilentQueue;
         if is_silent {
@@ -288,8 +301,8 @@ impl Hosts {
         if host.link == Link::Unasked {
             host.link = Link::Asked;
         }
-        match turn {
-            Turn::Again(slot) => {
+        match task {
+            Task::Again(slot) => {
                 let next = self.links[slot as usize];
                 (host.waiting_first, host.waiting_last) = if next == slot {
                     (NOBODY, NOBODY)
@@ -298,12 +311,12 @@ impl Hosts {
                 };
                 self.waiting -= 1;
             }
-            Turn::Deferred(_) => {
+            Task::Deferred(_) => {
                 host.deferred.pop_front();
                 self.deferred -= 1;
             }
-            Turn::Canary(_) => host.under_way += 1,
-            Turn::Port(_) => {
+            Task::Canary(_) => host.under_way += 1,
+            Task::Port(_) => {
                 host.take_next();
                 host.under_way += 1;
                 if !host.has_more() && !is_silent {
@@ -569,7 +582,7 @@ impl Hosts {
     /// How many ports have to be silent until a host is called silent.
     pub fn silent_after(&self) -> Option<u32> {
         self.skips_silent
-            .then_some((PATIENCE * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
+            .then_some((SILENT_FACTOR * self.latest_first_answer).clamp(SILENT_LEAST, SILENT_MOST))
     }
 
     /// Whether one attempt at each port is enough to see whether anybody is there: nobody has
@@ -627,9 +640,9 @@ impl Hosts {
         self.neighbours.frees_at().filter(|_| may_admit)
     }
 
-    /// A port of the host has its verdict. Whether the host is done with, and is to be
-    /// [removed](Self::remove).
-    pub fn settled(&mut self, id: HostId) -> bool {
+    /// A probe at the host has ended, a canary or a second look perhaps. Whether the host is done
+    /// with, and is to be [removed](Self::remove).
+    pub fn probe_ended(&mut self, id: HostId) -> bool {
         self.ask_ended(id, Link::Unasked);
         let threshold = self.silent_after();
         let host = &mut self.slab[id.key()];

@@ -13,9 +13,9 @@ const WAIT: Wait = Wait {
 /// share `lost`. Half of the ports answer, one attempt in eight is a canary, and what is lost
 /// is asked again. As many begin as the controller allows, for this many seconds. Returns how
 /// many began in each of the last five, and the share of these that was above the capacity.
-fn drive(flow: &mut Adaptive, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
+fn drive(controller: &mut Adaptive, capacity_per_s: f64, lost: f64, seconds: u64) -> (f64, f64) {
     drive_through(
-        flow,
+        controller,
         &Way {
             capacity_per_s,
             saves_s: 0.01,
@@ -35,13 +35,13 @@ struct Way {
     is_away: fn(u64) -> bool,
 }
 
-fn drive_through(flow: &mut Adaptive, way: &Way, seconds: u64) -> (f64, f64) {
-    drive_and_look(flow, way, seconds, &mut |_| {})
+fn drive_through(controller: &mut Adaptive, way: &Way, seconds: u64) -> (f64, f64) {
+    drive_and_look(controller, way, seconds, &mut |_| {})
 }
 
 /// The same; `look` sees the controller each millisecond.
 fn drive_and_look(
-    flow: &mut Adaptive,
+    controller: &mut Adaptive,
     way: &Way,
     seconds: u64,
     look: &mut dyn FnMut(&Adaptive),
@@ -61,15 +61,15 @@ fn drive_and_look(
         room = (room + capacity_per_s / 1e3).min((capacity_per_s * saves_s).max(10.0));
         while answers.front().is_some_and(|&(at, ..)| at <= ms) {
             let (_, answered, interval) = answers.pop_front().expect("it is there");
-            flow.on_observation(&answered, interval, WAIT, None);
+            controller.on_observation(&answered, interval, WAIT, None);
         }
-        look(flow);
+        look(controller);
         // No machine sends more in a millisecond.
         for _ in 0..200 {
-            if flow.next_send(now).is_some() {
+            if controller.next_send(now).is_some() {
                 break;
             }
-            flow.on_interval(None, WAIT, None, now);
+            controller.on_interval(None, WAIT, None, now);
             begun += 1;
             let is_canary = begun % 8 == 0;
             let lost_at = again
@@ -81,7 +81,7 @@ fn drive_and_look(
                 None if is_canary => (Prior::Certain, true),
                 None => (Prior::Chance(0.5), random.bool()),
             };
-            let interval = flow.on_sent(prior, now);
+            let interval = controller.on_sent(prior, now);
             let is_late = ms >= seconds.saturating_sub(5) * 1_000;
             last += u32::from(is_late);
             let passes = room >= 1.0;
@@ -142,7 +142,7 @@ fn each_mode_leads_where_it_should() {
         (1e9, 0.3, never, &["startup", "trial", "startup"]),
         (1e9, 0.0, stalls, &["startup", "trial", "startup"]),
     ] {
-        let mut flow = Adaptive::default();
+        let mut controller = Adaptive::default();
         let mut seen: Vec<&str> = Vec::new();
         let way = Way {
             capacity_per_s,
@@ -150,11 +150,11 @@ fn each_mode_leads_where_it_should() {
             lost,
             is_away,
         };
-        drive_and_look(&mut flow, &way, 10, &mut |flow| {
-            let mode = match flow.mode {
+        drive_and_look(&mut controller, &way, 10, &mut |controller| {
+            let mode = match controller.mode {
                 Mode::Startup => "startup",
                 Mode::Trial(_) => "trial",
-                Mode::Hold if flow.is_probing() => "hold and probe",
+                Mode::Hold if controller.is_probing() => "hold and probe",
                 Mode::Hold => "hold",
             };
             if seen.last() != Some(&mode) {
@@ -166,11 +166,14 @@ fn each_mode_leads_where_it_should() {
             "{expect:?} where {capacity_per_s}/s pass and {lost} is lost: {seen:?}"
         );
     }
-    let mut flow = Adaptive::default();
-    drive(&mut flow, 2_000.0, 0.0, 5);
-    assert!(!flow.is_starting());
-    flow.on_outage(Ended::Outage, Time::from_us(5_000_000));
-    assert!(flow.is_starting(), "after an outage all is learned anew");
+    let mut controller = Adaptive::default();
+    drive(&mut controller, 2_000.0, 0.0, 5);
+    assert!(!controller.is_starting());
+    controller.on_outage(Ended::Outage, Time::from_us(5_000_000));
+    assert!(
+        controller.is_starting(),
+        "after an outage all is learned anew"
+    );
 }
 
 #[test]
@@ -223,18 +226,19 @@ fn troubles_that_pass_slow_nothing_down_for_good() {
 
 #[test]
 fn silence_from_the_start_is_no_reason_to_stay_slow_nor_to_flood() {
-    let mut flow = Adaptive::default();
-    let begun = |flow: &mut Adaptive, from_ms: u64, to_ms: u64| -> u64 {
+    let mut controller = Adaptive::default();
+    let begun = |controller: &mut Adaptive, from_ms: u64, to_ms: u64| -> u64 {
         let times = (from_ms..to_ms).map(|ms| Time::from_us(ms * 1_000));
         times
             .map(|now| {
                 (0..1_000)
                     .take_while(|_| {
-                        flow.next_send(now)
+                        controller
+                            .next_send(now)
                             .is_none()
                             .then(|| {
-                                flow.on_interval(None, WAIT, None, now);
-                                flow.on_sent(Prior::Unknown, now)
+                                controller.on_interval(None, WAIT, None, now);
+                                controller.on_sent(Prior::Unknown, now)
                             })
                             .is_some()
                     })
@@ -243,10 +247,10 @@ fn silence_from_the_start_is_no_reason_to_stay_slow_nor_to_flood() {
             .sum()
     };
     assert!(
-        (64..300).contains(&begun(&mut flow, 0, 20)),
+        (64..300).contains(&begun(&mut controller, 0, 20)),
         "the first burst, and little more"
     );
-    let second = begun(&mut flow, 20, 1_020);
+    let second = begun(&mut controller, 20, 1_020);
     assert!(
         (60_000..=101_000).contains(&second),
         "{second} attempts in the first second"
@@ -285,14 +289,15 @@ fn what_the_path_loses_at_the_time_is_no_limit_of_a_host() {
 
 #[test]
 fn attempts_at_a_rate_that_was_too_much_are_known() {
-    let mut flow = Adaptive::default();
-    drive(&mut flow, 500.0, 0.0, 3);
+    let mut controller = Adaptive::default();
+    drive(&mut controller, 500.0, 0.0, 3);
     assert!(
-        flow.was_too_fast(Time::from_us(30_000)) || flow.too_fast.1 > Time::from_us(30_000),
+        controller.was_too_fast(Time::from_us(30_000))
+            || controller.too_fast.1 > Time::from_us(30_000),
         "{:?}",
-        flow.too_fast
+        controller.too_fast
     );
-    assert!(!flow.was_too_fast(Time::from_us(3_000_000)));
+    assert!(!controller.was_too_fast(Time::from_us(3_000_000)));
 }
 
 #[test]

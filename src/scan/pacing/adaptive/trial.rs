@@ -55,7 +55,7 @@ pub(super) struct Before {
     /// How long it took to notice the trouble.
     noticed_us: u64,
     /// The rate had been fine for long, below a known limit.
-    held: bool,
+    was_fine: bool,
 }
 
 impl Adaptive {
@@ -92,7 +92,7 @@ impl Adaptive {
             fine_per_s,
             came: delivered,
             noticed_us: now.us_since(self.detector.since),
-            held: limit_per_s < rate::MOST_PER_S
+            was_fine: limit_per_s < rate::MOST_PER_S
                 && self.heard.expected - heard.expected >= trouble::HELD
                 && self.detector.since.us_since(self.changed_at) >= trouble::HELD_US,
         };
@@ -142,7 +142,7 @@ impl Adaptive {
 
     /// The trouble has passed, and the rate was not the reason. The next trouble gets time to pass.
     pub(super) fn pass(&mut self, before: Before, per_s: f32, now: Time) {
-        self.end_trial(before.was_starting);
+        self.leave(before.was_starting);
         (self.limit_per_s, self.confirmed) = (before.limit_per_s, before.confirmed);
         self.calm = Calm {
             limit_per_s: before.per_s * before.came,
@@ -202,23 +202,23 @@ impl Adaptive {
             });
             self.change(self.per_s / 2.0, PaceReason::Trial, now);
         } else {
-            self.conclude(&trial, is_same, now);
+            self.end_trial(&trial, is_same, now);
         }
     }
 
     /// Whether a limit explains both what got through before the trouble and what comes now.
     fn can_be_limit(&self, trial: &Trial, comes_per_s: f32) -> bool {
         let limit_per_s = trial.limit_at_most_per_s;
-        !trial.before.held
+        !trial.before.was_fine
             && comes_per_s < trouble::CONTRADICTS * limit_per_s
             && self.calm.allows(limit_per_s, self.too_fast.0)
     }
 
     /// Ends the trial: the rate was the reason, or it was not.
-    fn conclude(&mut self, trial: &Trial, is_same: bool, now: Time) {
+    fn end_trial(&mut self, trial: &Trial, is_same: bool, now: Time) {
         let before = trial.before;
         let is_much_better = self.heard.delivered() >= trial::MUCH_BETTER * before.came;
-        self.end_trial(before.was_starting && is_same && !is_much_better);
+        self.leave(before.was_starting && is_same && !is_much_better);
         let (certain, baseline) = (self.heard_certain, self.baseline);
         self.learn_baseline(&certain, baseline::AFTER_TRIAL);
         if !is_same {
@@ -244,7 +244,7 @@ impl Adaptive {
         self.change(trial.through_per_s * limit::BELOW, PaceReason::Limit, now);
     }
 
-    fn end_trial(&mut self, starts_again: bool) {
+    fn leave(&mut self, starts_again: bool) {
         self.mode = if starts_again {
             Mode::Startup
         } else {
