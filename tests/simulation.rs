@@ -271,7 +271,7 @@ fn simulate(seed: u64) {
             }
             scan.check_invariants();
         }
-        while let Some(news) = scan.poll_event() {
+        while let Some(news) = scan.poll_event(now) {
             told.take(news);
         }
         if scan.is_finished() {

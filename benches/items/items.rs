@@ -75,7 +75,7 @@ fn core(mut scan: Scan) -> Scan {
         for slot in slots.drain(..) {
             scan.handle_outcome(slot, Outcome::Refused, Time::default());
         }
-        while let Some(finding) = scan.poll_finding() {
+        while let Some(finding) = scan.poll_finding(Time::default()) {
             black_box(finding);
         }
     }

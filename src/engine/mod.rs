@@ -506,7 +506,7 @@ impl Iterator for Scanner {
             self.expire_and_open();
         }
         loop {
-            if let Some(finding) = self.scan.poll_finding() {
+            if let Some(finding) = self.scan.poll_finding(self.clock.now) {
                 return Some(Ok(self.complete(finding)));
             }
             if self.scan.is_finished() {

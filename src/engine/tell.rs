@@ -124,7 +124,7 @@ impl Scanner {
     pub(super) fn tell(&mut self, sink: &mut ByHost) -> io::Result<()> {
         for count in 1.. {
             self.tell_last_checkpoint(sink)?;
-            let Some(news) = self.scan.poll_event() else {
+            let Some(news) = self.scan.poll_event(self.clock.now) else {
                 break;
             };
             self.tell_event(news, sink)?;
@@ -179,7 +179,7 @@ impl Scanner {
     pub(super) fn tell_before_stop(&mut self, sink: &mut ByHost) -> io::Result<()> {
         loop {
             self.tell_last_checkpoint(sink)?;
-            let Some(news) = self.scan.poll_event() else {
+            let Some(news) = self.scan.poll_event(self.clock.now) else {
                 break;
             };
             self.tell_event(news, sink)?;
@@ -190,7 +190,7 @@ impl Scanner {
     /// Tells a sink that has failed what it would have been told: one of several reports goes on
     /// with those that work.
     pub(super) fn tell_regardless(&mut self, sink: &mut ByHost) {
-        while let Some(news) = self.scan.poll_event() {
+        while let Some(news) = self.scan.poll_event(self.clock.now) {
             let _ = self.tell_event(news, sink);
         }
     }

@@ -164,7 +164,7 @@ fn outcomes() -> [Outcome; 11] {
 }
 
 fn tell(scan: &mut Scan, sink: &mut ByHost) {
-    while let Some(event) = scan.poll_event() {
+    while let Some(event) = scan.poll_event(at(30)) {
         match event {
             Event::Finding(finding) => sink.finding(&Finding {
                 banner: banner(&finding),

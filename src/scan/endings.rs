@@ -232,7 +232,7 @@ impl Scan {
 
     /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict.
     /// Whether there was something.
-    pub(super) fn tell_left(&mut self) -> bool {
+    pub(super) fn tell_left(&mut self, now: Time) -> bool {
         let Some((stop_reason, at)) = self.stopped else {
             let silent = if self.hosts.want_turns() {
                 None
@@ -240,12 +240,12 @@ impl Scan {
                 self.hosts.poll_silent(true)
             };
             if let Some(id) = silent {
-                self.give_up_host(id, self.now);
+                self.give_up_host(id, now);
                 return true;
             }
             let unsent = self.all_unsent().next();
             let last = unsent.filter(|_| !self.hosts.want_turns());
-            last.inspect(|&(_, reason)| self.handle_stop(reason, self.now));
+            last.inspect(|&(_, reason)| self.handle_stop(reason, now));
             return last.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {

@@ -117,7 +117,6 @@ pub struct Scan {
     /// Where attempts got no answer last.
     lately_silent: VecDeque<SocketAddr>,
     stats: Stats,
-    now: Time,
     gap_until: Time,
     stopped: Option<(Reason, Time)>,
 }
@@ -173,7 +172,6 @@ impl Scan {
             unsent: 0,
             without_verdict: 0,
             lately_silent: VecDeque::new(),
-            now: Time::default(),
             gap_until: Time::default(),
             stopped: None,
             plan,
@@ -511,9 +509,9 @@ impl Scan {
 
     /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was
     /// never taken up.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self, now: Time) -> Option<Event> {
         while self.news.is_empty() && self.is_nothing_under_way() && !self.is_finished() {
-            if !self.tell_left() {
+            if !self.tell_left(now) {
                 break;
             }
         }
@@ -521,9 +519,9 @@ impl Scan {
     }
 
     /// The next thing found: [`poll_event`](Self::poll_event) without what is told of whole hosts.
-    pub fn poll_finding(&mut self) -> Option<Finding> {
+    pub fn poll_finding(&mut self, now: Time) -> Option<Finding> {
         loop {
-            if let Event::Finding(finding) = self.poll_event()? {
+            if let Event::Finding(finding) = self.poll_event(now)? {
                 return Some(finding);
             }
         }

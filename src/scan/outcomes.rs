@@ -50,7 +50,6 @@ impl Scan {
         if !self.is_listening(slot) {
             return;
         }
-        self.now = now;
         self.wheel.cancel(slot);
         let probe = &self.probes[slot as usize];
         if !is_all {
@@ -82,7 +81,6 @@ impl Scan {
         if !self.is_in_flight(slot) {
             return;
         }
-        self.now = now;
         self.wheel.cancel(slot);
         if std::mem::take(&mut self.probes[slot as usize].is_syn_due) {
             let id = self.probes[slot as usize].host;

@@ -36,8 +36,9 @@ fn at(ms: u64) -> Time {
     Time::from_us(ms * 1_000)
 }
 
+/// Why endpoints ended; when they are told does not matter here.
 fn reasons(scan: &mut Scan) -> Vec<Reason> {
-    std::iter::from_fn(|| scan.poll_finding())
+    std::iter::from_fn(|| scan.poll_finding(at(0)))
         .map(|finding| finding.reason)
         .collect()
 }
@@ -54,7 +55,7 @@ fn silence_is_tried_again_and_then_filtered() {
         scan.handle_outcome(slot, Outcome::Silence, at(ms + 1_000));
         scan.check_invariants();
     }
-    let finding = scan.poll_finding().expect("a verdict");
+    let finding = scan.poll_finding(at(2_000)).expect("a verdict");
     assert_eq!(
         (finding.reason, finding.attempts, finding.rtt_us),
         (Reason::NoResponse, 2, None)
@@ -65,7 +66,7 @@ fn silence_is_tried_again_and_then_filtered() {
         rest: Reason::NoResponse,
     };
     assert_eq!(
-        (scan.poll_event(), scan.is_finished()),
+        (scan.poll_event(at(2_000)), scan.is_finished()),
         (Some(Event::HostDone(done)), true)
     );
     assert_eq!((scan.stats().attempts, scan.stats().retries), (2, 1));
@@ -90,7 +91,7 @@ fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
     scan.handle_outcome(mute, CONNECTED, at(10));
     scan.handle_outcome(chatty, CONNECTED, at(10));
     assert!(
-        scan.is_listening(mute) && scan.poll_finding().is_none(),
+        scan.is_listening(mute) && scan.poll_finding(at(10)).is_none(),
         "the verdict waits"
     );
     assert_eq!(scan.poll_connect(at(20)), None, "its socket counts");
@@ -104,7 +105,7 @@ fn an_open_port_is_listened_to_for_its_time_and_no_longer() {
     assert_eq!(over.len(), 2);
     over.into_iter()
         .for_each(|slot| scan.handle_heard(slot, true, at(2_010)));
-    let findings: Vec<Finding> = std::iter::from_fn(|| scan.poll_finding()).collect();
+    let findings: Vec<Finding> = std::iter::from_fn(|| scan.poll_finding(at(2_010))).collect();
     assert!(
         findings
             .iter()
@@ -356,7 +357,7 @@ fn own_failures_send_back_shrink_and_lose_nothing() {
             scan.handle_outcome(connect.slot, Outcome::Refused, at(now));
         }
         scan.check_invariants();
-        scan.poll_finding();
+        scan.poll_finding(at(now));
         now += 1;
     }
     assert_eq!(scan.stats().with_reason(Reason::ConnRefused), 64);
@@ -745,7 +746,7 @@ fn scan_link(link: &mut Link, room: u32) -> (Scan, u64) {
             let outcome = link.syn(connect.endpoint.ip(), ms);
             outcomes.extend(outcome.map(|(at_ms, outcome)| (at_ms, connect.slot, outcome)));
         }
-        while scan.poll_event().is_some() {}
+        while scan.poll_event(at(ms)).is_some() {}
         if scan.is_finished() {
             return (scan, ms);
         }
@@ -930,7 +931,7 @@ fn who_answers_nothing_is_asked_twice_and_not_there() {
     while !scan.is_finished() {
         while scan.poll_connect(at(ms)).is_some() {}
         expire(&mut scan, ms);
-        while scan.poll_event().is_some() {}
+        while scan.poll_event(at(ms)).is_some() {}
         ms += 10;
     }
     let stats = scan.stats();
@@ -967,7 +968,7 @@ fn the_link_tells_who_is_there() {
         scan.handle_neighbour(connect.endpoint.ip(), number == 0, at(5));
     }
     assert_eq!(expire(&mut scan, 6), 4, "nothing is waited for");
-    while scan.poll_event().is_some() {}
+    while scan.poll_event(at(6)).is_some() {}
     assert!(scan.is_finished());
     let stats = scan.stats();
     assert_eq!((stats.hosts_answering, stats.hosts_absent), (1, 3));

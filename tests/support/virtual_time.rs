@@ -175,7 +175,7 @@ impl Player<'_> {
             }
             self.expire(now);
             let more_to_open = self.open(now);
-            self.tell();
+            self.tell(now);
             if self.scan.is_finished() {
                 return;
             }
@@ -262,8 +262,8 @@ impl Player<'_> {
         self.tenths[tenth] += 1;
     }
 
-    fn tell(&mut self) {
-        while let Some(finding) = self.scan.poll_finding() {
+    fn tell(&mut self, now: Time) {
+        while let Some(finding) = self.scan.poll_finding(now) {
             let truth = self.network.truth(finding.endpoint);
             self.score.count(truth, position(finding.state()));
         }
