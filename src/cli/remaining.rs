@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use portreeve::report::Progress;
 use portreeve::scan::{State, Stats};
 
-/// The rate is that of the last seconds: so many moments, this far apart.
+/// The rate is that of the last seconds: this many moments, this far apart.
 const MOMENTS: usize = 10;
 const APART_US: u64 = 500_000;
 

@@ -78,7 +78,7 @@ impl Clock {
 
     /// Reads the clock after a wait that was to end at `until`; with `by_itself` no event ended it
     /// early. Returns whether attempts may have run out of time while nobody looked: the wait was
-    /// so much too long, or the machine slept.
+    /// far too long, or the machine slept.
     pub fn wake(&mut self, until: Time, by_itself: bool) -> bool {
         self.read();
         let late_us = self.now.us_since(until);
@@ -91,7 +91,7 @@ impl Clock {
         late_us > GAP_US || slept_us > GAP_US
     }
 
-    /// The machine has slept so long in all. Returns how much of it is news.
+    /// Takes in how long the machine has slept in all. Returns how much of that is new.
     fn sleep(&mut self, asleep_us: u64) -> u64 {
         let asleep_us = asleep_us.saturating_sub(self.asleep_before_us);
         let news_us = asleep_us.saturating_sub(self.asleep_us);

@@ -18,7 +18,7 @@ const SPARE_BYTES: usize = 4 << 20;
 /// … and so does each finding that is held for its host, when it is written and kept in a
 /// checkpoint: with 128 bytes, scans under `ulimit -v` were still aborted.
 const BYTES_A_ROW: usize = 192;
-/// That is looked after ten times a second, and after so many more findings.
+/// Memory is looked after ten times a second, and whenever this many findings have been added.
 const ROWS_UNCHECKED: usize = 4_096;
 /// At most this many findings are told before the loop goes on: a stop may leave a long list of
 /// them, during which a second signal must not go unnoticed.

@@ -41,7 +41,7 @@ impl Listing {
         }
     }
 
-    /// Whether a state is listed of which a host has so many ports.
+    /// Whether a state is listed if a host has `count` ports in it.
     pub fn lists(self, state: State, ports: u32) -> bool {
         self.always.lists(state) || (self.few && ports <= FEW_PORTS)
     }

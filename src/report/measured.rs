@@ -68,7 +68,7 @@ pub struct NeighbourTable {
 }
 
 impl NeighbourTable {
-    /// The kernel asks for an address where nobody is for so long, and keeps its place meanwhile.
+    /// How long the kernel asks for an address where nobody is, and keeps its place meanwhile.
     pub const UNUSED_S: u32 = 3;
 }
 
@@ -92,7 +92,7 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// An attempt that nobody answers is tracked for so long (`nf_conntrack_tcp_timeout_syn_sent`).
+    /// How long an attempt that nobody answers is tracked (`nf_conntrack_tcp_timeout_syn_sent`).
     pub const UNANSWERED_S: u32 = 120;
 
     /// How many attempts without an answer fit in beside what is tracked, with an eighth of that

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use crate::scan::{Finding, State};
 
-/// So many addresses may well have the same services …
+/// This many addresses may well have the same services …
 const MANY_ADDRESSES: u64 = 16;
-/// … and so many of a hundred addresses of a block, where others are empty, do not.
+/// … but this percentage of a block hardly has, if the rest is empty.
 const NEARLY_ALL_PERCENT: u64 = 95;
 
-/// So many addresses hardly have nothing else.
+/// This many addresses hardly have nothing else.
 const ADDRESSES_IN_DOUBT: u32 = 64;
 /// Hosts with more open ports are not looked at …
 pub(super) const MOST_OPEN: usize = 64;
-/// … nor are those with other open ports than so many kinds of hosts before them.
+/// … nor are further kinds of hosts once this many are known, by their open ports.
 const MOST_KINDS: usize = 1_024;
 
 /// Counts open ports over all addresses.

@@ -62,8 +62,8 @@ impl Scan {
         }
     }
 
-    /// What shut us out for so long was a full table on the way; or, where few attempts were
-    /// unanswered and nobody else has answered, this host.
+    /// What shut us out was a full table on the way, or this host: the host if few attempts were
+    /// unanswered and nobody else has answered.
     pub(super) fn learn_from_outage(&mut self, id: HostId, now: Time) {
         if self.outages.last_us() < SHUT_OUT_US {
             return;
@@ -92,7 +92,7 @@ impl Scan {
     /// A host is asked nothing more, for this `reason`.
     pub(super) fn leave_out(&mut self, id: HostId, reason: Reason, now: Time) {
         let held = self.hosts.get(id).held.len() as u32;
-        self.tell_held(id, reason, now);
+        self.emit_held(id, reason, now);
         self.hosts.get_mut(id).reopened(held, true);
         let waiting = self.hosts.give_up(id, reason);
         let deferred = self.hosts.drain_deferred_of(id);

@@ -173,7 +173,7 @@ impl Budget {
         }
     }
 
-    /// So many in flight are what the kernel can bear. Descriptors are counted exactly; memory is
+    /// The kernel can bear `in_flight`. Descriptors are counted exactly; memory is
     /// shared with others, so leave them some; source ports are mostly short towards one
     /// destination only, so go on with the others.
     fn shrink(&mut self, error: OwnError, in_flight: u32, now: Time) {
@@ -192,7 +192,7 @@ impl Budget {
         self.stalled_since = None;
     }
 
-    /// Whether nothing has worked for so long that nothing will.
+    /// Whether nothing has worked for a long time, so that nothing will.
     pub fn is_stalled(&self, in_flight: u32, now: Time) -> bool {
         in_flight == 0
             && self

@@ -4,16 +4,16 @@
 use std::net::IpAddr;
 
 use super::estimate::SharedLoss;
-use super::held::News;
+use super::held::Queued;
 use super::hosts::{Host, HostId};
 use super::probe::{Phase, Probe, Purpose};
 use super::{Event, Finding, HostDone, Reason, Scan, Slot, State, Stats, Time};
 
-/// After a stop, so many endpoints that were never taken up are told one by one at most; beyond,
-/// all are only counted.
+/// The most endpoints never taken up that are told one by one after a stop. If there are more, all
+/// are only counted.
 const TOLD_UNSCANNED: u64 = 1 << 20;
-/// So many endpoints that this machine could not send to are kept at most; further ones have their
-/// verdict at once. Each keeps its host known, and there is room for twice as many hosts.
+/// The most endpoints kept that this machine could not send to. Further ones get their verdict at
+/// once. Each keeps its host known, and there is room for twice as many hosts.
 const MOST_UNSENT: usize = 4_096;
 
 impl Scan {
@@ -35,7 +35,7 @@ impl Scan {
                 &mut self.stats,
             );
         }
-        self.tell_unsent(now);
+        self.emit_unsent(now);
         for slot in self.hosts.drain_waiting() {
             self.settle(slot, reason, now);
         }
@@ -81,7 +81,7 @@ impl Scan {
     }
 
     /// What could not be sent has its verdict now.
-    fn tell_unsent(&mut self, now: Time) {
+    fn emit_unsent(&mut self, now: Time) {
         let unsent: Vec<(Slot, Reason)> = self.all_unsent().collect();
         self.unsent = 0;
         for (slot, reason) in unsent {
@@ -98,7 +98,7 @@ impl Scan {
     /// [`snapshot`](Self::snapshot). The next [`poll_event`](Self::poll_event) stops the scan.
     pub fn has_only_unsent(&self) -> bool {
         self.unsent > 0
-            && self.news.is_empty()
+            && self.events.is_empty()
             && self.is_nothing_under_way()
             && !self.hosts.want_turns()
             && self.hosts.poll_silent(true).is_none()
@@ -139,7 +139,7 @@ impl Scan {
             }
             Purpose::Verdict => {
                 self.stats.settle(reason, 1);
-                self.tell(Event::Finding(Finding {
+                self.emit(Event::Finding(Finding {
                     endpoint,
                     reason,
                     reason_ip,
@@ -182,7 +182,7 @@ impl Scan {
         if self.stopped.is_none() && self.asks_for_proof(id, now) {
             return self.hosts.ask_whether_there(id, now);
         }
-        self.tell_held(id, self.held_reason(id), now);
+        self.emit_held(id, self.held_reason(id), now);
         // After a stop they are all counted.
         if self.stopped.is_none() {
             count_host(
@@ -200,7 +200,7 @@ impl Scan {
             };
         }
         let host = self.hosts.remove(id, now);
-        self.tell_rest(&host, Reason::NoResponse, false, now);
+        self.emit_rest(&host, Reason::NoResponse, false, now);
     }
 
     /// Nobody seems to be there: none of its ports was scanned as it should be.
@@ -222,17 +222,17 @@ impl Scan {
     }
 
     fn drop_host(&mut self, id: HostId, reason: Reason, now: Time) {
-        self.tell_held(id, reason, now);
+        self.emit_held(id, reason, now);
         let host = self.hosts.remove(id, now);
         let left = host.untaken().count() as u64;
         self.stats.begun += left;
         self.stats.settle(reason, left);
-        self.tell_rest(&host, reason, self.settings.tell_unscanned, now);
+        self.emit_rest(&host, reason, self.settings.tell_unscanned, now);
     }
 
     /// What is left when nothing is under way: silent hosts, and after a stop what has no verdict.
     /// Whether there was something.
-    pub(super) fn tell_left(&mut self, now: Time) -> bool {
+    pub(super) fn emit_left(&mut self, now: Time) -> bool {
         let Some((stop_reason, at)) = self.stopped else {
             let silent = if self.hosts.want_turns() {
                 None
@@ -249,7 +249,7 @@ impl Scan {
             return last.is_some();
         };
         if let Some((id, is_silent)) = self.hosts.poll_held() {
-            self.tell_held(
+            self.emit_held(
                 id,
                 if is_silent {
                     Reason::SilentHost
@@ -275,20 +275,20 @@ impl Scan {
             self.stats.begun += left;
             self.stats.settle(reason, left);
         }
-        self.tell_rest(&host, reason, tells_each, at);
+        self.emit_rest(&host, reason, tells_each, at);
         true
     }
 
-    fn tell(&mut self, event: Event) {
-        self.news.push_back(News::Event(event));
+    fn emit(&mut self, event: Event) {
+        self.events.push_back(Queued::Event(event));
     }
 
     /// A host is done with, and `reason` is what became of the ports that were never taken up.
-    fn tell_rest(&mut self, host: &Host, reason: Reason, tells_each: bool, at: Time) {
+    fn emit_rest(&mut self, host: &Host, reason: Reason, tells_each: bool, at: Time) {
         if tells_each {
-            self.news.extend(host.untaken().map(|rank| {
+            self.events.extend(host.untaken().map(|rank| {
                 let endpoint = self.plan.endpoint(&host.plan, rank);
-                News::Event(Event::Finding(Finding {
+                Queued::Event(Event::Finding(Finding {
                     endpoint,
                     reason,
                     reason_ip: None,
@@ -299,7 +299,7 @@ impl Scan {
                 }))
             }));
         }
-        self.tell(Event::HostDone(HostDone {
+        self.emit(Event::HostDone(HostDone {
             address: host.plan.address,
             ports: host.plan.ports,
             rest: reason,

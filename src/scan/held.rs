@@ -6,15 +6,16 @@ use super::hosts::{HostId, Lapse, Sampling};
 use super::{ATTEMPTS_AT_NOBODY, CANARIES_FROM, Event, Finding, Reason, Scan, Time};
 use crate::plan::{self, Plan};
 
-/// So many silent ports are asked once more, and so slowly that hardly any limit minds.
+/// How many silent ports are asked once more, so slowly that hardly any limit minds.
 const SAMPLE: usize = 16;
 const SAMPLE_GAP_US: u64 = 50_000;
-/// So many silent ports that are asked again get a probe at once; of more only the ranks are kept.
+/// The most silent ports that get a probe at once when they are asked again. Of further ones only
+/// the ranks are kept.
 const MOST_PROBES: usize = 512;
 
-/// What is to be told, in order.
+/// What waits to be told, in order.
 #[derive(Clone, Debug)]
-pub(super) enum News {
+pub(super) enum Queued {
     Event(Event),
     /// Silent ports of a host. There may be tens of thousands, so they are told out of here.
     Held(Held),
@@ -47,15 +48,15 @@ impl Held {
 }
 
 impl Scan {
-    /// The next of the news.
-    pub(super) fn next_news(&mut self) -> Option<Event> {
-        let mut held = match self.news.pop_front()? {
-            News::Event(event) => return Some(event),
-            News::Held(held) => held,
+    /// The next event.
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        let mut held = match self.events.pop_front()? {
+            Queued::Event(event) => return Some(event),
+            Queued::Held(held) => held,
         };
         let (finding, is_last) = held.next(&self.plan)?;
         if !is_last {
-            self.news.push_front(News::Held(held));
+            self.events.push_front(Queued::Held(held));
         }
         Some(Event::Finding(finding))
     }
@@ -67,9 +68,9 @@ impl Scan {
         (host.sampling == Sampling::Done && cannot_prove) || self.outages.is_blind()
     }
 
-    /// Whether a host is to be asked whether it still answers before its silent ports are told. It
-    /// is enough that anybody has answered since where they are few, which fill no table and hardly
-    /// call for a ban; and where its services have to be left alone, and nothing speaks against it.
+    /// Whether a host must show that it still answers before its silent ports are told. Any host's
+    /// answer since then will do if the ports are few, since a few fill no table and hardly call
+    /// for a ban; or if its services must be left alone for now, and nothing speaks against it.
     pub(super) fn asks_for_proof(&self, id: HostId, now: Time) -> bool {
         let host = self.hosts.get(id);
         let are_few = (host.held.len() as u64) < CANARIES_FROM;
@@ -143,9 +144,9 @@ impl Scan {
         self.reopen_held(id, true);
     }
 
-    /// The host still answers. If that `shows` that others would have been answered as well it
-    /// proves the silence of what was sent before; unless so much was
-    /// missing meanwhile that it was the host, or the way to it, that was silent.
+    /// The host still answers. If that `shows` that others would have been answered as well, it
+    /// proves the silence of what was sent before, unless so many answers were missing that the
+    /// host, or the way to it, must have been silent.
     pub(super) fn observe_contact(&mut self, id: HostId, sent: Time, shows: bool, now: Time) {
         let host = self.hosts.get(id);
         let was_absent = host.contact.is_absent();
@@ -175,7 +176,7 @@ impl Scan {
         if is_doubted || (is_proof && !self.was_asked_enough(id)) {
             self.reopen_held(id, anew);
         } else if is_proof {
-            self.tell_held(id, self.silence(), now);
+            self.emit_held(id, self.silence(), now);
         }
     }
 
@@ -222,7 +223,7 @@ impl Scan {
     }
 
     /// Tells the verdict on a host's silent ports, which waited for whether it is there at all.
-    pub(super) fn tell_held(&mut self, id: HostId, reason: Reason, now: Time) {
+    pub(super) fn emit_held(&mut self, id: HostId, reason: Reason, now: Time) {
         let host = self.hosts.get_mut(id);
         let (plan, (held, attempts)) = (host.plan, host.take_held());
         self.stats.held -= held.len() as u64;
@@ -231,7 +232,7 @@ impl Scan {
             return;
         }
         if !held.is_empty() {
-            self.news.push_back(News::Held(Held {
+            self.events.push_back(Queued::Held(Held {
                 host: plan,
                 ranks: held.into_iter(),
                 reason,

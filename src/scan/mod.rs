@@ -1,9 +1,8 @@
 //! The deciding core: which endpoint is tried when, and what an answer means for it.
 //!
 //! It does no I/O, reads no clock and draws no random number: the time is a parameter, outcomes
-//! come in through
-//! `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through years of
-//! virtual network in a second.
+//! come in through `handle_*`, and what to do comes out of `poll_*`. So a test can drive it through
+//! years of virtual network in a second.
 
 mod absence;
 mod budget;
@@ -33,7 +32,7 @@ use slab::Slab;
 use crate::plan::Plan;
 use budget::Budget;
 use estimate::{Expectations, Outages, RttEstimators, SharedLoss};
-use held::News;
+use held::Queued;
 use hosts::{Allowed, Hosts, Link, Task};
 use pacing::{IntervalId, Pacer, RateController};
 use probe::{Phase, Probe, Purpose};
@@ -99,7 +98,7 @@ pub struct Scan {
     expectations: Expectations,
     outages: Outages,
     unanswered: Unanswered,
-    /// When the attempt was sent that was sent last of those that were answered.
+    /// When the latest of the answered attempts was sent.
     proven_until: Time,
     /// Networks that this machine was found to have no way to, the last one first.
     no_routes: VecDeque<u64>,
@@ -107,7 +106,7 @@ pub struct Scan {
     /// As long as nothing at all was heard no further attempt begins before this.
     again_at: Time,
     budget: Budget,
-    news: VecDeque<News>,
+    events: VecDeque<Queued>,
     /// Probes that wait for our own side to recover, except those that only lack a source port.
     backing_off: u32,
     /// Probes that are [`Phase::Unsent`].
@@ -121,25 +120,24 @@ pub struct Scan {
     stopped: Option<(Reason, Time)>,
 }
 
-/// So many more probes than sockets may be under way: they wait for a slow host's turn.
+/// How many more probes than sockets may be under way: those that wait for a slow host's turn.
 const MORE_PROBES: usize = 1_024;
 /// Linux sends a SYN again after one second, and then at whole seconds at most
 /// (tcp_syn_linear_timeouts, 1 + 2 + 4 before).
 const KERNEL_SYN_US: u64 = 1_000_000;
-/// The kernel sends an attempt at a host on our own link when its address is resolved, or says
-/// after three requests, a second apart, that it is nobody's. Where its table was full at first it
-/// asks with its second SYN, a second later.
+/// For an attempt at a host on our own link, the kernel first resolves the address, with three
+/// requests a second apart. If its table was full at first, it asks with its second SYN, a second
+/// later.
 const ASK_US: u64 = 4_200_000;
-/// From so many ports on it matters how fast they go, and ports that answer are asked again to find
-/// that out.
+/// From this many ports on the rate matters, and canaries are sent to learn it.
 const CANARIES_FROM: u64 = 16;
-/// A port of a host that has not answered is asked this often at most, until it has; once, where
-/// others answer and there are enough ports to find out by whether anybody is there: new ones are
-/// worth more than further attempts.
+/// The most attempts at a port of a host that has not answered. It is one, if other hosts answer
+/// and this one has ports enough to show whether it exists: a new port tells more than another
+/// attempt.
 const ATTEMPTS_AT_NOBODY: u16 = 2;
 
-/// How many probes may be under way, about. Room for them is asked for at once: what is never
-/// touched takes no memory, while a list that has to grow leaves its old place behind.
+/// About how many probes may be under way. Room for all is allocated at once: memory that is never
+/// touched costs nothing, and a list that grows leaves its old place behind.
 fn places(plan: &Plan, cap: u32) -> usize {
     (cap as usize + MORE_PROBES).min(plan.len().try_into().unwrap_or(usize::MAX))
 }
@@ -167,7 +165,7 @@ impl Scan {
             paced_until: None,
             again_at: Time::default(),
             budget: Budget::new(cap),
-            news: VecDeque::new(),
+            events: VecDeque::new(),
             backing_off: 0,
             unsent: 0,
             without_verdict: 0,
@@ -224,7 +222,7 @@ impl Scan {
             .filter(|(_, probe)| probe.purpose == Purpose::Verdict);
         let under_way =
             verdicts.map(|(_, probe)| (probe.host, probe.rank, probe.phase == Phase::Listening));
-        (self.news.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
+        (self.events.is_empty() && self.stopped.is_none()).then(|| self.hosts.snapshot(under_way))
     }
 
     /// Replaces what finds the rate that the path takes, before the first attempt. Hosts keep what
@@ -253,10 +251,10 @@ impl Scan {
         &self.stats
     }
 
-    /// Whether every endpoint has its verdict and all news were taken.
+    /// Whether every endpoint has its verdict and all events were taken.
     pub fn is_finished(&self) -> bool {
         self.probes.is_empty()
-            && self.news.is_empty()
+            && self.events.is_empty()
             && self.hosts.is_empty()
             && self.stats.settled() == self.plan.len()
     }
@@ -314,11 +312,7 @@ impl Scan {
     fn insert_deadline(&mut self, slot: Slot, now: Time) {
         let probe = &self.probes[slot as usize];
         let lasted_us = now.us_since(probe.started);
-        let ahead_us = if probe.is_syn_due {
-            0
-        } else {
-            pacing::WINDOW_US
-        };
+        let ahead_us = if probe.is_syn_due { 0 } else { pacing::SPAN_US };
         let syn = probe
             .started
             .plus_us(((lasted_us + ahead_us) / KERNEL_SYN_US + 1) * KERNEL_SYN_US);
@@ -510,12 +504,12 @@ impl Scan {
     /// The next thing to tell. After a stop with `tell_unscanned`, also each endpoint that was
     /// never taken up.
     pub fn poll_event(&mut self, now: Time) -> Option<Event> {
-        while self.news.is_empty() && self.is_nothing_under_way() && !self.is_finished() {
-            if !self.tell_left(now) {
+        while self.events.is_empty() && self.is_nothing_under_way() && !self.is_finished() {
+            if !self.emit_left(now) {
                 break;
             }
         }
-        self.next_news()
+        self.next_event()
     }
 
     /// The next thing found: [`poll_event`](Self::poll_event) without what is told of whole hosts.

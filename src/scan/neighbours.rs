@@ -1,6 +1,6 @@
-//! The neighbour table of this machine, as a resource: who is on its own links has to be resolved
-//! (ARP, NDP) before anything can be sent there, and the kernel has places for only so many. It
-//! knows addresses, places and times, no host and no probe.
+//! The neighbour table of this machine, as a resource: an address on its own links has to be
+//! resolved (ARP, NDP) before anything can be sent there, and the table has few places. It knows
+//! addresses, places and times, no host and no probe.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;

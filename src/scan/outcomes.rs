@@ -416,7 +416,7 @@ impl Scan {
         }
         let has_enough = !self.was_hasty(id) && self.was_asked_enough(id);
         if has_enough || self.stopped.is_some() {
-            self.tell_held(id, self.held_reason(id), now);
+            self.emit_held(id, self.held_reason(id), now);
         } else {
             self.reopen_held(id, self.was_hasty(id));
         }

@@ -49,7 +49,7 @@ pub struct Settings {
 const MANY_ADDRESSES: u64 = 16;
 
 impl Settings {
-    /// Whether hosts that answer nothing are left out of a scan of so many addresses. In order one
+    /// Whether a scan of this many addresses leaves out hosts that answer nothing. In order, one
     /// host is scanned after the other, and nothing is known of those to come.
     pub fn skips_silent(&self, order: Order, addresses: u64) -> bool {
         let is_large = matches!(order, Order::Random { .. }) && addresses > MANY_ADDRESSES;

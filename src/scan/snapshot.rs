@@ -51,7 +51,7 @@ pub struct HostSnapshot {
 }
 
 impl HostSnapshot {
-    /// Whether it can be one of a host with so many ports.
+    /// Whether it can be of a host with this many ports.
     pub(super) fn fits(&self, ports: u32) -> bool {
         let mut ranks: Vec<u16> = self.left.iter().chain(&self.held).copied().collect();
         ranks.sort_unstable();

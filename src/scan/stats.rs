@@ -40,7 +40,7 @@ pub struct Stats {
     /// Hosts that answered on a port, and are done with or were under way when the scan was
     /// stopped.
     pub hosts_answering: u64,
-    /// Hosts that answered nothing on so many ports that the others were left out.
+    /// Hosts that answered nothing, until the rest of their ports was left out.
     pub hosts_silent: u64,
     /// Addresses on this machine's own links that nobody answers for (ARP, NDP).
     pub hosts_absent: u64,
@@ -270,7 +270,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one more time of so many microseconds.
+    /// Counts one more time, in microseconds.
     pub fn count(&mut self, us: u64) {
         self.buckets[Self::bucket(us)] += 1;
         self.sum_us = self.sum_us.saturating_add(us);

@@ -73,7 +73,7 @@ impl Unanswered {
         }
     }
 
-    /// When the next attempt may begin beside so many in flight: `None` for at once.
+    /// When the next attempt may begin beside those in flight: `None` for at once.
     pub fn wait_until(&mut self, in_flight: u32, now: Time) -> Option<Time> {
         let lasts_s = self.ceiling.map_or(REMEMBERED_S, |ceiling| ceiling.lasts_s);
         self.forget_before((now.us / 1_000_000).saturating_sub(lasts_s));

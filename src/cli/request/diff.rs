@@ -13,7 +13,7 @@ use super::mistakes::Mistakes;
 use crate::cli::args::DiffArgs;
 use crate::cli::exit::Failure;
 
-/// So many endpoints may be expected: they are kept in memory.
+/// The most endpoints that may be expected: they are kept in memory.
 const MOST_EXPECTED: u64 = 1 << 20;
 
 /// Reports to be compared.

@@ -45,7 +45,7 @@ pub(in crate::engine) fn neighbour_tables() -> [Option<NeighbourTable>; 2] {
     ask().unwrap_or_default()
 }
 
-/// The same, where so many entries can be replaced at once.
+/// The same, with how many entries can be replaced at once: IPv4's, and IPv6's.
 pub(super) fn tables(socket: &Socket, spare: [u32; 2]) -> [Option<NeighbourTable>; 2] {
     let mut tables = Vec::new();
     let question = NeighbourTableMessage::default();

@@ -12,7 +12,7 @@ use crate::scan::{Reason, Time};
 
 use super::side::{Gap, Verdict};
 
-/// So many letters of a banner are shown.
+/// How many letters of a banner are shown.
 const BANNER_LETTERS: usize = 72;
 
 /// A list of ports that is longer is cut after its first ports.

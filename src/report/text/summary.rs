@@ -165,7 +165,7 @@ impl<W: Write> Text<'_, W> {
 
 /// Silent hosts are named if there are no more of them.
 const MOST_SILENT_NAMED: usize = 3;
-/// Ports that are open everywhere are named up to so many.
+/// How many of the ports that are open everywhere are named.
 const MOST_PORTS_NAMED: usize = 16;
 /// A report's end repeats this many of the warnings that its beginning told on standard error.
 const MOST_WARNINGS: usize = 5;

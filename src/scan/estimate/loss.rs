@@ -10,14 +10,15 @@ pub(in crate::scan) struct Loss {
     late: u32,
 }
 
-/// What is believed before anything was seen: as if 1 in 200 of so many attempts had been lost.
+/// What is believed before anything was seen: as if 1 in 200 of this many attempts had been lost.
 const PRIOR_ATTEMPTS: f32 = 50.0;
 const PRIOR_LOSS: f32 = 0.005;
-/// A host's loss is that of so many attempts lately: it changes with our speed and its load.
+/// A host's loss is that of its latest answers, at least this many: it changes with our speed and
+/// its load.
 pub(in crate::scan) const LATELY: u32 = 64;
 /// A host tells the others no more than this many answers' worth.
 const SHARED: u32 = 32;
-/// What all share is that of so many attempts lately.
+/// The loss that all share is that of this many of the latest answers.
 const SHARED_LATELY: u32 = 512;
 /// Loss on fewer hosts than this is theirs and not the path's.
 const HOSTS_FOR_A_PATH: u32 = 3;
@@ -108,10 +109,10 @@ impl SharedLoss {
         }
     }
 
-    /// So many attempts at an endpoint of `host` must stay silent before the chance that it answers
-    /// all the same is below
-    /// `miss_rate`: at least two. `odds` is how many of the host's endpoints answer for one that
-    /// does not: the only silent one among a thousand that answer is suspicious.
+    /// How many attempts at an endpoint of `host` must stay silent, at least two, until the chance
+    /// that it answers all the same is below `miss_rate`. `odds` is how many of the host's
+    /// endpoints answer for each one that does not: the only silent one among a thousand is
+    /// suspicious.
     pub fn attempts_needed(&self, host: &Loss, odds: f64, miss_rate: f64) -> u16 {
         // Half of it: what is measured lags behind what happens.
         let chance = (miss_rate / 2.0).max(1e-9) / odds.max(1.0);
@@ -151,10 +152,9 @@ impl Missed {
         self.high += high;
     }
 
-    /// A host of whose ports the share `answers` was found, where hosts are given up after so many
-    /// silent ports as were
-    /// `asked`: with the chance q = (1 - answers)^asked it would not have been, so for each like it
-    /// q / (1 - q) were not (Horvitz and Thompson, 1952).
+    /// Of a host's ports the share `answers` answered, and hosts are given up after `asked` silent
+    /// ports. So it would have been given up with the chance q = (1 - answers)^asked, and for each
+    /// host like it q / (1 - q) were (Horvitz and Thompson, 1952).
     pub(in crate::scan) fn with_hosts(&mut self, answers: f64, asked: u32, open: f64) {
         let unheard = (1.0 - answers).powi(asked as i32);
         let missed = open * unheard / (1.0 - unheard).max(1e-3);

@@ -9,7 +9,7 @@
 use super::rtt::Wait;
 use crate::scan::time::Time;
 
-/// So many first attempts in a row are a sample, of one host and of many.
+/// How many first attempts in a row are a sample, of one host and of many.
 const OF_HOST: u32 = 32;
 const OF_MANY: u32 = 64;
 
@@ -95,7 +95,7 @@ impl Expectations {
         let of_host = sample.share(OF_HOST, others, wait.answer_us, now);
         let shares = Shares { of_many, of_host };
         if !is_fresh {
-            // Of those that were silent before as many answer as are missing.
+            // The share of answers that is still missing must come from those that were silent.
             let chance = question.missing(of_host.unwrap_or(0.0));
             return (
                 Expected {
@@ -145,9 +145,8 @@ impl Expectations {
     }
 }
 
-/// The share of first attempts that bring an answer, from so many in a row at a time. They are
-/// looked at when the last of them must have been answered, and not when it is given up, which
-/// takes longer.
+/// The share of first attempts that bring an answer, counted row by row. A row is judged when the
+/// last of it must have been answered; until it is given up takes longer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::scan) struct Sample {
     /// Which row it is, so that a latecomer does not count for the next one.

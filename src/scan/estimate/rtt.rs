@@ -34,8 +34,8 @@ const UNKNOWN_US: u64 = 300_000;
 const UNKNOWN_AGAIN_US: u64 = 950_000;
 /// What both attempts at a silent port take as long as no round trip is known.
 pub const SILENT_US: u64 = UNKNOWN_US + UNKNOWN_AGAIN_US;
-/// While nothing at all has answered, so many first attempts wait longer: the network may be slower
-/// than that.
+/// While nothing at all has answered, this many first attempts wait longer: the network may be
+/// slower than that.
 const PATIENT: u32 = 32;
 const PATIENT_US: u64 = 2_000_000;
 
@@ -151,8 +151,8 @@ impl RttEstimators {
             && now.us < PATIENT_US.min(self.timeouts.max_us)
     }
 
-    /// When the next of so many further attempts is to begin, so that they spread over the time in
-    /// which nothing proves anything: a host that takes few at a time hears some of them.
+    /// When the next of this many further attempts is to begin. They spread over the time in which
+    /// nothing proves anything, so that a host that takes few at a time hears some of them.
     pub fn spread(&self, attempts: usize, now: Time) -> Time {
         now.plus_us(PATIENT_US.saturating_sub(now.us) / attempts.max(1) as u64)
     }
@@ -224,7 +224,7 @@ impl RttEstimators {
         }
     }
 
-    /// What a flow has to know.
+    /// What a rate controller has to know.
     pub fn wait(&self, rtt: Rtt) -> Wait {
         // Answers that take longer than a second are no samples: they may take as long as any.
         let is_unmeasured = self.is_slow && !rtt.is_known() && self.timeouts.fixed_us.is_none();

@@ -9,8 +9,8 @@ use crate::scan::time::Time;
 use crate::scan::verdict::Reason;
 
 impl Hosts {
-    /// What a host should do that is asked whether it still answers. Where no canary is left a port
-    /// that has no verdict yet serves as well.
+    /// What a host should do while it is asked whether it still answers. If no canary is left, a
+    /// port without a verdict serves as well.
     pub(super) fn asking_task(&mut self, id: HostId, is_out: bool, now: Time) -> Option<Task> {
         let host = &mut self.slab[id.key()];
         if host.contact.asks_at().is_some_and(|at| at > now) {
@@ -43,7 +43,7 @@ impl Hosts {
             || host.has_more()
     }
 
-    /// Whether a host that is asked whether it still answers has to prove that, and can do so now.
+    /// Whether a host that is being asked has to prove that it still answers, and can do so now.
     pub fn can_prove(&self, id: HostId, now: Time) -> bool {
         let host = self.get(id);
         host.is_unproven() && host.canaries.last(self.most_connections, now).is_some()
@@ -62,8 +62,8 @@ impl Hosts {
         self.place(id);
     }
 
-    /// The network was away since `began`: no host is to blame for what was missing. Those with
-    /// silent ports that were asked since then.
+    /// The network was away since `began`: no host is to blame for what was missing. Returns the
+    /// hosts whose held ports were asked since then.
     pub fn forgive(&mut self, began: Time, was_long: bool) -> Vec<HostId> {
         let mut held = Vec::new();
         for (id, host) in &mut self.slab {
@@ -85,7 +85,7 @@ impl Hosts {
             .all(|(other, host)| HostId::of(other) == id || !host.has_answered())
     }
 
-    /// A host is asked nothing more, for this `reason`. Its probes that waited.
+    /// A host is asked nothing more, for this `reason`. Returns its probes that waited.
     pub fn give_up(&mut self, id: HostId, reason: Reason) -> Vec<Slot> {
         let host = &mut self.slab[id.key()];
         self.active -= usize::from(host.presence != Presence::Silent && host.has_more());
@@ -104,7 +104,7 @@ impl Hosts {
         }
     }
 
-    /// A host answered. Why it had not, if it had not.
+    /// A host answered. Returns why it had not for a while, if so.
     pub fn answered(&mut self, id: HostId, sent: Time, is_proof: bool, now: Time) -> Lapse {
         let contact = &self.get(id).contact;
         let was_asking = contact.is_asking();

@@ -40,22 +40,22 @@ impl HostId {
 
 /// A host with no more ports than this cannot be overrun, and needs no pace of its own.
 const FEW_PORTS: u32 = 64;
-/// So many hosts are scanned at once, each in its turn.
+/// The most hosts that are scanned at once, each in its turn.
 const HOSTS_AT_ONCE: usize = 2_048;
-/// And so many are known at once, those included that only wait for their last answers.
+/// The most hosts that are known at once, including those that only wait for their last answers.
 const HOSTS_KNOWN: usize = 8_192;
 /// After how many silent ports, at least and at most, a host is taken for silent.
 pub const SILENT_PORTS: (u32, u32) = (SILENT_LEAST, SILENT_MOST);
 /// A host is silent after no fewer silent ports than this …
 const SILENT_LEAST: u32 = 32;
-/// … and after this many times as many as the others needed for their first answer.
+/// … nor than this many times what others needed for their first answer …
 const SILENT_FACTOR: u32 = 2;
 /// … but no more than this: one host with one odd port must not make all others cost as if they
 /// were there.
 const SILENT_MOST: u32 = 512;
-/// Then it gets one turn in so many: it may answer on an unusual port after all.
+/// Silent hosts share one turn in this many: one may answer on an unusual port after all.
 const SILENT_SHARE: u32 = 8;
-/// At one turn in so many, at uneven distances, a host lets the next one go first.
+/// At one turn in this many, at uneven distances, a host lets the next one go first.
 const LETS_PASS: u64 = 8;
 
 /// All hosts under way, and those of the plan that follow.
@@ -116,7 +116,7 @@ pub(super) struct Allowed {
 }
 
 impl Hosts {
-    /// Those of a plan, with room for so many probes that wait.
+    /// The hosts of a plan, with room for `places` probes that wait.
     pub fn new(plan: &Plan, settings: &Settings, places: usize) -> Self {
         let is_random = matches!(plan.order(), plan::Order::Random { .. });
         Hosts {
@@ -352,8 +352,8 @@ impl Hosts {
         self.place(id);
     }
 
-    /// Ports that had ended silent are asked again after all, and count as if they had had so many
-    /// attempts.
+    /// Ports that had ended silent are asked again after all, as if this many attempts at each had
+    /// been silent.
     pub fn ask_all_again(&mut self, id: HostId, ranks: Vec<u16>, attempts: u16) {
         self.slab[id.key()].under_way += ranks.len() as u32;
         self.deferred += ranks.len();

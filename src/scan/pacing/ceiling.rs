@@ -25,18 +25,18 @@ pub(in crate::scan) struct Pacer {
 /// One rate.
 #[derive(Debug)]
 struct Limit {
-    interval_ns: u64,
+    distance_ns: u64,
     gcra: Gcra,
-    /// SYNs that the kernel will send on its own within the next window.
+    /// SYNs that the kernel will send on its own within the next span.
     announced: u64,
 }
 
 /// A burst of three times epoll's grain: a wake-up that comes a millisecond or two late, as on a
 /// busy machine, costs nothing of the rate.
 const BURST_NS: u64 = 3_000_000;
-/// In no window of this length may more attempts begin than the rate allows, burst included.
-pub(in crate::scan) const WINDOW_US: u64 = 100_000;
-const WINDOW_NS: u64 = WINDOW_US * 1_000;
+/// In no span of this length may more attempts begin than the rate allows, burst included.
+pub(in crate::scan) const SPAN_US: u64 = 100_000;
+const SPAN_NS: u64 = SPAN_US * 1_000;
 
 /// SYNs that the kernel sends on its own cannot be held back. What they take beyond the rate delays
 /// later attempts by this time at most.
@@ -45,7 +45,7 @@ const MOST_DEBT_NS: u64 = 1_000_000_000;
 impl Limit {
     fn new(per_s: NonZeroU32) -> Self {
         Limit {
-            interval_ns: interval_ns(u64::from(per_s.get())),
+            distance_ns: distance_ns(u64::from(per_s.get())),
             gcra: Gcra::default(),
             announced: 0,
         }
@@ -53,13 +53,13 @@ impl Limit {
 
     /// When this many packets may be sent at once; `None` for now.
     fn wait_until(&self, packets: u64, now: Time) -> Option<Time> {
-        let others_ns = (self.announced + packets - 1) * self.interval_ns;
+        let others_ns = (self.announced + packets - 1) * self.distance_ns;
         self.gcra.wait_behind(others_ns, BURST_NS, now)
     }
 
     fn begin(&mut self, now: Time) {
-        self.gcra.begin(self.interval_ns, now);
-        self.gcra.hasten(MOST_DEBT_NS.max(self.interval_ns), now);
+        self.gcra.begin(self.distance_ns, now);
+        self.gcra.hasten(MOST_DEBT_NS.max(self.distance_ns), now);
     }
 }
 
@@ -108,7 +108,7 @@ impl Pacer {
         self.counting(is_routed).for_each(|limit| limit.begin(now));
     }
 
-    /// The kernel will send a SYN within the next window: keeps room for it.
+    /// The kernel will send a SYN within the next span: keeps room for it.
     pub fn announce(&mut self, is_routed: bool) {
         self.counting(is_routed)
             .for_each(|limit| limit.announced += 1);
@@ -127,15 +127,15 @@ impl Pacer {
     }
 }
 
-/// The gap between attempts with which no window has more than its share, a burst included: n
-/// attempts in a window span n - 1 gaps less the burst. Where the share is a handful of attempts,
+/// The distance between attempts at which no span has more than its share, a burst included: n
+/// attempts take n - 1 distances less the burst. Where the share is a handful of attempts,
 /// that would cost much of the rate, so one more may pass.
-fn interval_ns(per_s: u64) -> u64 {
-    let in_window = per_s * WINDOW_NS / 1_000_000_000;
-    if in_window < 20 {
+fn distance_ns(per_s: u64) -> u64 {
+    let in_span = per_s * SPAN_NS / 1_000_000_000;
+    if in_span < 20 {
         1_000_000_000 / per_s
     } else {
-        (WINDOW_NS + BURST_NS) / (in_window - 1)
+        (SPAN_NS + BURST_NS) / (in_span - 1)
     }
 }
 

@@ -1,21 +1,22 @@
 //! A sequential test of a rate (Wald 1945, Page 1954): do its informative samples bring the usual
-//! share of answers, or clearly less? It adds up odds; what follows is the controller's.
+//! share of answers, or clearly less? It adds up log-likelihood ratios (llr); what follows is the
+//! controller's.
 
 use super::interval::Evidence;
 use super::thresholds::evidence;
 use crate::scan::time::Time;
 
-/// What the samples of one rate say. All odds are logarithms of likelihood ratios.
+/// What the samples of one rate say. All numbers are log-likelihood ratios.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Detector {
-    /// The odds against the rate, as a cumulative sum that does not fall below 0.
+    /// What speaks against the rate: a cumulative sum that does not fall below 0.
     cusum: f32,
     /// Since when the sum has been above 0, and the evidence since then.
     pub since: Time,
     pub heard: Evidence,
-    /// The odds for the rate since it was last found to be fine.
+    /// What speaks for the rate since it was last found to be fine.
     in_favour: f32,
-    /// The odds that the present trouble has passed.
+    /// What speaks for the present trouble having passed.
     relief: f32,
 }
 
@@ -33,18 +34,18 @@ pub(super) enum Judgement {
 }
 
 impl Detector {
-    /// Takes in what the interval that began at `began` says. The rate is too high from the odds
+    /// Takes in what the interval that began at `began` says. The rate is too high from a sum of
     /// `enough` on.
     pub fn judge(&mut self, said: &Evidence, began: Time, enough: f32) -> Judgement {
-        let odds = said.odds(evidence::OVERLOADED, 1.0);
-        self.in_favour -= odds;
+        let llr = said.llr(evidence::OVERLOADED, 1.0);
+        self.in_favour -= llr;
         if self.cusum == 0.0 {
             (self.since, self.heard) = (began, Evidence::default());
         }
-        self.cusum = (self.cusum + odds).max(0.0);
+        self.cusum = (self.cusum + llr).max(0.0);
         self.heard.add(said);
         if self.cusum > enough {
-            self.relief = if odds < 0.0 { self.relief - odds } else { 0.0 };
+            self.relief = if llr < 0.0 { self.relief - llr } else { 0.0 };
             if self.relief <= evidence::HELPED {
                 return Judgement::TooFast;
             }

@@ -60,9 +60,9 @@ impl Evidence {
         (self.answered as f32 + 3.0) / (self.expected + 0.5)
     }
 
-    /// The odds (a logarithm) that the share `bad` of the expected answers comes rather than the
+    /// The log-likelihood ratio that the share `bad` of the expected answers comes rather than the
     /// share `good`.
-    pub fn odds(&self, bad: f32, good: f32) -> f32 {
+    pub fn llr(&self, bad: f32, good: f32) -> f32 {
         if self.asked == 0 {
             return 0.0;
         }
@@ -87,10 +87,10 @@ mod tests {
             (0..asked).for_each(|_| said.ask(chance));
             said
         };
-        assert!(said(20, 0.9, 18).odds(0.85, 1.0) < 0.0);
-        assert!(said(20, 0.9, 12).odds(0.85, 1.0) > 0.0);
-        assert!(said(20, 0.95, 10).odds(0.85, 1.0) > 2.0 * said(20, 0.7, 10).odds(0.85, 1.0));
-        assert_eq!(Evidence::default().odds(0.85, 1.0), 0.0);
+        assert!(said(20, 0.9, 18).llr(0.85, 1.0) < 0.0);
+        assert!(said(20, 0.9, 12).llr(0.85, 1.0) > 0.0);
+        assert!(said(20, 0.95, 10).llr(0.85, 1.0) > 2.0 * said(20, 0.7, 10).llr(0.85, 1.0));
+        assert_eq!(Evidence::default().llr(0.85, 1.0), 0.0);
         // None of ten came: the share may be 30 %, not more.
         assert!((0.25..0.35).contains(&said(10, 1.0, 0).delivered_at_most()));
     }

@@ -12,7 +12,7 @@ mod interval;
 mod thresholds;
 
 pub use ceiling::Rate;
-pub(super) use ceiling::{Pacer, WINDOW_US};
+pub(super) use ceiling::{Pacer, SPAN_US};
 pub use controller::{Controller, IntervalId, Pace, PaceReason, PathView, Prior, RateController};
 pub(super) use gcra::Gcra;
 pub(super) use thresholds::sample::TELLING;

@@ -7,8 +7,8 @@
 //! - *towns*: judgement, checked on the table that `cargo test --test towns table` compares. No
 //!   record of other values exists.
 //!
-//! Odds are natural logarithms of likelihood ratios, as in Wald's sequential test (1945): by his
-//! formula, a test that decides at odds of 6 is wrong in at most one of e^6 = 400 cases.
+//! Evidence is counted in log-likelihood ratios (llr, natural logarithms), as in Wald's sequential
+//! test (1945): by his formula, a test that decides at 6 is wrong in at most one of e^6 = 400 cases.
 
 /// Which attempts say something about a rate.
 pub(in crate::scan) mod sample {
@@ -64,25 +64,25 @@ pub(super) mod intervals {
     pub const LONGEST_US: u64 = 500_000;
 }
 
-/// How much evidence a conclusion needs.
+/// How much evidence a conclusion needs, as log-likelihood ratios (llr).
 pub(super) mod evidence {
     /// The share of the expected answers that comes if the rate is too high; the test compares it
     /// with all of them. Towns.
     pub const OVERLOADED: f32 = 0.85;
-    /// The odds that the path's rate is too high. Towns.
+    /// The llr that the path's rate is too high. Towns.
     pub const TOO_FAST: f32 = 6.0;
-    /// The odds that a host's rate is too high. More than for the path: of many hosts some would be
+    /// The llr that a host's rate is too high. More than for the path: of many hosts some would be
     /// cut by chance. Towns.
     pub const TOO_FAST_FOR_HOST: f32 = 9.0;
-    /// The odds that a host's rate is too high although it held no attempt back. Towns.
+    /// The llr that a host's rate is too high although it held no attempt back. Towns.
     pub const TOO_FAST_UNHELD: f32 = 20.0;
-    /// The odds that the rate is fine. Towns.
+    /// The llr that the rate is fine. Towns.
     pub const FINE: f32 = 1.3;
-    /// The odds that a cut has helped, or that the answers have returned without one. Towns.
+    /// The llr that a cut has helped, or that the answers have returned without one. Towns.
     pub const HELPED: f32 = 4.0;
-    /// The odds that a cut has not helped. Towns.
+    /// The llr that a cut has not helped. Towns.
     pub const NO_HELP: f32 = 6.0;
-    /// The odds at which the attempts sent before a cut confirm it. Towns.
+    /// The llr at which the attempts sent before a cut confirm it. Towns.
     pub const CONFIRMED: f32 = 3.0;
     /// The fewest informative samples in a trouble for the limit to be confirmed: with fewer, what
     /// got through is only a guess. Towns.

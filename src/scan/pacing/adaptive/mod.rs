@@ -79,8 +79,8 @@ pub(super) struct Adaptive {
 enum Mode {
     /// The path has shown no limit yet: the rate doubles.
     Startup,
-    /// The rate stays just below a known limit, or grows back to it; a step above (`is_probing`)
-    /// shows whether the limit is still there.
+    /// The rate stays just below a known limit, or grows back to it; a step above it
+    /// (`is_above_limit`) shows whether it is still there.
     Hold,
     /// The rate is cut, to see whether it was the reason for missing answers.
     Trial(Trial),
@@ -278,7 +278,7 @@ impl RateController for Adaptive {
             self.was_limiting || now.us_since(self.changed_at) < growth::UNCERTAIN_US;
         let is_suspect = self.is_in_trial()
             || self.detector.is_suspicious()
-            || (self.is_probing() && may_find_out);
+            || (self.is_above_limit() && may_find_out);
         PathView {
             baseline: self.proven,
             is_suspect,
@@ -446,7 +446,7 @@ impl Adaptive {
             expected: self.detector.heard.expected * path.comes,
             ..self.detector.heard
         };
-        heard.odds(evidence::OVERLOADED, 1.0) < evidence::TOO_FAST
+        heard.llr(evidence::OVERLOADED, 1.0) < evidence::TOO_FAST
     }
 
     /// Answers come, but none to an informative sample.
@@ -497,7 +497,7 @@ impl Adaptive {
     }
 
     /// Whether the rate is a step above the limit.
-    fn is_probing(&self) -> bool {
+    fn is_above_limit(&self) -> bool {
         self.per_s > (1.0 + limit::BELOW) / 2.0 * self.limit_per_s
     }
 
@@ -525,7 +525,7 @@ impl Adaptive {
             // A rate twice as high was fine, so the rate is not the reason.
             self.learn_baseline(certain, baseline::AFTER_TRIAL);
             self.detector.clear();
-        } else if self.is_probing() {
+        } else if self.is_above_limit() {
             let through_per_s = interval.sent_per_s() * self.detector.heard.delivered();
             // A limit that was confirmed more than once does not fall far at once.
             let least_per_s = if self.confirmed > 1 {

@@ -154,7 +154,7 @@ fn each_mode_leads_where_it_should() {
             let mode = match controller.mode {
                 Mode::Startup => "startup",
                 Mode::Trial(_) => "trial",
-                Mode::Hold if controller.is_probing() => "hold and probe",
+                Mode::Hold if controller.is_above_limit() => "hold and probe",
                 Mode::Hold => "hold",
             };
             if seen.last() != Some(&mode) {

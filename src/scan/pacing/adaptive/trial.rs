@@ -17,14 +17,14 @@ pub(super) struct Trial {
     limit_at_most_per_s: f32,
     /// The share of the expected answers that comes in the trial if the rate was the reason.
     predicted: f32,
-    /// The odds that the loss stays the same (a logarithm).
+    /// The log-likelihood ratio (llr) that the loss stays the same.
     same: f32,
     /// The loss stayed the same, and the rate was cut once more to be sure.
     is_second: bool,
     /// The evidence without ports that were asked again, since of these only those that answer
     /// are counted.
     fair: Evidence,
-    /// The odds against the old rate from attempts sent before the cut and judged after it.
+    /// The llr against the old rate, from attempts sent before the cut and judged after it.
     afterthought: f32,
     /// How many informative samples the whole trouble had.
     asked: u32,
@@ -126,12 +126,12 @@ impl Adaptive {
         if trial.is_second {
             return;
         }
-        let odds = interval.telling.odds(evidence::OVERLOADED, 1.0)
-            + interval.certain.odds(evidence::OVERLOADED, 1.0);
-        trial.afterthought += odds;
+        let llr = interval.telling.llr(evidence::OVERLOADED, 1.0)
+            + interval.certain.llr(evidence::OVERLOADED, 1.0);
+        trial.afterthought += llr;
         trial.asked += interval.telling.asked + interval.certain.asked;
         let before = trial.before;
-        if odds < -evidence::HELPED && interval.sent_per_s() > limit::BELOW * before.per_s {
+        if llr < -evidence::HELPED && interval.sent_per_s() > limit::BELOW * before.per_s {
             self.too_fast.1 = interval.began;
             return self.pass(before, before.per_s, now);
         }
@@ -169,7 +169,7 @@ impl Adaptive {
         let Mode::Trial(trial) = &mut self.mode else {
             return;
         };
-        trial.same += said.odds(evidence::OVERLOADED * trial.predicted, trial.predicted);
+        trial.same += said.llr(evidence::OVERLOADED * trial.predicted, trial.predicted);
         trial.fair.add(&interval.telling);
         trial.fair.add(&interval.certain);
         let trial = *trial;
