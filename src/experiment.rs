@@ -26,7 +26,7 @@ pub struct Experiment<'a> {
     /// Descriptors that something else takes as soon as a run has begun.
     pub occupied_fds: u32,
     /// The target, if it is a testbed on this machine.
-    pub ground: Option<&'a LoopbackTestbed>,
+    pub testbed: Option<&'a LoopbackTestbed>,
     /// Stops the experiment.
     pub stop: StopHandle,
 }
@@ -87,8 +87,8 @@ impl Experiment<'_> {
         let before = engine::cpu_time();
         let summary = scanner.run(&mut watch)?;
         let after = engine::cpu_time();
-        if let Some(ground) = self.ground {
-            ground.drain();
+        if let Some(testbed) = self.testbed {
+            testbed.drain();
         }
         let us = |of: fn(&CpuTime) -> std::time::Duration| {
             of(&after).saturating_sub(of(&before)).as_micros() as u64
@@ -149,8 +149,8 @@ impl Sink for Watch<'_> {
 
     fn progress(&mut self, _progress: &Progress) -> io::Result<()> {
         self.resident_bytes = self.resident_bytes.max(engine::resident_bytes());
-        if let Some(ground) = self.experiment.ground {
-            ground.drain();
+        if let Some(testbed) = self.experiment.testbed {
+            testbed.drain();
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ mod tests {
             sweeps,
             rounds: 2,
             occupied_fds: 0,
-            ground: None,
+            testbed: None,
             stop,
         }
     }

@@ -15,7 +15,7 @@ use portreeve::scan::State;
 use super::exit::{Code, Failure};
 use super::files::{ReportFile, check_distinct};
 use super::lookups::{known, look_up};
-use super::request::{ExperimentRequest, Ground};
+use super::request::{ExperimentRequest, Subject};
 use super::stdout::{Stdout, is_stdout};
 use super::terminal::{shows_unicode, wants_color};
 use super::{advice, progress, signals, tell};
@@ -25,13 +25,13 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
     let files = Files::create(&request)?;
     set_descriptor_limit(request.assume_nofile)?;
     let stop = StopHandle::default();
-    let (testbed, plan) = match &request.ground {
-        Ground::Own(order) => {
+    let (testbed, plan) = match &request.subject {
+        Subject::Own(order) => {
             let testbed = own_testbed()?;
             let plan = plan_of(&testbed, *order)?;
             (Some(testbed), plan)
         }
-        Ground::Given(request) => {
+        Subject::Given(request) => {
             let builder = request.read()?;
             let found = look_up(builder.names(), &stop, false);
             let plan =
@@ -48,7 +48,7 @@ pub fn run(request: ExperimentRequest) -> Result<Code, Failure> {
         sweeps: request.sweeps,
         rounds: request.rounds,
         occupied_fds: request.occupied_fds,
-        ground: testbed.as_ref(),
+        testbed: testbed.as_ref(),
         stop,
     };
     signals::stop_with(&experiment.stop).map_err(Failure::Signals)?;

@@ -27,12 +27,12 @@ const SINGLE_USE: &str = "sockets cannot be used twice here, as Linux's can; eac
 type Failed = (Outcome, io::Error);
 
 impl Scanner {
-    /// Begins an attempt. One that ends at once is concluded at once.
+    /// Begins an attempt. The outcome of one that ends at once is handed over at once.
     pub(super) fn begin(&mut self, connect: Connect) {
         let is_own = |server: &Server| server.is_at(connect.endpoint);
         if self.server.as_ref().is_some_and(is_own) {
             let nothing = Outcome::PermanentLocal(Reason::OwnListener);
-            return self.conclude(connect.slot, nothing, None);
+            return self.hand_over(connect.slot, nothing, None);
         }
         if connect.datagram {
             self.talk
@@ -47,7 +47,7 @@ impl Scanner {
         if self.idle_sockets_may_be_why(outcome) {
             self.sockets.release_idle(&self.scan);
         }
-        self.conclude(connect.slot, outcome, Some(error));
+        self.hand_over(connect.slot, outcome, Some(error));
     }
 
     /// Returns whether it is connected already.
@@ -124,7 +124,7 @@ impl Scanner {
             self.sockets.release(slot);
         }
         self.turn.expired += 1;
-        self.conclude(slot, Outcome::Silence, None);
+        self.hand_over(slot, Outcome::Silence, None);
     }
 
     /// Something happened at a slot.
@@ -178,14 +178,14 @@ impl Scanner {
             if let Some(endpoint) = self.scan.endpoint(slot) {
                 self.talk.greet(endpoint, socket);
             }
-            self.conclude(slot, answer.outcome, None);
+            self.hand_over(slot, answer.outcome, None);
             return self.listen(slot);
         }
         if !(self.sockets.may_keep(&self.scan) && socket.reuse_after(&answer)) {
             self.close(slot, answer.outcome);
         }
         let Answer { outcome, error, .. } = answer;
-        self.conclude(slot, outcome, error);
+        self.hand_over(slot, outcome, error);
     }
 
     /// A slot's port is open: takes what it has said, if that is wanted, and closes the connection
@@ -215,7 +215,7 @@ impl Scanner {
     }
 
     /// Tells the scan how an attempt ended.
-    fn conclude(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
+    fn hand_over(&mut self, slot: Slot, outcome: Outcome, error: Option<io::Error>) {
         let now = self.clock.now;
         trace::probe_outcome(|| traced::ended(&self.scan, slot, outcome, error.as_ref(), now));
         if let (Outcome::PermanentLocal(Reason::LocalError), Some(error)) = (outcome, error) {

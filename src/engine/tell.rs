@@ -143,7 +143,7 @@ impl Scanner {
 
     /// Stops the scan while there is memory left for its end.
     fn look_for_room(&mut self, sink: &ByHost) {
-        let rows = sink.rows_held();
+        let rows = sink.rows_in_memory();
         if !self.is_progress_due && rows < self.rows_checked + ROWS_UNCHECKED {
             return;
         }

@@ -1,8 +1,8 @@
-//! Findings grouped by host, for formats that write host by host: they are held until their host is
-//! finished. What is held is bounded by the hosts that a scan has under way at once (8,192) and by
-//! [`ROWS_HELD`] findings in all. Beyond that they go to a file, or, where there is none or it is
-//! full, a host is reported in parts. A checkpoint has few of them, and where the others are. It
-//! knows findings, no sockets.
+//! Findings grouped by host, for formats that write host by host: they are kept back until their
+//! host is finished. There are at most as many hosts as a scan has under way at once (8,192), and
+//! [`ROWS_IN_MEMORY`] findings in all. Further ones go to a file; if there is none, or it is full,
+//! a host is reported in parts. A checkpoint has few of them, and where the others are. It knows
+//! findings, no sockets.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,9 +15,9 @@ use super::spill::Spill;
 use super::{Begin, Checkpoint, Hardware, Kept, Listing, OpenPorts, Progress, Sink, Summary};
 use crate::scan::{Finding, HostDone, State, Time};
 
-/// The most findings held, for all hosts together; a banner counts as several. It is enough for a
-/// /24 with a thousand ports each, in 10 MiB.
-pub const ROWS_HELD: usize = 1 << 18;
+/// The most findings in memory, for all hosts together; a banner counts as several. It is enough
+/// for a /24 with a thousand ports each, in 10 MiB.
+pub const ROWS_IN_MEMORY: usize = 1 << 18;
 
 /// The most findings that a checkpoint has where there is a file for the others: it is written
 /// often, and a finding takes some 40 bytes there.
@@ -59,14 +59,17 @@ impl<'s> ByHost<'s> {
     }
 
     /// The hosts that are not finished, for a checkpoint; in no particular order.
-    pub fn hosts(&mut self) -> Vec<Held> {
-        self.hosts.as_mut().map(Hosts::held).unwrap_or_default()
+    pub fn hosts(&mut self) -> Vec<HostUnderWay> {
+        self.hosts
+            .as_mut()
+            .map(Hosts::under_way)
+            .unwrap_or_default()
     }
 
-    /// How many findings are held, for all hosts together, those that the sink keeps included, and
-    /// those that a host has in the file: it will be read back and written as a whole, so they
-    /// count twice. A banner counts as several.
-    pub fn rows_held(&self) -> usize {
+    /// How many findings are in memory, for all hosts together, those that the sink keeps included.
+    /// Those of one host in the file count twice: they will be read back and written as a whole. A
+    /// banner counts as several.
+    pub fn rows_in_memory(&self) -> usize {
         let under_way = self
             .hosts
             .as_ref()
@@ -143,7 +146,7 @@ impl Sink for ByHost<'_> {
 /// The hosts under way and what was found on them.
 pub(super) struct Hosts {
     listing: Listing,
-    hosts: HashMap<SocketAddr, Box<Held>>,
+    hosts: HashMap<SocketAddr, Box<HostUnderWay>>,
     rows: usize,
     spill: Option<Spill>,
     /// The most findings that a host with some in the file has.
@@ -153,7 +156,7 @@ pub(super) struct Hosts {
 /// A host under way, and what was found on it so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
-pub struct Held {
+pub struct HostUnderWay {
     /// The findings that are in memory.
     pub report: HostReport,
     /// Where in the [file](Sink::spill_file) others are, if there are more.
@@ -162,9 +165,9 @@ pub struct Held {
     pub open: Vec<u16>,
 }
 
-impl From<HostReport> for Box<Held> {
+impl From<HostReport> for Box<HostUnderWay> {
     fn from(report: HostReport) -> Self {
-        Box::new(Held {
+        Box::new(HostUnderWay {
             report,
             spilled: None,
             open: Vec::new(),
@@ -173,7 +176,7 @@ impl From<HostReport> for Box<Held> {
 }
 
 impl Hosts {
-    /// Holds the findings of this listing one by one; the others are counted.
+    /// Keeps the findings of this listing one by one; the others are counted.
     pub fn new(listing: Listing) -> Self {
         Hosts {
             listing,
@@ -184,27 +187,27 @@ impl Hosts {
         }
     }
 
-    /// Restores what was held when a scan was interrupted.
-    pub fn restore(&mut self, hosts: &[Held]) {
-        for held in hosts {
-            self.rows += held.report.weight();
-            if held.spilled.is_some() {
-                self.largest = self.largest.max(held.report.known(self.listing));
+    /// Restores what was kept when a scan was interrupted.
+    pub fn restore(&mut self, hosts: &[HostUnderWay]) {
+        for entry in hosts {
+            self.rows += entry.report.weight();
+            if entry.spilled.is_some() {
+                self.largest = self.largest.max(entry.report.known(self.listing));
             }
-            let address = held.report.address;
-            self.hosts.insert(address, Box::new(held.clone()));
+            let address = entry.report.address;
+            self.hosts.insert(address, Box::new(entry.clone()));
         }
     }
 
-    /// Everything held, in no particular order; few findings, if there is a file for the others.
-    pub fn held(&mut self) -> Vec<Held> {
+    /// All of them, in no particular order; few findings, if there is a file for the others.
+    pub fn under_way(&mut self) -> Vec<HostUnderWay> {
         if self.rows > ROWS_IN_CHECKPOINT {
             self.spilled();
         }
-        self.hosts.values().map(|held| (**held).clone()).collect()
+        self.hosts.values().map(|entry| (**entry).clone()).collect()
     }
 
-    /// Adds a finding. If too many are held now, and cannot be spilled, returns a part of them.
+    /// Adds a finding. If there are too many now, and cannot be spilled, returns a part of them.
     pub fn add(&mut self, finding: &Finding) -> Option<HostReport> {
         let &Finding {
             endpoint,
@@ -214,11 +217,11 @@ impl Hosts {
         } = finding;
         let address = without_port(endpoint);
         let begun = || HostReport::unheard(address, at).into();
-        let held = self.hosts.entry(address).or_insert_with(begun);
-        if reason.state() == State::Open && held.open.len() <= MOST_OPEN {
-            held.open.push(endpoint.port());
+        let entry = self.hosts.entry(address).or_insert_with(begun);
+        if reason.state() == State::Open && entry.open.len() <= MOST_OPEN {
+            entry.open.push(endpoint.port());
         }
-        let host = &mut held.report;
+        let host = &mut entry.report;
         host.last = at;
         host.count(reason, 1);
         let state = reason.state();
@@ -232,7 +235,7 @@ impl Hosts {
             host.fold(state);
             self.rows += host.weight();
         }
-        if self.rows > ROWS_HELD && !self.spilled() {
+        if self.rows > ROWS_IN_MEMORY && !self.spilled() {
             self.part()
         } else {
             None
@@ -242,8 +245,8 @@ impl Hosts {
     /// The open ports of a host that answered on no others; none of any other host.
     fn open_only(&self, address: SocketAddr) -> Vec<u16> {
         let host = self.hosts.get(&address);
-        let host = host.filter(|held| held.report.is_mostly_silent());
-        host.map_or(Vec::new(), |held| held.open.clone())
+        let host = host.filter(|entry| entry.report.is_mostly_silent());
+        host.map_or(Vec::new(), |entry| entry.open.clone())
     }
 
     /// Writes all rows to the file; returns whether that worked.
@@ -254,14 +257,14 @@ impl Hosts {
         let rows = self
             .hosts
             .values()
-            .map(|held| (&*held.report.rows, held.spilled));
+            .map(|entry| (&*entry.report.rows, entry.spilled));
         let Some(places) = spill.put(rows) else {
             return false;
         };
-        for (held, place) in self.hosts.values_mut().zip(places) {
-            held.report.rows = Vec::new();
-            held.spilled = place;
-            self.largest = self.largest.max(held.report.known(self.listing));
+        for (entry, place) in self.hosts.values_mut().zip(places) {
+            entry.report.rows = Vec::new();
+            entry.spilled = place;
+            self.largest = self.largest.max(entry.report.known(self.listing));
         }
         self.rows = 0;
         true
@@ -269,7 +272,7 @@ impl Hosts {
 
     /// The rows of the host with the most.
     fn part(&mut self) -> Option<HostReport> {
-        let reports = self.hosts.values_mut().map(|held| &mut held.report);
+        let reports = self.hosts.values_mut().map(|entry| &mut entry.report);
         let host = reports.max_by_key(|host| host.weight())?;
         self.rows -= host.weight();
         let rows = std::mem::take(&mut host.rows);
@@ -290,12 +293,12 @@ impl Hosts {
     /// Its rows cannot be read back.
     pub fn take(&mut self, done: &HostDone, at: Time) -> io::Result<HostReport> {
         let unheard = || HostReport::unheard(done.address, at).into();
-        let held = self.hosts.remove(&done.address).unwrap_or_else(unheard);
-        let Held {
+        let entry = self.hosts.remove(&done.address).unwrap_or_else(unheard);
+        let HostUnderWay {
             report: mut host,
             spilled,
             ..
-        } = *held;
+        } = *entry;
         self.rows -= host.weight();
         if let Some(last) = spilled {
             let no_file = || io::Error::other("the file with a host's findings is missing");
@@ -435,7 +438,7 @@ mod tests {
         };
         let silent = hosts.take(&done, Time::default()).unwrap();
         assert_eq!(
-            (silent.answered_by(), hosts.held().len(), hosts.rows),
+            (silent.answered_by(), hosts.under_way().len(), hosts.rows),
             (None, 0, 0)
         );
     }
@@ -494,7 +497,7 @@ mod tests {
                     told += part.rows.len();
                     parts_told += 1;
                 }
-                assert!(hosts.rows <= ROWS_HELD);
+                assert!(hosts.rows <= ROWS_IN_MEMORY);
             }
         }
         for host in 1..=6 {

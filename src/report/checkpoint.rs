@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::read;
 use super::record::End;
-use super::{Checkpoint, Held, Kept, OpenPorts};
+use super::{Checkpoint, HostUnderWay, Kept, OpenPorts};
 use crate::plan::Digest;
 use crate::scan::Snapshot;
 
@@ -39,7 +39,7 @@ struct UnderWay<'a, SoFar> {
     /// Microseconds since 1970.
     started_us: u64,
     so_far: SoFar,
-    hosts: Cow<'a, [Held]>,
+    hosts: Cow<'a, [HostUnderWay]>,
     kept: Option<Cow<'a, Kept>>,
     open: Cow<'a, OpenPorts>,
     snapshot: Cow<'a, Snapshot>,
@@ -211,7 +211,7 @@ mod tests {
             latest_first_answer: 2,
             hosts: vec![host],
         };
-        let mut hosts = hosts.held();
+        let mut hosts = hosts.under_way();
         hosts[0].spilled = Some(7);
         hosts[0].report.hardware = Some(Hardware {
             mac: MacAddress([1, 2, 3, 4, 5, 6]),

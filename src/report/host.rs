@@ -74,7 +74,7 @@ pub struct HostReport {
     pub first: Time,
     /// When the last one did.
     pub last: Time,
-    /// Whether more parts follow, because too many rows were held. The counts are in the last part.
+    /// Whether more parts follow, because there were too many rows. The last part has the counts.
     pub is_part: bool,
     /// What answers for it, if it is on a link of this machine: known once the host is finished.
     #[cfg_attr(
@@ -138,7 +138,7 @@ impl HostReport {
         self.in_state(State::Closed) == 0 && silent > 0
     }
 
-    /// How many of its findings are held or in the file.
+    /// How many of its findings are in memory or in the file.
     pub(super) fn known(&self, listing: Listing) -> usize {
         let states = State::ALL.map(|state| (state, self.in_state(state)));
         let known = states

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::{Held, Kept, LocalCheck, Notices, OpenEverywhere, OpenPorts, Profile};
+use super::{HostUnderWay, Kept, LocalCheck, Notices, OpenEverywhere, OpenPorts, Profile};
 use crate::plan::Outline;
 use crate::scan::{
     Histogram, Limits, Pace, Reason, SOCKET_BYTES, SetBy, Settings, Snapshot, State, Stats, Time,
@@ -76,7 +76,7 @@ pub struct Checkpoint {
     pub snapshot: Snapshot,
     /// The findings kept for hosts that are not finished; empty if no sink wants hosts. Those that
     /// are in the sink's [file](super::Sink::spill_file) are there to stay.
-    pub hosts: Vec<Held>,
+    pub hosts: Vec<HostUnderWay>,
     /// What a sink [keeps](super::Sink::kept) for its end.
     pub kept: Option<Kept>,
     /// On how many addresses each port is open.

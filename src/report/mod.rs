@@ -77,7 +77,7 @@ mod wrap;
 #[cfg(feature = "cli")]
 pub mod xml;
 
-pub use by_host::Held;
+pub use by_host::HostUnderWay;
 #[cfg(feature = "cli")]
 pub use escape::printable;
 #[cfg(feature = "cli")]

@@ -192,7 +192,7 @@ impl Budget {
         self.stalled_since = None;
     }
 
-    /// Whether nothing has worked for a long time, so that nothing will.
+    /// Whether nothing has worked for so long that nothing will.
     pub fn is_stalled(&self, in_flight: u32, now: Time) -> bool {
         in_flight == 0
             && self

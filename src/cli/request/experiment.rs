@@ -15,7 +15,7 @@ const DEFAULT_FDS: [u32; 5] = [32, 64, 128, 256, 512];
 
 /// An experiment to be made.
 pub struct ExperimentRequest {
-    pub ground: Ground,
+    pub subject: Subject,
     pub options: Options,
     /// One knob with its values, or two of them for a grid.
     pub sweeps: Vec<Vec<Setting>>,
@@ -31,7 +31,7 @@ pub struct ExperimentRequest {
 }
 
 /// What to scan.
-pub enum Ground {
+pub enum Subject {
     /// A testbed on this machine, in this order.
     Own(Order),
     /// The targets that flags name.
@@ -54,7 +54,7 @@ impl ExperimentRequest {
             args.sweep
         };
         Ok(ExperimentRequest {
-            ground: ground(args.scan)?,
+            subject: subject(args.scan)?,
             options,
             sweeps,
             rounds: args.repeat,
@@ -68,9 +68,9 @@ impl ExperimentRequest {
 
     /// The files that are read.
     pub fn reads(&self) -> Vec<&Path> {
-        match &self.ground {
-            Ground::Own(_) => Vec::new(),
-            Ground::Given(plan) => plan.files().collect(),
+        match &self.subject {
+            Subject::Own(_) => Vec::new(),
+            Subject::Given(plan) => plan.files().collect(),
         }
     }
 }
@@ -90,10 +90,10 @@ fn check_sweeps(sweeps: &[Vec<Setting>]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ground(args: ScanArgs) -> Result<Ground, Failure> {
+fn subject(args: ScanArgs) -> Result<Subject, Failure> {
     if !args.targets.is_empty() || !args.input_file.is_empty() {
         let plan = PlanRequest::new(args, None, &services())?;
-        return Ok(Ground::Given(plan.into()));
+        return Ok(Subject::Given(plan.into()));
     }
     let chooses_ports = args.ports.is_some()
         || args.top_ports.is_some()
@@ -107,5 +107,5 @@ fn ground(args: ScanArgs) -> Result<Ground, Failure> {
                 .into(),
         ));
     }
-    Ok(Ground::Own(order(args.sequential, args.seed)))
+    Ok(Subject::Own(order(args.sequential, args.seed)))
 }

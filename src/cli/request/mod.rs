@@ -20,7 +20,7 @@ use portreeve::plan::Services;
 use portreeve::scan::State;
 
 pub use diff::{DiffRequest, Earlier, expected};
-pub use experiment::{ExperimentRequest, Ground};
+pub use experiment::{ExperimentRequest, Subject};
 pub use outputs::{Format, OutputRequest, STDOUT};
 pub use plan::{Drawn, PlanRequest, services};
 

@@ -8,7 +8,8 @@
 //!   record of other values exists.
 //!
 //! Evidence is counted in log-likelihood ratios (llr, natural logarithms), as in Wald's sequential
-//! test (1945): by his formula, a test that decides at 6 is wrong in at most one of e^6 = 400 cases.
+//! test (1945). By his formula, a test that decides at 6 is wrong in at most one of e^6 = 400
+//! cases.
 
 /// Which attempts say something about a rate.
 pub(in crate::scan) mod sample {
