@@ -485,7 +485,8 @@ impl Scan {
         let timeout_us = self.outages.begin(attempt_us, host.is_absent(), now);
         probe.timeout_us = u32::try_from(timeout_us).unwrap_or(u32::MAX);
         probe.before_us = u32::try_from(now.us_since(probe.started)).unwrap_or(u32::MAX);
-        (probe.phase, probe.started) = (Phase::InFlight, now);
+        probe.phase = Phase::InFlight;
+        probe.started = now;
         self.pacer.begin(host.is_routed, now);
         self.insert_deadline(slot, now);
         self.stats.in_flight += 1;

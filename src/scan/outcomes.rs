@@ -64,7 +64,8 @@ impl Scan {
     /// The port is open. Its verdict waits for what it has to say.
     fn listen(&mut self, slot: Slot, rtt_us: u64, wait_us: u64, now: Time) {
         let probe = &mut self.probes[slot as usize];
-        (probe.phase, probe.started) = (Phase::Listening, now);
+        probe.phase = Phase::Listening;
+        probe.started = now;
         // There is no attempt before this any more, and no other place is needed for the time that
         // its answer took.
         probe.before_us = u32::try_from(rtt_us).unwrap_or(u32::MAX);

@@ -150,7 +150,10 @@ impl Stats {
             .settled()
             .checked_add(held)
             .filter(|&begun| begun <= self.planned)?;
-        (self.held, self.in_flight, self.cap, self.lowest_cap) = (held, 0, cap, cap);
+        self.held = held;
+        self.in_flight = 0;
+        self.cap = cap;
+        self.lowest_cap = cap;
         Some(())
     }
 

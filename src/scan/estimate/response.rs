@@ -175,7 +175,8 @@ impl Sample {
         if self.begun == 0 {
             self.row = self.row.wrapping_add(1).max(NO_ROW + 1);
         }
-        (self.begun, self.last_begun) = (self.begun + 1, now);
+        self.begun += 1;
+        self.last_begun = now;
         self.row
     }
 

@@ -40,7 +40,8 @@ impl Detector {
         let llr = said.llr(evidence::OVERLOADED, 1.0);
         self.in_favour -= llr;
         if self.cusum == 0.0 {
-            (self.since, self.heard) = (began, Evidence::default());
+            self.since = began;
+            self.heard = Evidence::default();
         }
         self.cusum = (self.cusum + llr).max(0.0);
         self.heard.add(said);
@@ -61,7 +62,9 @@ impl Detector {
 
     /// What was heard until now says nothing of what comes.
     pub fn clear(&mut self) {
-        (self.cusum, self.in_favour, self.relief) = (0.0, 0.0, 0.0);
+        self.cusum = 0.0;
+        self.in_favour = 0.0;
+        self.relief = 0.0;
     }
 
     /// Whether something speaks against the rate.

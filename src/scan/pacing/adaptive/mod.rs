@@ -163,7 +163,8 @@ impl RateController for Adaptive {
 
     fn on_sent(&mut self, prior: Prior, now: Time) -> IntervalId {
         if self.gcra.is_fresh() {
-            (self.looked_at, self.calm.since) = (now, now);
+            self.looked_at = now;
+            self.calm.since = now;
         }
         self.gcra.begin(self.gap_ns() as u64, now);
         let baseline = self.baseline;
@@ -172,7 +173,8 @@ impl RateController for Adaptive {
             // Idle time is not part of it.
             interval.began = now;
         }
-        (interval.sent, interval.last) = (interval.sent + 1, now);
+        interval.sent += 1;
+        interval.last = now;
         match prior {
             Prior::Unknown => interval.unknown += 1,
             Prior::Chance(chance) if chance >= sample::TELLING => interval.telling.ask(chance),
@@ -384,7 +386,8 @@ impl Adaptive {
             self.grow(growth::IN_STARTUP, now);
             self.per_s = self.per_s.min(rate::BLIND_PER_S);
         }
-        (self.answers, self.looked_at) = (0, now);
+        self.answers = 0;
+        self.looked_at = now;
     }
 
     fn judge(
@@ -491,7 +494,8 @@ impl Adaptive {
                 now,
             );
             if self.per_s > limit::FORGET * self.limit_per_s {
-                (self.limit_per_s, self.confirmed) = (rate::MOST_PER_S, 0);
+                self.limit_per_s = rate::MOST_PER_S;
+                self.confirmed = 0;
             }
         }
     }
@@ -509,13 +513,17 @@ impl Adaptive {
     }
 
     fn change(&mut self, per_s: f32, reason: PaceReason, now: Time) {
-        (self.per_s, self.reason) = (per_s.clamp(rate::LEAST_PER_S, rate::MOST_PER_S), reason);
+        self.per_s = per_s.clamp(rate::LEAST_PER_S, rate::MOST_PER_S);
+        self.reason = reason;
         self.gcra.hasten(self.gap_ns() as u64, now);
         self.was_limiting = false;
-        (self.heard, self.heard_certain, self.asked_again) = Default::default();
+        self.heard = Evidence::default();
+        self.heard_certain = Evidence::default();
+        self.asked_again = Evidence::default();
         self.detector.clear();
         // What was sent until now says nothing about the new rate.
-        (self.changed, self.changed_at) = (self.sending + 1, now);
+        self.changed = self.sending + 1;
+        self.changed_at = now;
         self.next_interval(now);
     }
 

@@ -113,7 +113,9 @@ impl Adaptive {
             asked: heard.asked,
         });
         self.too_fast = (self.detector.since, now);
-        (self.confirmed, self.limit_per_s, self.fine_per_s) = (0, through_per_s, 0.0);
+        self.confirmed = 0;
+        self.limit_per_s = through_per_s;
+        self.fine_per_s = 0.0;
         self.change((sent_per_s * share).min(self.per_s), PaceReason::Trial, now);
     }
 
@@ -143,7 +145,8 @@ impl Adaptive {
     /// The trouble has passed, and the rate was not the reason. The next trouble gets time to pass.
     pub(super) fn pass(&mut self, before: Before, per_s: f32, now: Time) {
         self.leave(before.was_starting);
-        (self.limit_per_s, self.confirmed) = (before.limit_per_s, before.confirmed);
+        self.limit_per_s = before.limit_per_s;
+        self.confirmed = before.confirmed;
         self.calm = Calm {
             limit_per_s: before.per_s * before.came,
             ..self.calm_from(now)
