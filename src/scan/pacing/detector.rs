@@ -64,6 +64,11 @@ impl Detector {
     pub fn clear(&mut self) {
         self.cusum = 0.0;
         self.in_favour = 0.0;
+    }
+
+    /// The rate has changed: nothing is known of the new one.
+    pub fn start_over(&mut self) {
+        self.clear();
         self.relief = 0.0;
     }
 
@@ -130,7 +135,7 @@ mod tests {
         let mut detector = Detector::default();
         detector.judge(&said, Time::default(), 6.0);
         assert!(detector.is_suspicious() && detector.is_alarmed());
-        detector.clear();
+        detector.start_over();
         assert!(!detector.is_suspicious() && !detector.is_alarmed());
     }
 }

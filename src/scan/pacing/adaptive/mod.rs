@@ -520,7 +520,7 @@ impl Adaptive {
         self.heard = Evidence::default();
         self.heard_certain = Evidence::default();
         self.asked_again = Evidence::default();
-        self.detector.clear();
+        self.detector.start_over();
         // What was sent until now says nothing about the new rate.
         self.changed = self.sending + 1;
         self.changed_at = now;
