@@ -205,6 +205,19 @@ fn who_is_there_is_told() {
         assert!(!read("xml").contains("<ports>"), "{}", read("xml"));
         let none = run(portreeve("--alive 10.78.0.2 --fail-if-none"));
         assert_eq!(none.code, Some(1), "{}", none.stdout);
+
+        // One has left since.
+        let leaves = || simulator::peer::ip("addr del 10.77.0.8/24 dev peer0");
+        peer.run(leaves).expect("an address less");
+        simulator::peer::ip("neigh del 10.77.0.8 dev own0").expect("an entry");
+        run(portreeve(&format!("-sn {targets} -q -oJ {base}.later")));
+        let changed = run(portreeve(&format!("diff {base}.json {base}.later")));
+        assert_eq!(changed.code, Some(1), "{}", changed.stderr);
+        let gone = "\n\ngone      10.77.0.8: open nothing\n\n1 host gone\n";
+        assert!(changed.stdout.ends_with(gone), "{}", changed.stdout);
+        let merged = run(portreeve(&format!("merge {base}.later")));
+        let up = "\n3 of 19 addresses up\n";
+        assert!(merged.stdout.contains(up), "{}", merged.stdout);
     });
 }
 
