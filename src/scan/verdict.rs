@@ -92,7 +92,7 @@ impl Reason {
         !matches!(
             self,
             NoResponse | NoSynAck | HostUnreach | NetUnreach | NoRoute | TimeExceeded
-        ) && self.state() != State::Unscanned
+        ) && (self.state() != State::Unscanned || self == HostUp)
     }
 }
 
