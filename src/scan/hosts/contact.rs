@@ -348,7 +348,7 @@ impl Contact {
         self.doubt = 0.0;
         if let Some(asking) = self.asking.as_mut().filter(|_| was_long) {
             asking.lost = -1.0;
-            self.window = Window::default();
+            self.window = self.window.first();
         }
     }
 
