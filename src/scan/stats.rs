@@ -168,7 +168,7 @@ impl Stats {
     }
 
     /// The states that every scan has, and the one that only those have that ask what is open.
-    pub(crate) fn told_states(&self) -> impl Iterator<Item = State> {
+    pub fn told_states(&self) -> impl Iterator<Item = State> {
         let has_not_open = self.in_state(State::NotOpen) > 0;
         let is_told = move |&state: &State| state != State::NotOpen || has_not_open;
         State::ALL.into_iter().filter(is_told)
