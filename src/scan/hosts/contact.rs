@@ -137,6 +137,8 @@ const ABSENT: f32 = 12.0;
 /// Odds from which on its ports are silent for too long. A scan has as many chances to get there
 /// as it finds ports.
 const SILENT: f32 = 12.0;
+/// What is asked so long after a window shows nothing of the rate.
+const PAUSE_US: u64 = 500_000;
 /// Odds from which on a canary that was lost behind a window was lost to the rate.
 const TOO_FAST: f32 = 4.5;
 /// A canary is lost by chance as often as other packets are, as far as is known; what is lost to
@@ -216,7 +218,9 @@ impl Contact {
         let asked = self
             .asking
             .take_if(|asking| is_absent || sent >= asking.since);
-        let lapse = asked.map_or(Lapse::None, |asking| self.is_back(&asking, is_alone, now));
+        let lapse = asked.map_or(Lapse::None, |asking| {
+            self.is_back(&asking, sent, is_alone, now)
+        });
         if is_proof && sent >= self.proven_at {
             self.unproven = self.since_proof;
             (self.proven_at, self.since_proof) = (now, 0);
@@ -228,15 +232,19 @@ impl Contact {
     }
 
     /// It answered what it was asked: what that teaches of how it may be asked from now on.
-    fn is_back(&mut self, asking: &Asking, is_alone: bool, now: Time) -> Lapse {
+    fn is_back(&mut self, asking: &Asking, sent: Time, is_alone: bool, now: Time) -> Lapse {
         // It is called absent only while others answer; alone it may have been away all the same.
         let was_away = self.is_absent() || (is_alone && self.is_doubted());
         if was_away && asking.away_us(now) >= SHUT_OUT_US {
             self.slow_down(now);
             return Lapse::Absence;
         }
-        self.too_fast = (self.too_fast + asking.lost).max(0.0);
-        if asking.lost <= 0.0 {
+        // After a pause a limit lets through again what it did not.
+        let had_pause = sent.us_since(asking.since) > PAUSE_US && self.may_be_rushed();
+        if !had_pause {
+            self.too_fast = (self.too_fast + asking.lost).max(0.0);
+        }
+        if asking.unanswered == 0 && !had_pause {
             self.pass_window(now);
             return Lapse::None;
         }
@@ -541,6 +549,25 @@ mod tests {
             let lapse = if is_lost { Lapse::Rate } else { Lapse::None };
             assert_eq!(told, (lapse, gap_us), "{round}");
         }
+    }
+
+    #[test]
+    fn a_canary_long_after_a_window_shows_nothing_of_the_rate() {
+        // Whether a canary was lost before, and how long after the next window one was answered.
+        let check = |was_lost, after_ms: u64, expect| {
+            let mut contact = Contact::default();
+            contact.begin(at(1));
+            if was_lost {
+                window(&mut contact, 110, true);
+            }
+            begin(&mut contact, 64, 300);
+            contact.ask(at(400));
+            let lapse = contact.answered(at(400 + after_ms), true, false, at(401 + after_ms));
+            assert_eq!(lapse, expect, "{was_lost} {after_ms}");
+        };
+        check(false, 31_000, Lapse::None);
+        check(true, 500, Lapse::None);
+        check(true, 501, Lapse::Rate);
     }
 
     #[test]
