@@ -14,6 +14,7 @@ use std::thread;
 use portreeve::scan::Settings;
 use simulator::drawn::{KINDS, Kind, REMEMBERING, drawn};
 use simulator::scenario::CAP;
+use support::blessed::is_as_it_was;
 use support::virtual_time::{GIVEN_UP_MS, play, play_until};
 
 const NETWORKS: u64 = 100;
@@ -67,18 +68,6 @@ fn scans(kind: &Kind) -> Sum {
         sum.worst = sum.worst.max(ratio);
     }
     sum
-}
-
-fn is_as_it_was(file: &str, table: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    if std::env::var_os("PORTREEVE_BLESS").is_some() {
-        std::fs::write(&path, table).expect("a writable checkout");
-    }
-    let before = std::fs::read_to_string(&path).expect("the table");
-    assert!(
-        table == before,
-        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
-    );
 }
 
 #[test]

@@ -1004,6 +1004,21 @@ fn what_was_under_way_when_the_process_was_stopped_is_asked_again() {
     );
 }
 
+/// A scan that has sent 3,000 SYNs into this network.
+fn in_its_midst(network: &TunNetwork, arguments: &str) -> std::process::Child {
+    let before = network.syns();
+    let child = portreeve(arguments)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while network.syns() < before + 3_000 {
+        assert!(Instant::now() < deadline, "it never comes to that");
+        std::thread::yield_now();
+    }
+    child
+}
+
 /// A cable that is pulled, a lease that ends: nothing of that is a word about a target.
 #[test]
 fn an_outage_of_this_machines_own_interface_loses_nothing() {
@@ -1025,18 +1040,10 @@ fn an_outage_of_this_machines_own_interface_loses_nothing() {
                 ),
             ];
             for (breaks, mends) in troubles {
-                let before = network.syns();
-                let mut command =
-                    portreeve("10.9.1.0/26 -p 1-200 --json --max-rate 8000 --show unscanned");
-                let child = command
-                    .stdout(std::process::Stdio::piped())
-                    .spawn()
-                    .expect("it runs");
-                let deadline = Instant::now() + Duration::from_secs(60);
-                while network.syns() < before + 3_000 {
-                    assert!(Instant::now() < deadline, "it never comes to that");
-                    std::thread::yield_now();
-                }
+                let child = in_its_midst(
+                    &network,
+                    "10.9.1.0/26 -p 1-200 --json --max-rate 8000 --show unscanned",
+                );
                 ip(breaks);
                 // How long does not matter.
                 std::thread::sleep(Duration::from_millis(1_000));
@@ -1068,19 +1075,12 @@ fn a_device_that_is_renamed_is_waited_for() {
             ip(&format!("link set {to} up"));
         };
         for (patience, comes_back) in [("1s", false), ("60s", true)] {
-            let before = network.syns();
-            let mut command = portreeve(&format!(
-                "10.9.1.0/26 -p 1-200 -e town0 --json --max-rate 8000 --patience {patience}"
-            ));
-            let child = command
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .expect("it runs");
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while network.syns() < before + 3_000 {
-                assert!(Instant::now() < deadline, "it never comes to that");
-                std::thread::yield_now();
-            }
+            let child = in_its_midst(
+                &network,
+                &format!(
+                    "10.9.1.0/26 -p 1-200 -e town0 --json --max-rate 8000 --patience {patience}"
+                ),
+            );
             rename("town0", "other0");
             if comes_back {
                 // How long does not matter.

@@ -18,6 +18,7 @@ use simulator::scenario::{
 };
 use simulator::score::Score;
 use simulator::tun::TunNetwork;
+use support::blessed::is_as_it_was;
 use support::virtual_time::{GIVEN_UP_MS, Played, plan, play, play_until, position};
 
 fn played(scenario: &Scenario, seed: u64) -> Played {
@@ -94,15 +95,7 @@ fn the_table_is_as_it_was() {
         .iter()
         .chain(&ON_LINK)
         .for_each(|scenario| remembering_line(&mut table, scenario, 3));
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/towns.txt");
-    if std::env::var_os("PORTREEVE_BLESS").is_some() {
-        std::fs::write(path, &table).expect("a writable checkout");
-    }
-    let before = std::fs::read_to_string(path).expect("the table");
-    assert!(
-        table == before,
-        "the table has changed; if it is for the better, PORTREEVE_BLESS=1 accepts it:\n{table}"
-    );
+    is_as_it_was("tests/towns.txt", &table);
 }
 
 /// Recall in % and time over the ideal with a controller; a dash if it does not end in time.

@@ -524,22 +524,20 @@ impl Scan {
             self.count_attempt(slot);
             return self.give_up_absent(slot, now);
         }
+        // Nobody may have listened, or it may have been lost to our own speed: then it says
+        // nothing, either.
+        let discards = self.probes[slot as usize].discards;
+        let is_void = discards < MOST_DISCARDS && self.says_nothing(id, started);
         // The kernel has not told whether it was sent at all.
         if self.hosts.link(id) == Link::Asked {
-            let most = match self.says_nothing(id, started) {
-                true => MOST_DISCARDS,
-                false => MOST_ASKS,
-            };
-            let ended = match self.probes[slot as usize].discards < most {
+            let ended = match is_void || discards < MOST_ASKS {
                 true => Link::Unasked,
                 false => Link::Beyond,
             };
             self.hosts.ask_ended(id, ended);
             return self.discard(slot);
         }
-        // Nobody may have listened, or it may have been lost to our own speed: then it says
-        // nothing, either.
-        if self.says_nothing(id, started) && self.probes[slot as usize].discards < MOST_DISCARDS {
+        if is_void {
             return self.discard(slot);
         }
         // Meanwhile answers may have turned out to take longer than this attempt was given.

@@ -30,6 +30,7 @@ struct Ceiling {
 /// What Linux remembers of an unanswered connection (`nf_conntrack_tcp_timeout_syn_sent`); home
 /// routers take 30 s to this.
 const REMEMBERED_S: u64 = 120;
+/// As many as this may have filled a table.
 const TABLE_LEAST: u32 = 512;
 /// No fewer than this at once, whatever was learned.
 const LEAST: u32 = 64;

@@ -243,10 +243,10 @@ impl Contact {
         let had_pause = sent.us_since(asking.since) > PAUSE_US && self.may_be_rushed();
         if !had_pause {
             self.too_fast = (self.too_fast + asking.lost).max(0.0);
-        }
-        if asking.unanswered == 0 && !had_pause {
-            self.pass_window(now);
-            return Lapse::None;
+            if asking.unanswered == 0 {
+                self.pass_window(now);
+                return Lapse::None;
+            }
         }
         // Once may be chance: then it is asked as fast again, and all of that anew.
         if self.too_fast >= TOO_FAST {

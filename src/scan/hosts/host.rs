@@ -439,8 +439,8 @@ impl Host {
         let is_known = self.open > 0 || !self.ignores_resets;
         is_canary
             || self.contact.is_asking()
-            || (is_known && !self.canaries.leave_doubts())
-            || (is_known && !self.canaries.are_left(most_connections))
+            || (is_known
+                && !(self.canaries.leave_doubts() && self.canaries.are_left(most_connections)))
     }
 
     /// Whether it has to prove that it still answers before it is asked anything else. Where its
